@@ -1,0 +1,18 @@
+"""ELF format in, frozen facts out. No paths, no files: a :class:`Source` gives bytes at offsets."""
+
+from tls_wheel_guard.elf.reader import is_elf, read_shared_object
+from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, SharedObject, Symbol, TlsReloc, TlsSegment
+from tls_wheel_guard.elf.source import BytesSource, Source
+
+__all__ = [
+    "BytesSource",
+    "DynamicTls",
+    "InitialExec",
+    "SharedObject",
+    "Source",
+    "Symbol",
+    "TlsReloc",
+    "TlsSegment",
+    "is_elf",
+    "read_shared_object",
+]

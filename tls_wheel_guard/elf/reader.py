@@ -1,0 +1,219 @@
+"""From the bytes of an ELF file to a :class:`SharedObject`, the way a loader reads it: by segments, never by sections.
+
+Section headers are looked at for one thing only: to know split debug information, whose dynamic segment has no bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tls_wheel_guard.elf.layout import (
+    MAGIC,
+    PT_DYNAMIC,
+    PT_INTERP,
+    PT_NOTE,
+    PT_TLS,
+    Dynamic,
+    Header,
+    Image,
+    Segment,
+    dynamic_is_nobits,
+    read_dynamic,
+    read_header,
+    read_segments,
+)
+from tls_wheel_guard.elf.packed import MAX_PACKED, count_relr, scan_android, scan_crel
+from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, Kind, SharedObject, Symbol, TlsReloc, TlsSegment
+from tls_wheel_guard.elf.source import Source
+from tls_wheel_guard.elf.symbols import DT_STRTAB, DT_SYMTAB, Strings, read_symbols
+from tls_wheel_guard.elf.tables import EntryFormat, Tally, merge_ranges, scan_plain
+from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.platforms import machine_of
+
+__all__ = ["is_elf", "read_shared_object"]
+
+ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
+DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_SONAME, DT_REL, DT_RELSZ, DT_PLTREL = 2, 7, 8, 14, 17, 18, 20
+DT_TEXTREL, DT_JMPREL, DT_FLAGS, DT_RELRSZ, DT_RELR, DT_FLAGS_1 = 22, 23, 30, 35, 36, 0x6FFFFFFB
+DT_CREL = 0x40000026
+DT_ANDROID_REL, DT_ANDROID_RELSZ, DT_ANDROID_RELA, DT_ANDROID_RELASZ = 0x6000000F, 0x60000010, 0x60000011, 0x60000012
+DT_ANDROID_RELR, DT_ANDROID_RELRSZ = 0x6FFFE000, 0x6FFFE001
+DF_TEXTREL, DF_STATIC_TLS, DF_1_PIE = 0x4, 0x10, 0x0800_0000
+
+MAX_SIZE = 2**53
+"""Sizes above this are refused: JSON readers cannot hold them."""
+MAX_NOTES = 64 << 10
+
+
+def is_elf(first: bytes) -> bool:
+    """Whether a file's first bytes are those of an ELF file."""
+    return first[:4] == MAGIC
+
+
+def read_shared_object(source: Source) -> SharedObject:
+    """The facts of an ELF file of any class, byte order and machine; raises MalformedElf where it contradicts itself."""
+    header = read_header(source)
+    segments = read_segments(source, header)
+    image = Image(segments)
+    dynamic_segment = next((s for s in segments if s.type == PT_DYNAMIC), None)
+    dynamic, is_debug = _dynamic(source, header, dynamic_segment)
+    strings = Strings(source, image, dynamic)
+    soname = strings.at(dynamic.get(DT_SONAME)) if DT_SONAME in dynamic.values else None
+    interpreter = _interpreter(source, segments) if not is_debug else None
+    needed = tuple(strings.at(index) for index in dynamic.needed)
+    flags, flags_1 = dynamic.get(DT_FLAGS), dynamic.get(DT_FLAGS_1)
+    tally = Tally(header.e_machine)
+    relr = _scan_tables(source, header, image, dynamic, tally)
+    initial_exec, dynamic_tls = _summarise(source, header, image, dynamic, strings, tally)
+    return SharedObject(
+        size=source.size,
+        e_machine=header.e_machine,
+        bits=header.format.bits,
+        little_endian=header.format.little_endian,
+        osabi=header.osabi,
+        e_type=header.e_type,
+        kind="debug" if is_debug else _kind(header, flags_1, interpreter, soname),
+        machine=machine_of(header.e_machine, header.format.bits, header.format.little_endian),
+        soname=soname,
+        needed=needed,
+        interpreter=interpreter,
+        df_static_tls=bool(flags & DF_STATIC_TLS),
+        df_1_pie=bool(flags_1 & DF_1_PIE),
+        textrel=bool(flags & DF_TEXTREL) or DT_TEXTREL in dynamic.values,
+        has_section_headers=bool(header.shoff and header.shnum),
+        note_owners=_note_owners(source, header, segments) if not is_debug else (),
+        tls_segment=_tls_segment(segments),
+        initial_exec=initial_exec,
+        dynamic=dynamic_tls,
+        dynamic_relocations=tally.entries,
+        relr_relative=relr,
+    )
+
+
+def _dynamic(source: Source, header: Header, segment: Segment | None) -> tuple[Dynamic, bool]:
+    """The dynamic segment's entries (none for ET_REL and split debug files), and whether this is a split debug file."""
+    if segment is None or header.e_type == ET_REL:
+        return Dynamic(), False
+    try:
+        found = read_dynamic(source, header.format, segment)
+    except MalformedElf:
+        if dynamic_is_nobits(source, header, segment):
+            return Dynamic(), True
+        raise
+    # A loader needs both tables. Only where they are missing are the section headers asked: a file that loads must not
+    # get past the guard because its section headers call it debug information.
+    if not (found.get(DT_STRTAB) and found.get(DT_SYMTAB)) and dynamic_is_nobits(source, header, segment):
+        return Dynamic(), True
+    return found, False
+
+
+def _kind(header: Header, flags_1: int, interpreter: str | None, soname: str | None) -> Kind:
+    if header.e_type == ET_EXEC:
+        return "program"
+    if header.e_type != ET_DYN:
+        return "object"
+    # PT_INTERP alone does not make a program: Qt's libraries have it, with a SONAME.
+    if flags_1 & DF_1_PIE or (interpreter is not None and soname is None):
+        return "program"
+    return "shared"
+
+
+def _interpreter(source: Source, segments: list[Segment]) -> str | None:
+    for segment in segments:
+        if segment.type == PT_INTERP and segment.filesz:
+            text = source.read(segment.offset, min(segment.filesz, 4096))
+            return text.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+    return None
+
+
+def _note_owners(source: Source, header: Header, segments: list[Segment]) -> tuple[str, ...]:
+    """The different owner names in PT_NOTE, in file order: ``GNU``, ``Android``, ``FreeBSD``, ``NetBSD``, ``OpenBSD``."""
+    order = "little" if header.format.little_endian else "big"
+    owners: dict[str, None] = {}
+    for segment in segments:
+        if segment.type != PT_NOTE or segment.filesz > MAX_NOTES:
+            continue
+        data, at = source.read(segment.offset, segment.filesz), 0
+        pad = 8 if segment.align == 8 else 4
+        while at + 12 <= len(data):
+            name_size = int.from_bytes(data[at : at + 4], order)  # type: ignore[arg-type]
+            desc_size = int.from_bytes(data[at + 4 : at + 8], order)  # type: ignore[arg-type]
+            owners[data[at + 12 : at + 12 + min(name_size, 64)].rstrip(b"\0").decode("ascii", "backslashreplace")] = None
+            at = -(-(at + 12 + name_size) // pad) * pad
+            at = -(-(at + desc_size) // pad) * pad
+    return tuple(owners)
+
+
+def _tls_segment(segments: list[Segment]) -> TlsSegment | None:
+    found = None
+    for s in segments:
+        if s.type == PT_TLS:
+            if max(s.memsz, s.filesz, s.align, s.vaddr) > MAX_SIZE:
+                raise MalformedElf(f"a TLS segment of {s.memsz} bytes, aligned to {s.align}; at most 2**53 are read")
+            # Loaders keep the last one that is not empty (glibc elf/dl-load.c:_dl_map_object_from_fd).
+            if found is None or s.memsz:
+                found = TlsSegment(s.vaddr, s.offset, s.filesz, s.memsz, s.align)
+    return found
+
+
+def _scan_tables(source: Source, header: Header, image: Image, dynamic: Dynamic, tally: Tally) -> int:
+    """Count all dynamic relocation tables into ``tally``; returns the relative relocations of DT_RELR."""
+    fmt = header.format
+    plain = [
+        (dynamic.get(DT_RELA), dynamic.get(DT_RELASZ), True),
+        (dynamic.get(DT_REL), dynamic.get(DT_RELSZ), False),
+        (dynamic.get(DT_JMPREL), dynamic.get(DT_PLTRELSZ), dynamic.get(DT_PLTREL) == DT_RELA),
+    ]
+    for address, size, rela in merge_ranges([t for t in plain if t[1]]):
+        offset = image.offset_of(address, size, "a relocation table")
+        scan_plain(source, offset, size, EntryFormat(fmt, header.e_machine, rela), tally)
+    for tag, size_tag, rela in ((DT_ANDROID_RELA, DT_ANDROID_RELASZ, True), (DT_ANDROID_REL, DT_ANDROID_RELSZ, False)):
+        if size := dynamic.get(size_tag):
+            if size > MAX_PACKED:
+                raise MalformedElf(f"an Android relocation table of {size} bytes; at most {MAX_PACKED} are read")
+            scan_android(source, image.offset_of(dynamic.get(tag), size, "an Android relocation table"), size, rela, fmt, tally)
+    if address := dynamic.get(DT_CREL):
+        offset = image.offset_of(address, 1, "a CREL table")
+        # The table's own header has its length, in entries; what follows it in the file is not read as entries.
+        scan_crel(source, offset, min(MAX_PACKED, source.size - offset), fmt, tally)
+    relr = 0
+    for tag, size_tag in ((DT_RELR, DT_RELRSZ), (DT_ANDROID_RELR, DT_ANDROID_RELRSZ)):
+        if size := dynamic.get(size_tag):
+            relr += count_relr(source, image.offset_of(dynamic.get(tag), size, "a RELR table"), size, fmt)
+    return relr
+
+
+def _summarise(
+    source: Source, header: Header, image: Image, dynamic: Dynamic, strings: Strings, tally: Tally
+) -> tuple[InitialExec, DynamicTls]:
+    """Counts with the symbols behind them."""
+    symbols = read_symbols(source, header.format, image, dynamic, strings, {index for _, index in tally.counts})
+    row, types, kinds = tally.row, Counter[str](), Counter[str]()
+    owners, foreign, weak = Counter[str](), Counter[Symbol](), dict[str, None]()
+    for (number, index), count in tally.counts.items():
+        kind, name = row[number]
+        symbol = symbols.get(index)
+        kinds[kind] += count
+        if kind == "TPOFF":
+            types[name] += count
+            if symbol is None:
+                owners["none"] += count
+            elif symbol.defined:
+                owners["defined"] += count
+            else:
+                foreign[symbol] += count
+        else:
+            if symbol is not None and not symbol.defined and symbol.weak:
+                weak[symbol.name] = None
+            if kind == "TLSDESC" and (symbol is None or symbol.defined):
+                owners["tlsdesc"] += count
+    initial_exec = InitialExec(
+        count=kinds["TPOFF"],
+        types=tuple(sorted(types.items())),
+        no_symbol=owners["none"],
+        defined=owners["defined"],
+        foreign_symbols=tuple(sorted(foreign.items(), key=lambda item: item[0].name)),
+        addends=tuple(sorted(tally.addends)),
+        relocs=tuple(TlsReloc(row[n][1], offset, addend, symbols.get(index)) for n, offset, addend, index in tally.kept),
+    )
+    return initial_exec, DynamicTls(kinds["DTPMOD"], kinds["TLSDESC"], kinds["DTPOFF"], owners["tlsdesc"], tuple(weak))

@@ -1,0 +1,100 @@
+"""The dynamic symbols that TLS relocations name, with the versions they ask for. glibc elf/elf.h: Elf64_Sym, Verneed."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from tls_wheel_guard.elf.layout import Dynamic, ElfFormat, Image
+from tls_wheel_guard.elf.shared_object import Symbol
+from tls_wheel_guard.elf.source import Source
+from tls_wheel_guard.errors import MalformedElf
+
+__all__ = ["Strings", "read_symbols"]
+
+DT_STRTAB, DT_SYMTAB, DT_STRSZ = 5, 6, 10
+DT_VERSYM, DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
+STB_LOCAL, STB_WEAK = 0, 2
+MAX_NAME = 4096
+"""Bytes of a name; longer ones (C++ templates reach 20 KB in .symtab, TLS variables do not) are cut."""
+MAX_VERSIONS = 4096
+
+
+class Strings:
+    """The dynamic string table."""
+
+    def __init__(self, source: Source, image: Image, dynamic: Dynamic) -> None:
+        self._source = source
+        self.size = dynamic.get(DT_STRSZ)
+        self._offset = image.offset_of(dynamic.get(DT_STRTAB), self.size, "the string table") if self.size else 0
+
+    def at(self, index: int) -> str:
+        """The string at byte ``index`` of the table."""
+        if not 0 <= index < self.size:
+            raise MalformedElf(f"string {index} is outside the string table of {self.size} bytes")
+        text = b""
+        for length in (256, MAX_NAME):
+            text = self._source.read(self._offset + index, min(length, self.size - index))
+            if b"\0" in text:
+                break
+        return text.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+
+
+def read_symbols(
+    source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, indexes: Iterable[int]
+) -> dict[int, Symbol]:
+    """The symbols of the given indexes (0 left out), each with its version where it is undefined."""
+    layout = struct.Struct(fmt.order + ("IBBHQQ" if fmt.bits == 64 else "IIIBBH"))
+    table = dynamic.get(DT_SYMTAB)
+    rows: dict[int, tuple[int, int, int]] = {}
+    for index in sorted(set(indexes) - {0}):
+        offset = image.offset_of(table + index * layout.size, layout.size, f"symbol {index}")
+        fields = layout.unpack(source.read(offset, layout.size))
+        name, info, section = (fields[0], fields[1], fields[3]) if fmt.bits == 64 else (fields[0], fields[3], fields[5])
+        rows[index] = name, info, section
+    versions = _versions(source, fmt, image, dynamic, strings, [i for i, row in rows.items() if row[2] == 0])
+    return {
+        index: Symbol(
+            strings.at(name) if name else "", section != 0, info >> 4 == STB_WEAK, info >> 4 == STB_LOCAL, versions.get(index)
+        )
+        for index, (name, info, section) in rows.items()
+    }
+
+
+def _versions(
+    source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, indexes: list[int]
+) -> dict[int, str]:
+    """Symbol index -> name of the version that it needs."""
+    if not indexes or not dynamic.get(DT_VERSYM) or not dynamic.get(DT_VERNEED):
+        return {}
+    names = _needed_versions(source, fmt, image, dynamic, strings)
+    found = {}
+    for index in indexes:
+        offset = image.offset_of(dynamic.get(DT_VERSYM) + 2 * index, 2, f"the version of symbol {index}")
+        (version,) = struct.unpack(fmt.order + "H", source.read(offset, 2))
+        if version & 0x7FFF in names:
+            found[index] = names[version & 0x7FFF]
+    return found
+
+
+def _needed_versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings) -> dict[int, str]:
+    """Version index -> version name, from DT_VERNEED."""
+    names: dict[int, str] = {}
+    address = dynamic.get(DT_VERNEED)
+    for _ in range(min(dynamic.get(DT_VERNEEDNUM), MAX_VERSIONS)):
+        offset = image.offset_of(address, 16, "a version table")
+        _, count, _, aux, step = struct.unpack(fmt.order + "HHIII", source.read(offset, 16))
+        entry = address + aux
+        for _ in range(count):
+            offset = image.offset_of(entry, 16, "a version table")
+            _, _, number, name, following = struct.unpack(fmt.order + "IHHII", source.read(offset, 16))
+            names[number & 0x7FFF] = strings.at(name)
+            if len(names) > MAX_VERSIONS:
+                raise MalformedElf(f"more than {MAX_VERSIONS} symbol versions")
+            if not following:
+                break
+            entry += following
+        if not step:
+            break
+        address += step
+    return names

@@ -1,0 +1,76 @@
+"""Every error of the tool, with the exit code that the command line gives for it.
+
+    TlsWheelGuardError          5   also what a bug of our own becomes at the edge
+      UsageError                2   the command line is wrong, or names what is not there
+        ConfigError             2   a value in [tool.tls-wheel-guard] or TLS_WHEEL_GUARD_* is wrong
+      UnreadableInput           3   what was named can't be read
+        UnreadableWheel         3   not a zip, cut short, or over a limit
+        UnreadableMember        3   one member of a wheel can't be inflated
+        MalformedElf            3   an ELF file that contradicts itself
+
+A message is one line: what is wrong, with the value; ``hint`` is the next step. The place (file, member) is
+added by whoever knows it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "MalformedElf",
+    "TlsWheelGuardError",
+    "UnreadableInput",
+    "UnreadableMember",
+    "UnreadableWheel",
+    "UsageError",
+]
+
+
+class TlsWheelGuardError(Exception):
+    """The root of all errors that this package raises on purpose."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Workers send errors between processes; the default would lose the keyword-only hint.
+        return (_rebuild, (type(self), self.message, self.hint))
+
+    def line(self) -> str:
+        """The error as one line of text."""
+        return f"{self.message}; hint: {self.hint}" if self.hint else self.message
+
+
+def _rebuild(kind: type[TlsWheelGuardError], message: str, hint: str | None) -> TlsWheelGuardError:
+    return kind(message, hint=hint)
+
+
+class UsageError(TlsWheelGuardError):
+    """The command line is wrong, or names something that does not exist."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting has an unknown name or a wrong value."""
+
+
+class UnreadableInput(TlsWheelGuardError):
+    """Something that was named can't be read."""
+
+    exit_code = 3
+
+
+class UnreadableWheel(UnreadableInput):
+    """A file is not a wheel, is cut short, or goes over a limit."""
+
+
+class UnreadableMember(UnreadableInput):
+    """One member of a wheel can't be inflated."""
+
+
+class MalformedElf(UnreadableInput):
+    """An ELF file contradicts itself or points outside itself."""

@@ -1,0 +1,26 @@
+"""Models of the dynamic loaders, one module a loader. Each is a pure function from a demand and a target to an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tls_wheel_guard.loaders import bionic, freebsd, glibc, musl, others
+from tls_wheel_guard.loaders.verdict import FreshFit, Outcome, Verdict, VerdictWord
+from tls_wheel_guard.platforms import Libc, Target, machine_called
+from tls_wheel_guard.tls import TlsDemand
+
+__all__ = ["FreshFit", "Outcome", "Verdict", "VerdictWord", "judge"]
+
+_FAMILIES: dict[Libc, Callable[[TlsDemand, Target], Outcome]] = {
+    "glibc": glibc.judge,
+    "musl": musl.judge,
+    "freebsd": freebsd.judge,
+    "bionic": bionic.judge,
+}
+
+
+def judge(demand: TlsDemand, target: Target) -> Verdict:
+    """What the loader of ``target`` does with a module of that demand."""
+    if machine_called(demand.machine) is None:
+        return Verdict(target, target.libc, Outcome("unknown"))
+    return Verdict(target, target.libc, _FAMILIES.get(target.libc, others.judge)(demand, target))

@@ -1,0 +1,162 @@
+"""glibc's ld.so: a surplus of 1664 bytes for all that comes late.
+
+Follows elf/dl-tls.c:_dl_tls_static_surplus_init and _dl_determine_tlsoffset, elf/dl-reloc.c:_dl_try_allocate_static_tls,
+sysdeps/*/nptl/tls.h and pthreaddef.h, at 2.5 to 2.43. Proved against the real loader in tests/ground_truth/test_loaders.py.
+
+Room is taken while relocating: the first relocation that needs a module's block to be static takes room for the whole block.
+DF_STATIC_TLS is ignored since 2.3.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tls_wheel_guard.loaders.verdict import FreshFit, Outcome
+from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.tls import TlsDemand
+
+__all__ = ["CURRENT", "NO_ROOM", "SURPLUS", "State", "allocate", "fresh_state", "judge"]
+
+SURPLUS = 1664
+"""TLS_STATIC_SURPLUS: 64 + 16 * 100 up to 2.31; 144 * (n - 1) + 144 * n + 512 + 144 with n = 4 since 2.32."""
+OPTIONAL = 512
+"""rtld.optional_static_tls: what descriptors may take of it, since 2.32. Before: all of it."""
+OLDEST = (2, 5)
+"""The glibc of manylinux1, the oldest that a tag promises."""
+CURRENT = (2, 43)
+"""A current version; the newest that was measured."""
+NO_ROOM = "cannot allocate memory in static TLS block"
+
+TCB_BYTES = {"aarch64": 16, "aarch64_be": 16, "arm": 8, "armeb": 8, "alpha": 16, "sh4": 8, "hppa": 8, "m68k": 8, "arc": 8}
+"""Variant I: TLS_INIT_TCB_SIZE, which the used part includes; 0 on riscv, powerpc, mips, loongarch."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A process's static TLS, in bytes, under the names of the loader's own variables.
+
+    ``used``: _dl_tls_static_used; ``limit``: _dl_tls_static_size, less the TCB in variant II; ``align``: _dl_tls_static_align;
+    ``optional``: what is left for descriptors.
+    """
+
+    variant: int
+    used: int
+    limit: int
+    align: int
+    optional: int = OPTIONAL
+
+    @property
+    def room(self) -> int:
+        """Bytes left."""
+        return self.limit - self.used
+
+
+def _round_up(value: int, align: int) -> int:
+    return -(-value // align) * align
+
+
+def tcb_alignment(version: tuple[int, ...], machine: str) -> int:
+    """TCB_ALIGNMENT: the least ``align`` of a process. x86: pthreaddef.h and tls.h; others: 32 since rseq came (2.35)."""
+    if machine in ("x86_64", "x32", "i386"):
+        if machine != "i386" and version >= (2, 13) and version < (2, 15):
+            return 32
+        return 64 if version >= (2, 15) else 16
+    return 32 if version >= (2, 35) else 16
+
+
+_LIBC_TLS = {
+    # p_memsz of libc.so.6's PT_TLS, readelf -lW of Debian's packages; between two measured versions the older one's.
+    "x86_64": (((2, 5), 144), ((2, 41), 136), ((2, 43), 128)),
+    "aarch64": (((2, 5), 144), ((2, 43), 128)),
+}
+
+
+def fresh_state(version: tuple[int, ...], machine: str, variant: int) -> State:
+    """The static TLS of a process that runs a program without TLS and has loaded nothing late.
+
+    Exact for the versions and machines of ``_LIBC_TLS`` that were measured; elsewhere the least room that there can be.
+    """
+    align = tcb_alignment(version, machine)
+    rows = _LIBC_TLS.get(machine)
+    libc = max(row for row in rows if row[0] <= max(version, OLDEST))[1] if rows else 0
+    used = libc if variant == 2 else _round_up(TCB_BYTES.get(machine, 0), 16) + libc
+    if version >= (2, 41):
+        # The rseq area is one more block at the end (sysdeps/unix/sysv/linux/dl-rseq.h, _dl_extra_tls_get_size).
+        used = _round_up(used, 32) + 32
+    if rows is None:
+        return State(variant, used, used + SURPLUS, align, OPTIONAL if version >= (2, 32) else SURPLUS)
+    limit = _round_up(used + SURPLUS, align)
+    return State(variant, used, limit, align, OPTIONAL if version >= (2, 32) else limit)
+
+
+def allocate(state: State, demand: TlsDemand, *, optional: bool = False) -> tuple[State, int] | None:
+    """Place a module's block: the new state and the bytes taken, or None where the loader refuses.
+
+    ``optional``: for descriptors, which may fail without the load failing. _dl_try_allocate_static_tls@2.43.
+    """
+    size, align, first = demand.block_size, demand.block_align, demand.first_byte
+    if align == 0 or align > state.align:
+        return None
+    if state.variant == 2:
+        free = state.limit - state.used
+        if free < size + first:
+            return None
+        taken = free - (free - size - first) // align * align - first
+    else:
+        end = _round_up(state.used - first, align) + first + size
+        if end > state.limit:
+            return None
+        taken = end - state.used
+    if not optional:
+        return replace(state, used=state.used + taken), taken
+    if taken > state.optional:
+        return None
+    return replace(state, used=state.used + taken, optional=state.optional - taken), taken
+
+
+def _static_demands(demand: TlsDemand) -> list[TlsDemand]:
+    """The modules whose blocks become static when this one loads: itself, and the definers in the wheel."""
+    definers = [use.definer.demand for use in demand.foreign if use.definer.demand is not None]
+    return ([demand] if demand.own_static else []) + [d for i, d in enumerate(definers) if d not in definers[:i]]
+
+
+def _fits(state: State, demands: list[TlsDemand]) -> tuple[bool, int]:
+    taken = 0
+    for demand in demands:
+        placed = allocate(state, demand)
+        if placed is None:
+            return False, taken + demand.block_size + demand.first_byte
+        state, step = placed
+        taken += step
+    return True, taken
+
+
+def judge(demand: TlsDemand, target: Target) -> Outcome:
+    """The verdict on one module for the oldest glibc of the target and for a current one."""
+    oldest = max(target.oldest or OLDEST, OLDEST)
+    variant = demand.tls_variant
+    states = [fresh_state(version, demand.machine, variant) for version in (oldest, CURRENT)]
+    asks = _static_demands(demand)
+    if demand.is_degenerate:
+        # x86: division by p_align (SIGFPE); variant I: the cursor goes back to 0, over libc's own variables.
+        return Outcome("unsafe", error="Floating point exception" if variant == 2 else None)
+    unknown = [use for use in demand.foreign if use.definer.where == "unknown" and not use.symbol.weak]
+    if not asks and not unknown:
+        return Outcome("always", takes_at_most=_descriptors_take(demand, states))
+    results = [_fits(state, asks) for state in states]
+    definer = asks[-1].name if asks else demand.name
+    return Outcome(
+        "if-room",
+        taken=max(taken for _, taken in results),
+        error=f"{definer}: {NO_ROOM}",
+        takes_at_most=_descriptors_take(demand, states),
+        fits_fresh_process=FreshFit(results[0][0], results[1][0]),
+        room=min(state.room for state in states),
+    )
+
+
+def _descriptors_take(demand: TlsDemand, states: list[State]) -> int:
+    """What TLSDESC relocations may take of the room: all or nothing, never a failure."""
+    if not demand.descriptors or demand.own_static:
+        return 0
+    return max((placed[1] for state in states if (placed := allocate(state, demand, optional=True))), default=0)

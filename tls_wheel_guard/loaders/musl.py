@@ -1,0 +1,44 @@
+"""musl's ld.so: no room at all for late modules.
+
+Follows ldso/dynlink.c:do_relocs and load_library at 1.1.20 to 1.2.5: a TPOFF relocation is refused when the definer's tls_id
+is above static_tls_cnt, the number of modules that were there at the start. Up to 1.1.19 there was no such check
+(5c2f46a2, 2018-07-16): the module loads, and threads then use memory that is not theirs; no musllinux image is that old.
+"""
+
+from __future__ import annotations
+
+from tls_wheel_guard.loaders.verdict import Outcome
+from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.tls import TlsDemand
+
+__all__ = ["REFUSED", "judge"]
+
+REFUSED = "initial-exec TLS resolves to dynamic definition in"
+
+
+def judge(demand: TlsDemand, target: Target) -> Outcome:
+    """The verdict on one module. Size and alignment do not matter, nor does the version from 1.1.20 on."""
+    del target
+    if any(use.symbol.weak and use.definer.where != "wheel" for use in demand.foreign) or demand.weak:
+        # The loader reads the TLS fields of a definer that is not there.
+        return Outcome("unsafe", error="Segmentation fault")
+    if demand.own_static and demand.has_segment:
+        return Outcome("never", taken=demand.block_size, error=_words(demand, "", demand.name), room=0)
+    if demand.foreign:
+        use = demand.foreign[0]
+        definer = use.definer.demand
+        return Outcome(
+            "never",
+            taken=definer.block_size if definer else 0,
+            error=_words(demand, use.symbol.name, definer.name if definer else "?"),
+            room=0,
+        )
+    if demand.own_static:
+        # tls_id 0 passes the check; the distance that is written points at nothing of this module.
+        return Outcome("unsafe")
+    return Outcome("always")
+
+
+def _words(demand: TlsDemand, symbol: str, definer: str) -> str:
+    # The loader prints the symbol of an earlier relocation, or none, where this one has no symbol.
+    return f"Error relocating {demand.name}: {symbol}: {REFUSED} {definer}"
