@@ -7,13 +7,14 @@ systems are ``sysconfig.get_platform()`` with its punctuation turned into unders
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.platforms import Libc, Target, machine_called
 
-__all__ = ["evidence_of", "own_target", "parse_tag", "platform_tags", "targets_for"]
+__all__ = ["evidence_of", "own_target", "parse_tag", "promised_by", "require_target", "targets_for"]
 
 _LEGACY_MANYLINUX = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 
@@ -90,12 +91,16 @@ def require_target(tag: str) -> Target:
     return target
 
 
-def platform_tags(tag_set: list[str]) -> tuple[str, ...]:
-    """The platform parts of compressed tags (``cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64``), each once."""
-    found: dict[str, None] = {}
-    for tag in tag_set:
-        found.update(dict.fromkeys(tag.rsplit("-", 1)[-1].split(".")))
-    return tuple(found)
+def promised_by(tags: Iterable[str]) -> tuple[Target, ...]:
+    """The targets of a wheel's tags (``cp312-cp312-manylinux_2_17_x86_64``), each once.
+
+    A platform that is not known promises nothing that could be judged, so there the modules' own evidence decides.
+    """
+    found: dict[str, Target] = {}
+    for tag in tags:
+        platform = tag.rsplit("-", 1)[-1]
+        found.setdefault(platform, parse_tag(platform) or Target(platform, None, "unknown", None))
+    return tuple(found.values())
 
 
 _LIBC_OF_NEEDED: tuple[tuple[str, Libc], ...] = (
@@ -174,7 +179,8 @@ def targets_for(module: SharedObject, path: str, promised: tuple[Target, ...]) -
     found: dict[tuple[object, ...], Target] = {}
     for target in same:
         if target.libc == "unknown":
-            target = Target(target.tag, name, evidence_of(module, path)[0], None)
+            own = own_target(module, path)
+            target = own if target.machine is None else replace(own, tag=target.tag)
         found.setdefault((target.libc, target.oldest, target.machine), target)
     if not found:
         target = own_target(module, path)

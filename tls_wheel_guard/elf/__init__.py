@@ -1,5 +1,6 @@
 """ELF format in, frozen facts out. No paths, no files: a :class:`Source` gives bytes at offsets."""
 
+from tls_wheel_guard.elf.lookup import defined_tls
 from tls_wheel_guard.elf.reader import is_elf, read_shared_object
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, SharedObject, Symbol, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import BytesSource, Source
@@ -13,6 +14,7 @@ __all__ = [
     "Symbol",
     "TlsReloc",
     "TlsSegment",
+    "defined_tls",
     "is_elf",
     "read_shared_object",
 ]

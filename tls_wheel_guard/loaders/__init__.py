@@ -9,7 +9,7 @@ from tls_wheel_guard.loaders.verdict import FreshFit, Outcome, Verdict, VerdictW
 from tls_wheel_guard.platforms import Libc, Target, machine_called
 from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["FreshFit", "Outcome", "Verdict", "VerdictWord", "judge"]
+__all__ = ["FreshFit", "Outcome", "Verdict", "VerdictWord", "judge", "load_together"]
 
 _FAMILIES: dict[Libc, Callable[[TlsDemand, Target], Outcome]] = {
     "glibc": glibc.judge,
@@ -24,3 +24,15 @@ def judge(demand: TlsDemand, target: Target) -> Verdict:
     if machine_called(demand.machine) is None:
         return Verdict(target, target.libc, Outcome("unknown"))
     return Verdict(target, target.libc, _FAMILIES.get(target.libc, others.judge)(demand, target))
+
+
+def load_together(demands: list[TlsDemand], target: Target, room: int) -> tuple[bool, int, int] | None:
+    """Whether modules load one after another into one process: (all load, bytes asked, bytes of room).
+
+    ``room`` is what a glibc process has left. None where the loader has no room to share (musl, Android), or none is known.
+    """
+    if target.libc == "glibc":
+        return (*glibc.load_together(demands, target, room), room)
+    if target.libc == "freebsd":
+        return (*freebsd.load_together(demands, target), freebsd.EXTRA)
+    return None

@@ -11,7 +11,7 @@ from tls_wheel_guard.loaders.verdict import Outcome
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["EXTRA", "NO_SPACE", "TUNABLE_SINCE", "judge"]
+__all__ = ["EXTRA", "NO_SPACE", "TUNABLE_SINCE", "judge", "load_together"]
 
 EXTRA = 128
 """RTLD_STATIC_TLS_EXTRA (rtld_tls.h)."""
@@ -43,3 +43,9 @@ def judge(demand: TlsDemand, target: Target) -> Outcome:
         return Outcome("always")
     taken = (demand.block_size if own else 0) + sum(definer.block_size for definer in definers if definer != demand)
     return Outcome("never" if taken > EXTRA else "if-room", taken=taken, error=error, room=EXTRA)
+
+
+def load_together(demands: list[TlsDemand], target: Target) -> tuple[bool, int]:
+    """Whether all modules fit into the 128 bytes one after another, padding left out; and the bytes asked."""
+    taken = sum(outcome.taken for demand in demands if (outcome := judge(demand, target)).word in ("if-room", "never"))
+    return taken <= EXTRA, taken

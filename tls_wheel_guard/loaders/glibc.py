@@ -15,7 +15,7 @@ from tls_wheel_guard.loaders.verdict import FreshFit, Outcome
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["CURRENT", "NO_ROOM", "SURPLUS", "State", "allocate", "fresh_state", "judge"]
+__all__ = ["CURRENT", "NO_ROOM", "SURPLUS", "State", "allocate", "fresh_state", "judge", "load_together", "state_with_room"]
 
 SURPLUS = 1664
 """TLS_STATIC_SURPLUS: 64 + 16 * 100 up to 2.31; 144 * (n - 1) + 144 * n + 512 + 144 with n = 4 since 2.32."""
@@ -114,6 +114,30 @@ def allocate(state: State, demand: TlsDemand, *, optional: bool = False) -> tupl
     return replace(state, used=state.used + taken, optional=state.optional - taken), taken
 
 
+def state_with_room(version: tuple[int, ...], machine: str, variant: int, room: int) -> State:
+    """A process of which only the room left is known, in bytes; what is in front of it counts as aligned."""
+    return State(variant, 0, room, tcb_alignment(max(version, OLDEST), machine))
+
+
+def load_together(demands: list[TlsDemand], target: Target, room: int) -> tuple[bool, int]:
+    """Whether all modules load one after another into ``room`` bytes, in the worst of a few orders; and the bytes asked."""
+    asks: list[TlsDemand] = []
+    for demand in demands:
+        asks += [d for d in _static_demands(demand) if d not in asks]
+    if not asks:
+        return True, 0
+    state = state_with_room(target.oldest or CURRENT, asks[0].machine, asks[0].tls_variant, room)
+    orders = [
+        asks,
+        sorted(asks, key=lambda d: d.block_size),
+        sorted(asks, key=lambda d: -d.block_size),
+        sorted(asks, key=lambda d: d.block_align),
+        sorted(asks, key=lambda d: -d.block_align),
+    ]
+    results = [_fits(state, order) for order in orders]
+    return all(fits for fits, _ in results), max(sum(d.block_size for d in asks), *(taken for _, taken in results))
+
+
 def _static_demands(demand: TlsDemand) -> list[TlsDemand]:
     """The modules whose blocks become static when this one loads: itself, and the definers in the wheel."""
     definers = [use.definer.demand for use in demand.foreign if use.definer.demand is not None]
@@ -152,6 +176,7 @@ def judge(demand: TlsDemand, target: Target) -> Outcome:
         takes_at_most=_descriptors_take(demand, states),
         fits_fresh_process=FreshFit(results[0][0], results[1][0]),
         room=min(state.room for state in states),
+        used=states[0].used,
     )
 
 

@@ -35,6 +35,7 @@ class Outcome:
     takes_at_most: int = 0
     fits_fresh_process: FreshFit | None = None
     room: int | None = None
+    used: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Verdict:
     ``verdict``: ``always`` (needs no static TLS), ``if-room`` (takes ``taken`` bytes of the room), ``never``, ``unsafe`` (loads,
     then memory is overwritten, or the loader crashes), ``unknown``. ``error``: the loader's words when it refuses.
     ``takes_at_most``: bytes that descriptors may take without ever failing. ``room``: bytes that the loader keeps for late
-    modules, None where that is not known.
+    modules, None where that is not known; ``used``: bytes that stand before it at the start.
     """
 
     target: Target

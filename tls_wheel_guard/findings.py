@@ -1,0 +1,86 @@
+"""What a check says: values only, for any writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tls_wheel_guard.elf import SharedObject, TlsReloc
+from tls_wheel_guard.loaders import Verdict
+from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.tls import TlsDemand
+
+__all__ = ["SEVERITIES", "Finding", "ModuleReport", "Report", "Severity", "at_or_above"]
+
+Severity = Literal["note", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
+
+
+def at_or_above(severity: Severity, threshold: str) -> bool:
+    """Whether a severity reaches ``threshold`` (a severity, or ``never``)."""
+    return threshold != "never" and SEVERITIES.index(severity) >= SEVERITIES.index(threshold)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleReport:
+    """One ELF file: its facts, what it asks for, and each loader's verdict (none for what dlopen never opens)."""
+
+    path: str
+    shared_object: SharedObject
+    demand: TlsDemand
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """shared, program, object or debug."""
+        return self.shared_object.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a rule found. ``module``: the member's path, None for the wheel as a whole.
+
+    ``verdicts``: the verdicts that it rests on, in the order of the targets. ``relocs``: the first relocations behind it,
+    ``relocs_total`` all of them. ``allowed``: the reason for which the user allows it, None when it counts.
+    """
+
+    rule: str
+    severity: Severity
+    module: str | None
+    message: str
+    hint: str
+    verdicts: tuple[Verdict, ...] = ()
+    targets: tuple[str, ...] = ()
+    relocs: tuple[TlsReloc, ...] = ()
+    relocs_total: int = 0
+    allowed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ``check`` knows of one wheel, or of one bare file.
+
+    ``not_applicable``: formats without static TLS and how many members have them. ``nested``: archives that were not entered.
+    ``error``: why nothing could be read, None when it could.
+    """
+
+    wheel: str
+    path: str
+    tags: tuple[str, ...] = ()
+    targets: tuple[Target, ...] = ()
+    modules: tuple[ModuleReport, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    allowed: tuple[Finding, ...] = ()
+    not_applicable: tuple[tuple[str, int], ...] = ()
+    nested: tuple[str, ...] = ()
+    error: str | None = None
+    error_hint: str | None = None
+
+    @property
+    def worst(self) -> Severity | None:
+        """The highest severity among the findings, None without any."""
+        return max((f.severity for f in self.findings), key=SEVERITIES.index, default=None)
+
+    def count(self, severity: Severity) -> int:
+        """How many findings have that severity."""
+        return sum(f.severity == severity for f in self.findings)

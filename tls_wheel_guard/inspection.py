@@ -1,0 +1,153 @@
+"""From members' bytes to facts: what is in one wheel, or in one bare file."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tls_wheel_guard.archive import Archive, Member, format_of, name_says_no_elf, open_archive
+from tls_wheel_guard.archive.magic import PEEK
+from tls_wheel_guard.elf import SharedObject, defined_tls, read_shared_object
+from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
+
+__all__ = ["Contents", "FileSource", "inspect_file"]
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a wheel holds. ``tags`` is empty for a bare file. ``unreadable``: (path, reason).
+
+    ``definers``: name of a foreign TLS variable -> path of the module in the wheel that defines it.
+    """
+
+    name: str
+    tags: tuple[str, ...] = ()
+    modules: list[tuple[str, SharedObject]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    not_applicable: dict[str, int] = field(default_factory=dict)
+    nested: list[str] = field(default_factory=list)
+    definers: dict[str, str] = field(default_factory=dict)
+
+
+class FileSource:
+    """A file on disk as an ``elf.Source``."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes at ``offset``."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise MalformedElf(f"bytes {offset}..{offset + length} lie outside the file of {self.size} bytes")
+        self._file.seek(offset)
+        data = self._file.read(length)
+        if len(data) != length:
+            raise MalformedElf(f"it ends after {offset + len(data)} of {self.size} bytes")
+        return data
+
+
+def inspect_file(path: Path) -> Contents:
+    """The contents of a wheel or of a bare ELF file, told apart by their bytes; raises UnreadableInput."""
+    file = _open_regular(path)
+    first = file.read(PEEK)
+    kind = format_of(first)
+    if kind == "archive" or first[:2] == b"PK" or path.suffix == ".whl":
+        with open_archive(file) as archive:
+            return _inspect_archive(archive, path.name)
+    with file:
+        if kind == "elf":
+            contents = Contents(path.name)
+            try:
+                contents.modules.append((str(path), read_shared_object(FileSource(file))))
+            except MalformedElf as error:
+                contents.unreadable.append((str(path), error.message))
+            return contents
+    if kind == "other":
+        raise UnreadableInput("it is neither a wheel nor an ELF file", hint="give wheels, shared objects, or folders of wheels")
+    return Contents(path.name, not_applicable={kind: 1})
+
+
+def _open_regular(path: Path) -> IO[bytes]:
+    try:
+        # A FIFO would block for ever, a device never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableInput("it is not a regular file", hint="give wheels, shared objects, or folders of wheels")
+        return path.open("rb")
+    except OSError as error:
+        raise UnreadableInput(f"it can't be opened: {error.strerror or error}", hint="check the path and its permissions") from error
+
+
+def wheel_tags(name: str) -> tuple[str, ...]:
+    """The tags in a wheel's file name, expanded (PEP 425); empty where it is no wheel's name (PEP 427)."""
+    parts = name.removesuffix(".whl").split("-")
+    if not name.endswith(".whl") or len(parts) not in (5, 6) or not all(parts):
+        return ()
+    return tuple("-".join(combination) for combination in itertools.product(*(part.split(".") for part in parts[-3:])))
+
+
+def _inspect_archive(archive: Archive, name: str) -> Contents:
+    contents = Contents(name, wheel_tags(name) or _tags_in_metadata(archive))
+    members: dict[str, Member] = {}
+    for member in archive.members():
+        _inspect_member(archive, member, contents)
+        if contents.modules and contents.modules[-1][0] == member.name:
+            members.setdefault(member.name, member)
+    _find_definers(archive, members, contents)
+    return contents
+
+
+def _tags_in_metadata(archive: Archive) -> tuple[str, ...]:
+    try:
+        text = archive.text("WHEEL") or ""
+    except (UnreadableMember, MalformedElf):
+        return ()
+    return tuple(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("Tag:"))
+
+
+def _inspect_member(archive: Archive, member: Member, contents: Contents) -> None:
+    try:
+        source = archive.source(member)
+        first = source.peek(PEEK)
+    except UnreadableMember as error:
+        if not name_says_no_elf(member.name):
+            contents.unreadable.append((member.name, error.message))
+        return
+    kind = format_of(first, member.name)
+    if kind == "archive":
+        contents.nested.append(member.name)
+    elif kind in ("mach-o", "pe", "wasm"):
+        contents.not_applicable[kind] = contents.not_applicable.get(kind, 0) + 1
+    elif kind == "elf":
+        try:
+            facts = read_shared_object(source)
+            source.finish()
+        except (MalformedElf, UnreadableMember) as error:
+            contents.unreadable.append((member.name, error.message))
+        else:
+            contents.modules.append((member.name, facts))
+
+
+def _find_definers(archive: Archive, members: dict[str, Member], contents: Contents) -> None:
+    """Look foreign TLS variables up in the wheel's other modules; most wheels have none, and nothing is read again."""
+    wanted = {
+        symbol.name
+        for _, facts in contents.modules
+        if facts.kind == "shared"
+        for symbol, _ in facts.initial_exec.foreign_symbols
+        if symbol.version != "GLIBC_PRIVATE"
+    }
+    if not wanted:
+        return
+    for path, facts in contents.modules:
+        if facts.kind == "shared" and facts.tls_segment is not None:
+            try:
+                found = defined_tls(archive.source(members[path]), wanted)
+            except (MalformedElf, UnreadableMember):
+                continue
+            for name in found:
+                contents.definers.setdefault(name, path)

@@ -1,0 +1,89 @@
+"""Sentences about verdicts: what happens to whom, in the loader's own words. Used by the rules' messages."""
+
+from __future__ import annotations
+
+from tls_wheel_guard.loaders import Verdict, freebsd
+from tls_wheel_guard.platforms import Libc, Target
+
+__all__ = ["SYSTEMS", "bytes_of", "count_of", "describe_target", "sentence", "today"]
+
+SYSTEMS: dict[Libc, str] = {
+    "glibc": "Linux with glibc", "musl": "Linux with musl (Alpine)", "bionic": "Android", "freebsd": "FreeBSD", "netbsd": "NetBSD",
+    "openbsd": "OpenBSD", "dragonfly": "DragonFly", "illumos": "illumos", "haiku": "Haiku", "darwin": "macOS", "windows": "Windows",
+    "wasm": "WebAssembly", "unknown": "Linux",
+}  # fmt: skip
+
+
+def bytes_of(count: int) -> str:
+    """``1 byte``, ``177 bytes``."""
+    return count_of(count, "byte")
+
+
+def count_of(count: int, noun: str) -> str:
+    """A count with its noun, in the plural where it must be."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def describe_target(target: Target) -> str:
+    """The tag and what it promises: ``manylinux_2_17_x86_64 (glibc 2.17 and newer)``."""
+    if target.libc == "unknown":
+        return f"{target.tag} (each module's own evidence)"
+    if target.libc in ("darwin", "windows", "wasm"):
+        return f"{target.tag} (no static TLS there)"
+    name = {"bionic": "Android API level", "musl": "musl", "glibc": "glibc"}.get(target.libc, SYSTEMS[target.libc])
+    version = ".".join(map(str, target.oldest)) + " and newer" if target.oldest else ""
+    return f"{target.tag} ({name} {version})".replace(" )", ")")
+
+
+def sentence(verdict: Verdict) -> str:
+    """What the loader of one target does, as a sentence."""
+    system = f"On {SYSTEMS[verdict.target.libc]} ({verdict.target.tag})"
+    outcome = verdict.outcome
+    quote = f": `{outcome.error}`" if outcome.error else ""
+    if outcome.word == "unsafe":
+        return f"{system} loading it crashes the process or corrupts memory{quote}."
+    if outcome.word == "never":
+        return f"{system} every import fails{_because(verdict)}{quote}."
+    if outcome.word == "if-room":
+        fit = outcome.fits_fresh_process
+        if fit is not None and not fit.both:
+            which = "the oldest version promised" if fit.current else "a current version" if fit.oldest else "any version"
+            return f"{system} import fails even in a fresh process of {which}, where {bytes_of(outcome.room or 0)} are left{quote}."
+        room = f" of the {bytes_of(outcome.room)} that all late libraries share" if outcome.room else ""
+        return f"{system} it loads only while there is room: it takes {outcome.taken:,}{room}; where others came first, import fails{quote}."
+    if outcome.word == "unknown":
+        return f"{system} the loader has no model here; do not rely on it."
+    return f"{system} it loads."
+
+
+def _because(verdict: Verdict) -> str:
+    outcome = verdict.outcome
+    if outcome.room == 0 and outcome.taken:
+        return ", since the loader keeps no room for modules that come after the start"
+    if outcome.room and outcome.taken > outcome.room:
+        return f", since the loader keeps {bytes_of(outcome.room)} for modules that come after the start and this asks for {outcome.taken:,}"
+    return ""
+
+
+def today(verdict: Verdict) -> str | None:
+    """What a user can do today, without a new wheel; None where nothing helps."""
+    target, outcome = verdict.target, verdict.outcome
+    if outcome.word not in ("never", "if-room"):
+        return None
+    if target.libc == "freebsd":
+        if (target.oldest or freebsd.TUNABLE_SINCE) >= freebsd.TUNABLE_SINCE:
+            return f"today, on FreeBSD 14 and newer: start Python with LD_STATIC_TLS_EXTRA={_padded(outcome.taken)} in its environment"
+        return f"today: LD_PRELOAD the library (FreeBSD {target.oldest[0] if target.oldest else ''} has no LD_STATIC_TLS_EXTRA yet)"
+    if target.libc == "glibc":
+        return "today: import it before other native libraries, or LD_PRELOAD it"
+    if target.libc == "musl":
+        return "today: only LD_PRELOAD of the library helps on musl"
+    return None
+
+
+def _padded(taken: int) -> int:
+    """A round number with room for others: the least power of two from 1024 on that is twice what is asked."""
+    value = 1024
+    while value < 2 * taken:
+        value *= 2
+    return value
