@@ -27,7 +27,14 @@ MACHINES = {
     3: "Intel 80386", 8: "MIPS R3000", 20: "PowerPC", 21: "PowerPC64", 22: "IBM S/390", 40: "ARM", 43: "Sparc v9",
     62: "Advanced Micro Devices X86-64", 183: "AArch64", 190: "NVIDIA CUDA architecture", 243: "RISC-V", 247: "Linux BPF", 258: "LoongArch",
 }  # fmt: skip
-OSABIS = {0: "UNIX - System V", 2: "UNIX - NetBSD", 3: "UNIX - GNU", 6: "UNIX - Solaris", 9: "UNIX - FreeBSD", 12: "UNIX - OpenBSD"}
+OSABIS = {
+    0: "UNIX - System V",
+    2: "UNIX - NetBSD",
+    3: "UNIX - GNU",
+    6: "UNIX - Solaris",
+    9: "UNIX - FreeBSD",
+    12: "UNIX - OpenBSD",
+}
 TYPES = {0: "NONE", 1: "REL", 2: "EXEC", 3: "DYN", 4: "CORE"}
 JUDGEMENTS = {"culprit"}
 STATIC_TLS_WORDS = ("static TLS block", "initial-exec TLS resolves to dynamic definition")

@@ -1,2 +1,35 @@
-"""tls-wheel-guard: finds native code in wheels that dlopen will refuse for want of static TLS."""
-__version__ = "0.1.0"
+"""Finds native code in wheels that dlopen will refuse for want of static TLS, before the release.
+
+    from tls_wheel_guard import check_wheel
+    report = check_wheel("dist/x.whl")
+    report.findings, report.worst, report.to_dict()
+
+Raises only subclasses of TlsWheelGuardError.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tls_wheel_guard.version import __version__
+
+if TYPE_CHECKING:
+    from tls_wheel_guard.commands import check_wheel
+    from tls_wheel_guard.config import Config
+    from tls_wheel_guard.errors import TlsWheelGuardError
+    from tls_wheel_guard.findings import Finding, Report
+
+__all__ = ["Config", "Finding", "Report", "TlsWheelGuardError", "__version__", "check_wheel"]
+
+_HOMES = {
+    "Config": "config", "Finding": "findings", "Report": "findings", "TlsWheelGuardError": "errors", "check_wheel": "commands",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use, so that `--version` and the build plugins do not pay for what they do not use.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # noqa: PLC0415
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

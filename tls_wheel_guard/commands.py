@@ -125,9 +125,15 @@ def _allow_notes(config: Config, used: set[Allow]) -> Iterator[Finding]:
     for allow in config.allow:
         what = f'allow of {allow.rule} for "{allow.module}"'
         if allow.rule in RULES and allow not in used and allow.rule in config.rules:
-            yield Finding("unused-allow", "note", None, f"the {what} matched nothing in this wheel", "take it out when it is not needed any more")
+            yield Finding(
+                "unused-allow",
+                "note",
+                None,
+                (f"the {what} matched nothing in this wheel.",),
+                ("take it out if no wheel needs it",),
+            )
         elif allow in used and not allow.reason:
-            yield Finding("unexplained-allow", "note", None, f"the {what} has no reason", 'add reason = "..." for who reads it next year')
+            yield Finding("unexplained-allow", "note", None, (f"the {what} has no reason.",), ('add reason = "..."',))
 
 
 def check_path(path: Path, config: Config) -> Report:

@@ -48,8 +48,8 @@ class Allow:
         return self.rule == finding.rule and (self.module == "*" or fnmatch.fnmatchcase(finding.module or "", self.module))
 
 
-def _setting(doc: str, default: Any, key: str | None = None) -> Any:
-    return field(default=default, metadata={"doc": doc, "key": key})
+def _setting(doc: str, default: Any) -> Any:
+    return field(default=default, metadata={"doc": doc})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Config:
     fail_on: str = _setting("the least severity that fails: error, warning, note, never", "warning")
     targets: tuple[str, ...] = _setting('more platform tags to judge for, beside the wheel\'s own: ["freebsd_14_0_amd64"]', ())
     crowding: float = _setting("share of the room from which static-tls-crowding is reported", 0.25)
-    set_flag: bool = _setting("whether action = \"warn\" sets DF_STATIC_TLS where a linker left it out", True)
+    set_flag: bool = _setting('whether action = "warn" sets DF_STATIC_TLS where a linker left it out', True)
     room: int = _setting("bytes of static TLS that a glibc process is taken to have left", 1664)
     select: tuple[str, ...] = _setting("run only these rules", ())
     ignore: tuple[str, ...] = _setting("rules not to run", ())
@@ -68,7 +68,7 @@ class Config:
     build_backend: str | None = _setting("the real backend behind tls_wheel_guard.backend", None)
     backend_path: tuple[str, ...] = _setting("folders of an in-tree backend, as in PEP 517", ())
     allow: tuple[Allow, ...] = _setting("findings that are accepted: tables with module, rule, reason", ())
-    own_tags: bool = field(default=True, metadata={"doc": "", "key": ""})
+    own_tags: bool = True
     """Whether the wheel's own tags are judged; only the command line turns it off."""
 
     @property
@@ -93,7 +93,7 @@ class Config:
         return self.action == "warn" or self.fail_on == "never"
 
 
-KEYS = {(f.metadata["key"] or f.name.replace("_", "-")): f.name for f in fields(Config) if f.metadata["key"] != ""}
+KEYS = {f.name.replace("_", "-"): f.name for f in fields(Config) if "doc" in f.metadata}
 """Key in the table -> field of Config."""
 
 

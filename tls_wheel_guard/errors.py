@@ -58,7 +58,7 @@ class ConfigError(UsageError):
     """A setting has an unknown name or a wrong value."""
 
 
-class UnreadableInput(TlsWheelGuardError):
+class UnreadableInput(TlsWheelGuardError):  # noqa: N818  (it says what was wrong with the input, as its children do)
     """Something that was named can't be read."""
 
     exit_code = 3

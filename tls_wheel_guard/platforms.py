@@ -13,7 +13,19 @@ from typing import Literal
 __all__ = ["LIBCS", "MACHINES", "Libc", "Machine", "Target", "machine_called", "machine_of"]
 
 Libc = Literal[
-    "glibc", "musl", "bionic", "freebsd", "netbsd", "openbsd", "dragonfly", "illumos", "haiku", "darwin", "windows", "wasm", "unknown"
+    "glibc",
+    "musl",
+    "bionic",
+    "freebsd",
+    "netbsd",
+    "openbsd",
+    "dragonfly",
+    "illumos",
+    "haiku",
+    "darwin",
+    "windows",
+    "wasm",
+    "unknown",
 ]
 """Whose loader opens the module. ``darwin``, ``windows`` and ``wasm`` have no static TLS block: nothing to judge."""
 

@@ -125,6 +125,9 @@ _OF_INTERPRETER: tuple[tuple[str, Libc], ...] = (
 _OF_NOTE: dict[str, Libc] = {
     "Android": "bionic", "FreeBSD": "freebsd", "NetBSD": "netbsd", "OpenBSD": "openbsd", "DragonFly": "dragonfly",
 }  # fmt: skip
+_OF_NAME: tuple[tuple[str, Libc], ...] = (
+    ("-linux-musl", "musl"), ("-linux-android", "bionic"), ("-linux-gnu", "glibc"), ("-freebsd", "freebsd"),
+)  # fmt: skip
 _OF_OSABI: dict[int, Libc] = {2: "netbsd", 6: "illumos", 9: "freebsd", 12: "openbsd"}
 
 
@@ -148,16 +151,20 @@ def evidence_of(module: SharedObject, path: str) -> tuple[Libc, str]:
             return libc, f"NEEDED {needed}"
     if "libc.so" in module.needed:
         # musl has one library for all; Android has libdl.so and libm.so beside it.
-        bionic = {"libdl.so", "libm.so"} & set(module.needed)
-        return ("bionic" if bionic else "musl"), "NEEDED libc.so"
+        return "bionic" if {"libdl.so", "libm.so"} & set(module.needed) else "musl", "NEEDED libc.so"
+    return _weaker_evidence(module, path)
+
+
+def _weaker_evidence(module: SharedObject, path: str) -> tuple[Libc, str]:
+    libc: Libc | None
     if module.soname and (libc := _first_match(module.soname, _LIBC_OF_NEEDED)):
         return libc, f"SONAME {module.soname}"
     if module.interpreter and (libc := _first_match(module.interpreter, _OF_INTERPRETER)):
         return libc, f"interpreter {module.interpreter}"
     name = path.rsplit("/", 1)[-1]
-    for word, libc in (("-linux-musl", "musl"), ("-linux-android", "bionic"), ("-linux-gnu", "glibc"), ("-freebsd", "freebsd")):
+    for word, named in _OF_NAME:
         if word in name:
-            return libc, f"name {name}"
+            return named, f"name {name}"
     return "glibc", "assumed"
 
 
@@ -177,12 +184,10 @@ def targets_for(module: SharedObject, path: str, promised: tuple[Target, ...]) -
     name = module.machine.name if module.machine else None
     same = [t for t in promised if t.has_static_tls and (t.machine == name or t.machine is None)]
     found: dict[tuple[object, ...], Target] = {}
-    for target in same:
-        if target.libc == "unknown":
-            own = own_target(module, path)
-            target = own if target.machine is None else replace(own, tag=target.tag)
+    own = own_target(module, path)
+    for promise in same:
+        target = promise
+        if promise.libc == "unknown":
+            target = own if promise.machine is None else replace(own, tag=promise.tag)
         found.setdefault((target.libc, target.oldest, target.machine), target)
-    if not found:
-        target = own_target(module, path)
-        return (target,)
-    return tuple(found.values())
+    return tuple(found.values()) or (own,)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tls_wheel_guard.loaders import Verdict, freebsd
 from tls_wheel_guard.platforms import Libc, Target
 
-__all__ = ["SYSTEMS", "bytes_of", "count_of", "describe_target", "sentence", "today"]
+__all__ = ["SYSTEMS", "bytes_of", "count_of", "describe_target", "sentences", "today"]
 
 SYSTEMS: dict[Libc, str] = {
     "glibc": "Linux with glibc", "musl": "Linux with musl (Alpine)", "bionic": "Android", "freebsd": "FreeBSD", "netbsd": "NetBSD",
@@ -35,9 +37,16 @@ def describe_target(target: Target) -> str:
     return f"{target.tag} ({name} {version})".replace(" )", ")")
 
 
-def sentence(verdict: Verdict) -> str:
-    """What the loader of one target does, as a sentence."""
-    system = f"On {SYSTEMS[verdict.target.libc]} ({verdict.target.tag})"
+def sentences(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
+    """What each loader does, a sentence each; targets of one system and one outcome share a sentence."""
+    groups: dict[tuple[object, ...], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault((verdict.target.libc, verdict.outcome), []).append(verdict)
+    return tuple(_sentence(group[0], ", ".join(dict.fromkeys(v.target.tag for v in group))) for group in groups.values())
+
+
+def _sentence(verdict: Verdict, tags: str) -> str:
+    system = f"On {SYSTEMS[verdict.target.libc]} ({tags})"
     outcome = verdict.outcome
     quote = f": `{outcome.error}`" if outcome.error else ""
     if outcome.word == "unsafe":
@@ -50,7 +59,9 @@ def sentence(verdict: Verdict) -> str:
             which = "the oldest version promised" if fit.current else "a current version" if fit.oldest else "any version"
             return f"{system} import fails even in a fresh process of {which}, where {bytes_of(outcome.room or 0)} are left{quote}."
         room = f" of the {bytes_of(outcome.room)} that all late libraries share" if outcome.room else ""
-        return f"{system} it loads only while there is room: it takes {outcome.taken:,}{room}; where others came first, import fails{quote}."
+        return (
+            f"{system} it loads only while there is room: it takes {outcome.taken:,}{room}; where others came first, import fails{quote}."
+        )
     if outcome.word == "unknown":
         return f"{system} the loader has no model here; do not rely on it."
     return f"{system} it loads."
@@ -61,7 +72,9 @@ def _because(verdict: Verdict) -> str:
     if outcome.room == 0 and outcome.taken:
         return ", since the loader keeps no room for modules that come after the start"
     if outcome.room and outcome.taken > outcome.room:
-        return f", since the loader keeps {bytes_of(outcome.room)} for modules that come after the start and this asks for {outcome.taken:,}"
+        return (
+            f", since the loader keeps {bytes_of(outcome.room)} for modules that come after the start and this asks for {outcome.taken:,}"
+        )
     return ""
 
 

@@ -11,7 +11,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, Protocol
+from typing import IO, Any
 
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
 
@@ -27,18 +27,13 @@ MAX_RESTARTS = 16
 _FAILURES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 
 
-class _Zlib(Protocol):
-    def decompressobj(self, wbits: int = ...) -> zlib._Decompress: ...
-
-    def crc32(self, data: bytes, value: int = ..., /) -> int: ...
-
-
-def _fastest_zlib() -> _Zlib:
+def _fastest_zlib() -> Any:
+    """The zlib module, or isal's twin of it."""
     try:
-        from isal import isal_zlib  # noqa: PLC0415  (the [fast] extra)
+        from isal import isal_zlib  # noqa: PLC0415  (the [fast] extra, where it is installed)
     except ImportError:
         return zlib
-    return isal_zlib  # type: ignore[no-any-return]
+    return isal_zlib
 
 
 def raw_pieces(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:

@@ -93,8 +93,8 @@ def scan_android(source: Source, offset: int, size: int, rela: bool, fmt: ElfFor
     left, address = numbers.signed(), numbers.signed()
     if left < 0:
         raise MalformedElf(f"an Android relocation table of {left} entries")
-    for number, symbol, address, addend in _android_entries(numbers, left, address, rela, fmt, tally):
-        tally.add(number, symbol, address & ((1 << fmt.bits) - 1), addend)
+    for number, symbol, slot, addend in _android_entries(numbers, left, address, rela, fmt, tally):
+        tally.add(number, symbol, slot & ((1 << fmt.bits) - 1), addend)
 
 
 def _android_entries(

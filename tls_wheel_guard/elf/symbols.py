@@ -54,16 +54,12 @@ def read_symbols(
         rows[index] = name, info, section
     versions = _versions(source, fmt, image, dynamic, strings, [i for i, row in rows.items() if row[2] == 0])
     return {
-        index: Symbol(
-            strings.at(name) if name else "", section != 0, info >> 4 == STB_WEAK, info >> 4 == STB_LOCAL, versions.get(index)
-        )
+        index: Symbol(strings.at(name) if name else "", section != 0, info >> 4 == STB_WEAK, info >> 4 == STB_LOCAL, versions.get(index))
         for index, (name, info, section) in rows.items()
     }
 
 
-def _versions(
-    source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, indexes: list[int]
-) -> dict[int, str]:
+def _versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, indexes: list[int]) -> dict[int, str]:
     """Symbol index -> name of the version that it needs."""
     if not indexes or not dynamic.get(DT_VERSYM) or not dynamic.get(DT_VERNEED):
         return {}

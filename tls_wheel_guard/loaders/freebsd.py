@@ -26,7 +26,7 @@ def takes_by_flag(demand: TlsDemand) -> bool:
 
 
 def takes_by_dtprel(demand: TlsDemand, target: Target) -> bool:
-    """riscv up to 14: R_RISCV_TLS_DTPREL64 is treated as R_RISCV_TLS_TPREL64 (riscv/reloc.c)."""
+    """On riscv up to 14 R_RISCV_TLS_DTPREL64 is treated as R_RISCV_TLS_TPREL64 (riscv/reloc.c)."""
     return demand.machine == "riscv64" and demand.dtpoff > 0 and (target.oldest or (12,)) < (15,)
 
 

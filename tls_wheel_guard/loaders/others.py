@@ -49,7 +49,9 @@ ROWS: dict[Libc, Row] = {
         acts_on_flag=True,
     ),
     "dragonfly": Row(
-        "DragonFly libexec/rtld-elf/rtld.c:allocate_tls_offset", 2048, "{file}: No space available for static Thread Local Storage"
+        "DragonFly libexec/rtld-elf/rtld.c:allocate_tls_offset",
+        2048,
+        "{file}: No space available for static Thread Local Storage",
     ),
     "haiku": Row("Haiku src/system/runtime_loader", None, "{file}: TLS"),
 }
@@ -70,5 +72,4 @@ def judge(demand: TlsDemand, target: Target) -> Outcome:
     taken = demand.block_size if demand.own_static or by_flag else 0
     if row.words_initialised and taken and demand.initialised:
         return Outcome("never", taken=taken, error=row.words_initialised.format(file=demand.name), room=row.extra)
-    word = "never" if taken > row.extra else "if-room"
-    return Outcome(word, taken=taken, error=row.words.format(file=demand.name), room=row.extra)
+    return Outcome("never" if taken > row.extra else "if-room", taken=taken, error=row.words.format(file=demand.name), room=row.extra)

@@ -113,9 +113,7 @@ def demand_of(module: SharedObject, path: str, definers: dict[str, TlsDemand] | 
     segment = module.tls_segment
     align = segment.align if segment else 0
     mask = max(align, 1) - 1 if align else -1
-    foreign = tuple(
-        ForeignUse(symbol, count, _definer(symbol, definers or {})) for symbol, count in module.initial_exec.foreign_symbols
-    )
+    foreign = tuple(ForeignUse(symbol, count, _definer(symbol, definers or {})) for symbol, count in module.initial_exec.foreign_symbols)
     return TlsDemand(
         module=path,
         machine=module.machine_name,

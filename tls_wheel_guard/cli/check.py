@@ -1,0 +1,50 @@
+"""``check``: judge wheels; the exit code says whether they may be released."""
+
+from __future__ import annotations
+
+import argparse
+
+from tls_wheel_guard.cli.options import (
+    add_failing,
+    add_input,
+    add_judging,
+    add_output,
+    config_from,
+    exit_code,
+    paths_from,
+    say_unreadable,
+    write_report,
+)
+from tls_wheel_guard.cli.progress import Progress
+from tls_wheel_guard.commands import check_many
+from tls_wheel_guard.findings import at_or_above
+
+__all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "judge wheels for every loader that their tags promise"
+EXAMPLE = "tls-wheel-guard check dist/*.whl --target freebsd_14_2_amd64"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_input(parser)
+    add_judging(parser)
+    add_failing(parser)
+    add_output(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 no finding at or above --fail-on, 1 at least one, 2 and 3 as everywhere."""
+    config = config_from(options)
+    paths, code = paths_from(options)
+    progress = Progress(len(paths), options.quiet)
+    try:
+        reports = list(check_many(paths, config, options.jobs, progress))
+    finally:
+        progress.close()
+    say_unreadable(reports)
+    if reports or not code:
+        write_report(reports, options)
+    code = exit_code(reports, code)
+    fails = any(at_or_above(f.severity, config.fail_on) for report in reports for f in report.findings)
+    return code or int(fails and not config.never_fails)

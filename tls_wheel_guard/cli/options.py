@@ -1,0 +1,172 @@
+"""Options that several commands share, and what they mean together with the environment and pyproject.toml."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tls_wheel_guard.commands import expand
+from tls_wheel_guard.config import FAIL_ON, Config, allow_from_option, from_environment, from_toml, merge
+from tls_wheel_guard.errors import ConfigError, UsageError
+from tls_wheel_guard.findings import Report
+from tls_wheel_guard.report import WRITERS, Style
+from tls_wheel_guard.rules import RULES
+from tls_wheel_guard.targets import require_target
+
+__all__ = [
+    "add_input",
+    "add_judging",
+    "add_output",
+    "config_from",
+    "add_failing",
+    "exit_code",
+    "paths_from",
+    "say",
+    "say_unreadable",
+    "style_from",
+    "write_report",
+]
+
+RULE_HELP = "rules: " + ", ".join(RULES)
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """PATH..., --files-from, -j."""
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="wheels, folders of wheels, bare shared objects")
+    parser.add_argument("--files-from", metavar="FILE", help="read more paths from FILE, one a line; - for stdin")
+    parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: the cores)")
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """--target, --no-own-tags, --config, --no-config."""
+    parser.add_argument(
+        "--target", action="append", default=[], metavar="TAG",
+        help="judge for this platform tag too, such as musllinux_1_2_x86_64, freebsd_14_2_amd64, android_24_arm64_v8a; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--no-own-tags", action="store_true", help="leave the wheel's own tags out")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings from this pyproject.toml instead of the nearest one")
+    parser.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """--format, -o, --color, -q, -v."""
+    parser.add_argument("--format", choices=tuple(WRITERS), default="text", help="default: text")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report to FILE instead of stdout")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto; NO_COLOR is respected")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is known of every module")
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    print(f"tls-wheel-guard: {message}", file=sys.stderr)
+
+
+def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
+    """The files to read, and the exit code so far: what is missing is said, and the others still count."""
+    asked = [*options.paths, *_listed(options.files_from)]
+    if not asked:
+        raise UsageError("no PATH was given", hint="name wheels or a folder of wheels, such as dist/")
+    found: list[Path] = []
+    code = 0
+    for path in asked:
+        try:
+            found += expand(path)
+        except UsageError as error:
+            say(error.line())
+            code = error.exit_code
+    return found, code
+
+
+def _listed(source: str | None) -> list[Path]:
+    if source is None:
+        return []
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--files-from {source}: {error}", hint="give a text file with one path a line") from error
+    return [Path(line) for line in text.splitlines() if line.strip()]
+
+
+def config_from(options: argparse.Namespace) -> Config:
+    """Command line > environment > pyproject.toml > default; raises ConfigError."""
+    typed: dict[str, Any] = {"own_tags": not options.no_own_tags, "targets": tuple(options.target)}
+    for tag in options.target:
+        require_target(tag)
+    if hasattr(options, "fail_on"):
+        for name in ("fail_on", "strict"):
+            if getattr(options, name):
+                typed[name] = getattr(options, name)
+        for name in ("select", "ignore"):
+            if getattr(options, name):
+                typed[name] = tuple(getattr(options, name))
+        typed["allow"] = tuple(allow_from_option(text) for text in options.allow)
+    environment = {name: value for name, value in os.environ.items() if name != "TLS_WHEEL_GUARD_TRACEBACK"}
+    return merge(_from_file(options), from_environment(environment), typed)
+
+
+def _from_file(options: argparse.Namespace) -> dict[str, Any]:
+    if options.no_config:
+        return {}
+    path = options.config or next((p for d in (Path.cwd(), *Path.cwd().parents) if (p := d / "pyproject.toml").is_file()), None)
+    if path is None:
+        return {}
+    try:
+        return from_toml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: it can't be read: {error}", hint="check --config, or pass --no-config") from error
+
+
+def add_failing(parser: argparse.ArgumentParser) -> None:
+    """--fail-on, --select, --ignore, --allow, --strict."""
+    parser.add_argument("--fail-on", choices=FAIL_ON, default=None, help="the least severity that makes the exit code 1 (default: warning)")
+    parser.add_argument("--select", action="append", choices=tuple(RULES), metavar="RULE", help="run only this rule; repeatable")
+    parser.add_argument("--ignore", action="append", choices=tuple(RULES), metavar="RULE", help="do not run this rule; repeatable")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="GLOB:RULE[:REASON]",
+        help="accept this rule's findings in modules that match",
+    )
+    parser.add_argument("--strict", action="store_true", help="what could not be analysed is an error")
+
+
+def style_from(options: argparse.Namespace) -> Style:
+    """Colour and width: --color, NO_COLOR, the terminal."""
+    to_terminal = options.output is None and sys.stdout.isatty()
+    color = options.color == "always" or (options.color == "auto" and to_terminal and not os.environ.get("NO_COLOR"))
+    width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
+    return Style(min(width, 120), color, -1 if options.quiet else int(options.verbose))
+
+
+def write_report(reports: Sequence[Report], options: argparse.Namespace) -> None:
+    """The report to stdout or to a file, whole or not at all."""
+    text = WRITERS[options.format](reports, style_from(options))
+    if options.output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=options.output.parent, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        Path(file.name).replace(options.output)
+    except OSError as error:
+        raise UsageError(f"{options.output}: it can't be written: {error.strerror}", hint="choose a folder that exists") from error
+
+
+def say_unreadable(reports: Iterable[Report]) -> None:
+    """A line on stderr for each file that could not be read."""
+    for report in reports:
+        if report.error is not None:
+            say(f"{report.path}: {report.error}" + (f"; hint: {report.error_hint}" if report.error_hint else ""))
+
+
+def exit_code(reports: Sequence[Report], so_far: int) -> int:
+    """2 for a wrong command line, 3 for what could not be read, else 0."""
+    return so_far or (3 if any(report.error is not None for report in reports) else 0)

@@ -1,0 +1,47 @@
+"""``show``: the facts of every ELF member and each loader's verdict, without judging."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from tls_wheel_guard.cli.options import (
+    add_input,
+    add_judging,
+    add_output,
+    config_from,
+    exit_code,
+    paths_from,
+    say,
+    say_unreadable,
+    write_report,
+)
+from tls_wheel_guard.commands import check_many
+
+__all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "show what every ELF member asks of static TLS"
+EXAMPLE = "tls-wheel-guard show dist/pkg-1.0-cp312-cp312-musllinux_1_2_x86_64.whl"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_input(parser)
+    add_judging(parser)
+    add_output(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when everything could be read, 3 when not."""
+    config = replace(config_from(options), select=("unreadable-module",), ignore=(), allow=())
+    paths, code = paths_from(options)
+    reports = list(check_many(paths, config, options.jobs))
+    say_unreadable(reports)
+    for report in reports:
+        for finding in report.findings:
+            say(f"{report.path}: {finding.module}: {finding.message}")
+    options.verbose, options.quiet = True, False
+    shown = [replace(report, findings=()) for report in reports]
+    if shown or not code:
+        write_report(shown, options)
+    return exit_code(reports, code) or (3 if any(report.findings for report in reports) else 0)

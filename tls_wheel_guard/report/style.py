@@ -1,0 +1,44 @@
+"""How a text report may look: columns, colour, how much."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Style", "printable", "wrap"]
+
+Colour = Literal["bold", "dim", "red", "yellow", "green", "cyan"]
+_CODES: dict[Colour, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32", "cyan": "36"}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """``width`` in columns; ``verbosity``: -1 findings only, 0 usual, 1 every module."""
+
+    width: int = 80
+    color: bool = False
+    verbosity: int = 0
+
+    def paint(self, text: str, *colours: Colour) -> str:
+        """The text in colours, or as it is where there are none."""
+        if not self.color or not colours or not text:
+            return text
+        return f"\x1b[{';'.join(_CODES[c] for c in colours)}m{text}\x1b[0m"
+
+
+def printable(text: str) -> str:
+    """Text from a wheel without control characters: a member's name must not be able to steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def wrap(text: str, width: int, indent: str, first: str | None = None) -> list[str]:
+    """Lines of at most ``width`` columns; long words such as paths and loader messages are left whole."""
+    return textwrap.wrap(
+        printable(text),
+        max(width, len(indent) + 24),
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

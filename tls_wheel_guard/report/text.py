@@ -1,0 +1,145 @@
+"""The report for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tls_wheel_guard.findings import Finding, ModuleReport, Report, Severity
+from tls_wheel_guard.loaders import Verdict
+from tls_wheel_guard.report.style import Colour, Style, printable, wrap
+from tls_wheel_guard.words import count_of, describe_target
+
+__all__ = ["facts", "summary", "write"]
+
+_COLOURS: dict[Severity, Colour] = {"error": "red", "warning": "yellow", "note": "cyan"}
+_FORMATS = {"mach-o": "Mach-O", "pe": "PE", "wasm": "WebAssembly"}
+BAR = 40
+"""Columns of the bar that shows the static TLS block."""
+
+
+def write(reports: Sequence[Report], style: Style) -> str:
+    """The whole report, with a summary line at the end."""
+    lines = [line for report in reports for line in _wheel(report, style)]
+    if style.verbosity >= 0 or lines:
+        lines.append(summary(reports, style))
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def summary(reports: Sequence[Report], style: Style) -> str:
+    """Counts of files, modules and findings in one line."""
+    counts = {severity: sum(report.count(severity) for report in reports) for severity in _COLOURS}
+    words = ", ".join(style.paint(count_of(n, severity), *([_COLOURS[severity]] if n else [])) for severity, n in counts.items())
+    modules = sum(len(report.modules) for report in reports)
+    line = f"{count_of(len(reports), 'file')}, {count_of(modules, 'ELF module')}: {words}"
+    allowed = sum(len(report.allowed) for report in reports)
+    unread = sum(report.error is not None for report in reports)
+    return line + (f"; {allowed} allowed" if allowed else "") + (f"; {count_of(unread, 'file')} could not be read" if unread else "")
+
+
+def _wheel(report: Report, style: Style) -> Iterator[str]:
+    if report.error is not None:
+        # The edge has said why on stderr, in every format.
+        return
+    quiet = style.verbosity < 0
+    if quiet and not report.findings:
+        return
+    yield style.paint(printable(report.path), "bold") + ("" if report.findings else ": " + style.paint("ok", "green") + _what(report))
+    if not report.findings and style.verbosity < 1:
+        yield from _asides(report, style)
+        return
+    if report.targets:
+        yield from wrap("for " + ", ".join(describe_target(t) for t in report.targets), style.width, "      ", "  ")
+    if style.verbosity >= 1:
+        for module in report.modules:
+            yield from facts(module, style)
+    yield from _asides(report, style)
+    for finding in report.findings:
+        yield ""
+        yield from _finding(finding, style)
+    yield ""
+
+
+def _what(report: Report) -> str:
+    return f" ({count_of(len(report.modules), 'ELF module')})" if report.modules else " (no ELF module)"
+
+
+def _asides(report: Report, style: Style) -> Iterator[str]:
+    if style.verbosity < 0:
+        return
+    if report.not_applicable:
+        formats = ", ".join(f"{count_of(n, f'{_FORMATS[name]} file')}" for name, n in report.not_applicable)
+        yield from wrap(f"does not apply to {formats}: those systems have no static TLS block", style.width, "    ", "  ")
+    if report.nested:
+        names = ", ".join(report.nested[:3]) + (", ..." if len(report.nested) > 3 else "")
+        yield from wrap(f"not entered: {count_of(len(report.nested), 'nested archive')} ({names})", style.width, "    ", "  ")
+    for finding in report.allowed:
+        yield from wrap(f"allowed: {finding.rule} in {finding.module or 'the wheel'}: {finding.allowed}", style.width, "    ", "  ")
+
+
+def _finding(finding: Finding, style: Style) -> Iterator[str]:
+    head = style.paint(f"{finding.severity}: {finding.rule}", _COLOURS[finding.severity], "bold")
+    yield f"  {head}" + (f"  {printable(finding.module)}" if finding.module else "")
+    yield from wrap(finding.parts[0], style.width, "    ")
+    for part in finding.parts[1:]:
+        yield from wrap(part, style.width, "      ", "    - ")
+    if style.width >= 60:
+        for verdict in _different(finding.verdicts):
+            yield from bar(verdict, style)
+    for number, step in enumerate(finding.hints):
+        yield from wrap(step, style.width, "          ", "    hint: " if number == 0 else "          ")
+
+
+def _different(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """One verdict for each system and outcome."""
+    return list({(v.target.libc, v.outcome): v for v in reversed(verdicts)}.values())[::-1]
+
+
+def bar(verdict: Verdict, style: Style) -> Iterator[str]:
+    """The static TLS block of a fresh process: ``=`` taken at the start, ``#`` asked, ``.`` left, ``!`` asked beyond the end."""
+    outcome = verdict.outcome
+    if outcome.room is None or not outcome.taken or outcome.word not in ("if-room", "never"):
+        return
+    if outcome.room == 0:
+        yield f"    {verdict.target.libc:8} [{style.paint('no room'.center(BAR, '!'), 'red')}] {outcome.taken:,} asked"
+        return
+    inside = min(outcome.taken, outcome.room)
+    beyond, left = outcome.taken - inside, outcome.room - inside
+    parts: tuple[tuple[str, int, Colour], ...] = (
+        ("=", outcome.used, "dim"), ("#", inside, "yellow"), (".", left, "green"), ("!", beyond, "red"),
+    )  # fmt: skip
+    total = sum(size for _, size, _ in parts)
+    drawn = "".join(style.paint(mark * max(1, round(BAR * size / total)), colour) for mark, size, colour in parts if size)
+    taken = f"{outcome.used:,} taken, " if outcome.used else ""
+    yield f"    {verdict.target.libc:8} [{drawn}] {taken}{outcome.taken:,} asked, {outcome.room:,} room"
+
+
+def facts(module: ModuleReport, style: Style) -> Iterator[str]:
+    """What ``show`` says of one module."""
+    so, ie, tls = module.shared_object, module.shared_object.initial_exec, module.shared_object.tls_segment
+    yield f"  {style.paint(printable(module.path), 'bold')}"
+    segment = f"{tls.memsz:,} bytes ({tls.filesz:,} initialised), aligned to {tls.align}" if tls else "none"
+    yield f"    {so.kind}, {so.machine_name}; TLS segment: {segment}; DF_STATIC_TLS {'set' if so.df_static_tls else 'not set'}"
+    types = ", ".join(f"{count} x {name}" for name, count in ie.types) or "none"
+    owner = f" ({ie.own} own, {ie.foreign} foreign)" if ie.count else ""
+    yield f"    initial-exec: {types}{owner}; dynamic: {so.dynamic.dtpmod} DTPMOD, {so.dynamic.tlsdesc} TLSDESC"
+    yield f"    {count_of(so.dynamic_relocations, 'dynamic relocation')}; needs {printable(', '.join(so.needed)) or 'nothing'}"
+    for verdict in module.verdicts:
+        yield from wrap(_verdict_line(verdict), style.width, "      ", "    ")
+    if ie.count and module.kind == "program":
+        yield "    initial-exec is harmless in a program"
+
+
+def _verdict_line(verdict: Verdict) -> str:
+    outcome = verdict.outcome
+    text = f"{verdict.target.tag}: {outcome.word}"
+    if outcome.taken:
+        text += f", takes {outcome.taken:,}"
+    if outcome.takes_at_most:
+        text += f", may take {outcome.takes_at_most:,} for descriptors"
+    if (fit := outcome.fits_fresh_process) is not None:
+        text += f", fits a fresh process: oldest {_yes(fit.oldest)}, current {_yes(fit.current)}"
+    return text
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,47 @@
+"""The rules: facts and verdicts in, findings out. One function a rule; its name is the same on the command line and in the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tls_wheel_guard.findings import Finding
+from tls_wheel_guard.rules import access, limits, room
+from tls_wheel_guard.rules.case import DEFAULTS, Case, Thresholds, Unreadable
+
+__all__ = ["DEFAULTS", "RULES", "Case", "Rule", "Thresholds", "Unreadable", "run_rules"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule's name, what it finds in one line, its default severity in words, and the function that finds it."""
+
+    name: str
+    summary: str
+    severity: str
+    check: Callable[[Case], Iterator[Finding]]
+
+
+RULES: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        Rule(
+            "initial-exec-tls", "initial-exec relocations in a shared object",
+            "error where a target refuses it or it does not fit a fresh process; else warning", access.initial_exec,
+        ),
+        Rule("static-tls-overflow", "more static TLS than a target leaves, counted with what a module needs", "error, warning", room.overflow),
+        Rule("static-tls-crowding", "so much of the room that others will fail", "warning", room.crowding),
+        Rule("unflagged-static-tls", "initial-exec without DF_STATIC_TLS", "note", access.unflagged),
+        Rule("foreign-initial-exec", "initial-exec on a variable of another module", "by the definer", access.foreign),
+        Rule("unsupported-elf-tls", "a TLS segment where the loader refuses any", "error", limits.unsupported),
+        Rule("unknown-machine", "an ELF machine without a row in the table", "warning, error with --strict", limits.unknown_machine),
+        Rule("unreadable-module", "an ELF member that can't be read in part or whole", "warning, error with --strict", limits.unreadable),
+    )
+}  # fmt: skip
+
+
+def run_rules(case: Case, names: tuple[str, ...]) -> list[Finding]:
+    """The findings of the named rules: those of a module together, in the order of the wheel's members."""
+    found = [finding for name in names for finding in RULES[name].check(case)]
+    order = {path: place for place, path in enumerate([m.path for m in case.modules] + [u.path for u in case.unreadable])}
+    return sorted(found, key=lambda f: (order.get(f.module or "", len(order)), names.index(f.rule)))

@@ -1,0 +1,86 @@
+"""Rules about initial-exec accesses: one's own, other modules', and those without a flag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tls_wheel_guard.findings import Finding
+from tls_wheel_guard.loaders import judge
+from tls_wheel_guard.rules.case import CURE, MAX_RELOCS, Case, hints, severity_of
+from tls_wheel_guard.words import bytes_of, count_of, sentences, today
+
+__all__ = ["foreign", "initial_exec", "unflagged"]
+
+
+def initial_exec(case: Case) -> Iterator[Finding]:
+    for module in case.shared:
+        facts = module.shared_object.initial_exec
+        if not facts.own:
+            continue
+        verdicts = [v for v in module.verdicts if v.verdict != "always"]
+        types = ", ".join(name for name, _ in facts.types)
+        size = module.demand.block_size
+        message = (
+            f"{count_of(facts.count, 'initial-exec relocation')} ({types}): its thread-local variables, {bytes_of(size)}, must lie in"
+            " the static TLS block, whose size is fixed when the process starts; a Python extension is loaded later."
+        )
+        cures = dict.fromkeys(step for v in verdicts if (step := today(v)))
+        yield Finding(
+            "initial-exec-tls",
+            severity_of(verdicts),
+            module.path,
+            (message, *sentences(verdicts)),
+            hints(CURE, *cures, module=module.path, rule="initial-exec-tls"),
+            tuple(verdicts),
+            tuple(v.target.tag for v in verdicts),
+            facts.relocs[:MAX_RELOCS],
+            facts.count,
+        )
+
+
+def foreign(case: Case) -> Iterator[Finding]:
+    for module in case.shared:
+        facts = module.shared_object.initial_exec
+        if not facts.foreign:
+            continue
+        # Only the foreign part: its own initial-exec relocations have a rule of their own.
+        demand = replace(module.demand, own_static=0, flagged=False)
+        verdicts = [judge(demand, v.target) for v in module.verdicts]
+        uses = ", ".join(f"{use.symbol.versioned_name} ({_where(use.definer.where)})" for use in demand.foreign[:8])
+        harmless = all(v.verdict == "always" for v in verdicts)
+        relocs = [r for r in facts.relocs if r.symbol is not None and not r.symbol.defined]
+        yield Finding(
+            "foreign-initial-exec",
+            "note" if harmless else severity_of(verdicts),
+            module.path,
+            (f"{count_of(facts.foreign, 'initial-exec relocation')} for variables of other libraries: {uses}.", *sentences(verdicts)),
+            hints(
+                None if harmless else "declare the variable without tls_model(\"initial-exec\") and build with -ftls-model=global-dynamic",
+                module=module.path,
+                rule="foreign-initial-exec",
+            ),
+            tuple(verdicts),
+            tuple(v.target.tag for v in verdicts),
+            tuple(relocs[:MAX_RELOCS]),
+            facts.foreign,
+        )  # fmt: skip
+
+
+def _where(definer: str) -> str:
+    return {"libc": "the C library's own", "wheel": "defined in this wheel", "unknown": "defined outside this wheel"}[definer]
+
+
+def unflagged(case: Case) -> Iterator[Finding]:
+    for module in case.shared:
+        if module.demand.own_static and not module.demand.flagged:
+            yield Finding(
+                "unflagged-static-tls",
+                "note",
+                module.path,
+                (
+                    ("it has initial-exec relocations, and its linker left DF_STATIC_TLS out of DT_FLAGS (GNU ld and lld do so on"
+                    " aarch64): tools that look at the flag alone take it for safe."),
+                ),
+                hints("nothing breaks by this alone: cure the initial-exec access", module=module.path, rule="unflagged-static-tls"),
+            )  # fmt: skip

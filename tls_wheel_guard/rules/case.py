@@ -1,0 +1,71 @@
+"""What the rules see of one wheel, and the words that several of them need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tls_wheel_guard.findings import ModuleReport, Severity
+from tls_wheel_guard.loaders import Verdict
+
+__all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "Case", "Thresholds", "Unreadable", "hints", "severity_of"]
+
+MAX_RELOCS = 32
+"""Relocations that a finding lists; it counts all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Numbers that decide.
+
+    ``room``: bytes of static TLS that a glibc process is taken to have left; ``crowding``: the share of a loader's room from
+    which one module is reported; ``strict``: what could not be analysed is an error.
+    """
+
+    room: int = 1664
+    crowding: float = 0.25
+    strict: bool = False
+
+
+DEFAULTS = Thresholds()
+
+
+class Unreadable(NamedTuple):
+    """A member that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that the rules see of one wheel. ``needs``: a module's path -> the wheel's modules that it needs, itself first."""
+
+    modules: tuple[ModuleReport, ...]
+    unreadable: tuple[Unreadable, ...]
+    needs: dict[str, tuple[ModuleReport, ...]]
+    thresholds: Thresholds
+
+    @property
+    def shared(self) -> Iterator[ModuleReport]:
+        """The modules that dlopen may open, of machines that are known."""
+        return (m for m in self.modules if m.kind == "shared" and m.shared_object.machine is not None)
+
+
+CURE = (
+    "build it with -ftls-model=global-dynamic in place of -ftls-model=initial-exec, as the last such flag; a tls_model attribute in"
+    " the source beats the flag and must go, and every object needs -fPIC"
+)
+
+
+def hints(*steps: str | None, module: str | None, rule: str) -> tuple[str, ...]:
+    """The next steps, and at last how to accept the finding."""
+    path = f'module = "{module}", ' if module else ""
+    allow = f'to accept it, in pyproject.toml: [[tool.tls-wheel-guard.allow]] {path}rule = "{rule}", reason = "..."'
+    return (*(step for step in steps if step), allow)
+
+
+def severity_of(verdicts: list[Verdict]) -> Severity:
+    """``error`` where a target refuses the module."""
+    return "error" if any(v.refuses for v in verdicts) else "warning"

@@ -1,0 +1,109 @@
+"""Rules about room: what modules ask for together, and what they leave to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tls_wheel_guard.findings import Finding, ModuleReport
+from tls_wheel_guard.loaders import Verdict, judge, load_together
+from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.rules.case import CURE, Case, hints
+from tls_wheel_guard.words import sentences, today
+
+__all__ = ["crowding", "overflow"]
+
+
+def _targets(modules: Iterator[ModuleReport] | tuple[ModuleReport, ...]) -> list[Target]:
+    return list(dict.fromkeys(v.target for m in modules for v in m.verdicts))
+
+
+def overflow(case: Case) -> Iterator[Finding]:
+    reported: set[Target] = set()
+    for module in case.shared:
+        group = case.needs.get(module.path, (module,))
+        for verdict in module.verdicts:
+            target = verdict.target
+            takers = [m for m in group if _takes(m, target)]
+            if not takers or any(_refused_alone(m, target) for m in takers):
+                continue
+            fit = load_together([m.demand for m in takers], target, case.thresholds.room)
+            if fit is None or fit[0]:
+                continue
+            reported.add(target)
+            names = ", ".join(m.path for m in takers)
+            yield Finding(
+                "static-tls-overflow",
+                "error",
+                module.path,
+                (
+                    (
+                        f"with what it needs ({names}) it asks for {fit[1]:,} bytes of static TLS, and {target.tag} leaves {fit[2]:,} "
+                        "to all modules that come late."
+                    ),
+                    *sentences([_failing(verdict, takers, target)]),
+                ),
+                hints("build one of them without initial-exec TLS", today(verdict), module=module.path, rule="static-tls-overflow"),
+                (verdict,),
+                (target.tag,),
+            )
+    yield from _overflow_together(case, reported)
+
+
+def _overflow_together(case: Case, reported: set[Target]) -> Iterator[Finding]:
+    shared = tuple(case.shared)
+    for target in _targets(shared):
+        takers = [m for m in shared if _takes(m, target) and any(v.target == target for v in m.verdicts)]
+        if target in reported or len(takers) < 2 or any(_refused_alone(m, target) for m in takers):
+            continue
+        fit = load_together([m.demand for m in takers], target, case.thresholds.room)
+        if fit is not None and not fit[0]:
+            yield Finding(
+                "static-tls-overflow",
+                "warning",
+                None,
+                (
+                    (
+                        f"together its {len(takers)} modules with initial-exec TLS ask for {fit[1]:,} bytes of static TLS, and {target.tag} "
+                        f"leaves {fit[2]:,} to all modules that come late: who imports all of them in one process sees the last one fail."
+                    ),
+                ),
+                hints("build them without initial-exec TLS", module=None, rule="static-tls-overflow"),
+                tuple(v for m in takers for v in m.verdicts if v.target == target),
+                (target.tag,),
+            )
+
+
+def _takes(module: ModuleReport, target: Target) -> bool:
+    return judge(module.demand, target).verdict in ("if-room", "never")
+
+
+def _refused_alone(module: ModuleReport, target: Target) -> bool:
+    # initial-exec-tls has said it already, unless no relocation asks and the flag alone takes the room.
+    return module.demand.needs_static and judge(module.demand, target).refuses
+
+
+def _failing(verdict: Verdict, takers: list[ModuleReport], target: Target) -> Verdict:
+    return verdict if verdict.verdict != "always" else judge(takers[0].demand, target)
+
+
+def crowding(case: Case) -> Iterator[Finding]:
+    for module in case.shared:
+        crowded: list[tuple[Verdict, int]] = []
+        for verdict in module.verdicts:
+            room = case.thresholds.room if verdict.target.libc == "glibc" else verdict.outcome.room
+            if verdict.verdict == "if-room" and not verdict.refuses and room and verdict.outcome.taken >= case.thresholds.crowding * room:
+                crowded.append((verdict, room))
+        if crowded:
+            shares = "; ".join(
+                f"{verdict.outcome.taken:,} of {room:,} bytes ({100 * verdict.outcome.taken / room:.0f} %) on {verdict.target.tag}"
+                for verdict, room in crowded
+            )
+            yield Finding(
+                "static-tls-crowding",
+                "warning",
+                module.path,
+                (f"it takes {shares} of the static TLS that all late libraries share: packages imported after it will fail for it.",),
+                hints(CURE, module=module.path, rule="static-tls-crowding"),
+                tuple(verdict for verdict, _ in crowded),
+                tuple(verdict.target.tag for verdict, _ in crowded),
+            )
