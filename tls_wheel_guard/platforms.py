@@ -76,6 +76,7 @@ MACHINES: tuple[Machine, ...] = (
     Machine("m68k", 4, 32, False, 1),
     Machine("sh4", 42, 32, True, 1),
     Machine("arc", 195, 32, True, 1),
+    Machine("arceb", 195, 32, False, 1),
 )
 
 _BY_HEADER = {(m.e_machine, m.bits, m.little_endian): m for m in MACHINES}

@@ -59,9 +59,7 @@ def _sentence(verdict: Verdict, tags: str) -> str:
             which = "the oldest version promised" if fit.current else "a current version" if fit.oldest else "any version"
             return f"{system} import fails even in a fresh process of {which}, where {bytes_of(outcome.room or 0)} are left{quote}."
         room = f" of the {bytes_of(outcome.room)} that all late libraries share" if outcome.room else ""
-        return (
-            f"{system} it loads only while there is room: it takes {outcome.taken:,}{room}; where others came first, import fails{quote}."
-        )
+        return f"{system} it loads only while there is room: it takes {outcome.taken:,}{room}; where others came first, import fails{quote}."
     if outcome.word == "unknown":
         return f"{system} the loader has no model here; do not rely on it."
     return f"{system} it loads."
@@ -72,9 +70,7 @@ def _because(verdict: Verdict) -> str:
     if outcome.room == 0 and outcome.taken:
         return ", since the loader keeps no room for modules that come after the start"
     if outcome.room and outcome.taken > outcome.room:
-        return (
-            f", since the loader keeps {bytes_of(outcome.room)} for modules that come after the start and this asks for {outcome.taken:,}"
-        )
+        return f", since the loader keeps {bytes_of(outcome.room)} for modules that come after the start and this asks for {outcome.taken:,}"
     return ""
 
 

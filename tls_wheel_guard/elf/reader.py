@@ -183,9 +183,7 @@ def _scan_tables(source: Source, header: Header, image: Image, dynamic: Dynamic,
     return relr
 
 
-def _summarise(
-    source: Source, header: Header, image: Image, dynamic: Dynamic, strings: Strings, tally: Tally
-) -> tuple[InitialExec, DynamicTls]:
+def _summarise(source: Source, header: Header, image: Image, dynamic: Dynamic, strings: Strings, tally: Tally) -> tuple[InitialExec, DynamicTls]:
     """Counts with the symbols behind them."""
     symbols = read_symbols(source, header.format, image, dynamic, strings, {index for _, index in tally.counts})
     row, types, kinds = tally.row, Counter[str](), Counter[str]()

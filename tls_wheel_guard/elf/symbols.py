@@ -40,9 +40,7 @@ class Strings:
         return text.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
-def read_symbols(
-    source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, indexes: Iterable[int]
-) -> dict[int, Symbol]:
+def read_symbols(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, indexes: Iterable[int]) -> dict[int, Symbol]:
     """The symbols of the given indexes (0 left out), each with its version where it is undefined."""
     layout = struct.Struct(fmt.order + ("IBBHQQ" if fmt.bits == 64 else "IIIBBH"))
     table = dynamic.get(DT_SYMTAB)

@@ -14,6 +14,7 @@ __all__ = ["foreign", "initial_exec", "unflagged"]
 
 
 def initial_exec(case: Case) -> Iterator[Finding]:
+    """Initial-exec relocations for a module's own variables."""
     for module in case.shared:
         facts = module.shared_object.initial_exec
         if not facts.own:
@@ -40,6 +41,7 @@ def initial_exec(case: Case) -> Iterator[Finding]:
 
 
 def foreign(case: Case) -> Iterator[Finding]:
+    """Initial-exec relocations for variables of other modules."""
     for module in case.shared:
         facts = module.shared_object.initial_exec
         if not facts.foreign:
@@ -72,6 +74,7 @@ def _where(definer: str) -> str:
 
 
 def unflagged(case: Case) -> Iterator[Finding]:
+    """Initial-exec relocations in a file without DF_STATIC_TLS."""
     for module in case.shared:
         if module.demand.own_static and not module.demand.flagged:
             yield Finding(

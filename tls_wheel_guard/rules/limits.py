@@ -14,6 +14,7 @@ __all__ = ["unknown_machine", "unreadable", "unsupported"]
 
 
 def unsupported(case: Case) -> Iterator[Finding]:
+    """TLS segments where the loader refuses any."""
     for module in case.shared:
         refusing = [v for v in module.verdicts if module.demand.block_size and _refuses_segments(v.target) and v.outcome.word == "never"]
         if refusing:
@@ -41,6 +42,7 @@ def _refuses_segments(target: Target) -> bool:
 
 
 def unknown_machine(case: Case) -> Iterator[Finding]:
+    """Shared objects of a machine without a row in the table."""
     for module in case.modules:
         facts = module.shared_object
         if module.kind == "shared" and facts.machine is None:
@@ -68,6 +70,7 @@ def _machine_words(e_machine: int) -> str:
 
 
 def unreadable(case: Case) -> Iterator[Finding]:
+    """Members that could not be read in part or whole."""
     for path, reason in case.unreadable:
         yield Finding(
             "unreadable-module",

@@ -18,6 +18,7 @@ def _targets(modules: Iterator[ModuleReport] | tuple[ModuleReport, ...]) -> list
 
 
 def overflow(case: Case) -> Iterator[Finding]:
+    """More static TLS than a target leaves: of one module with what it needs, or of all together."""
     reported: set[Target] = set()
     for module in case.shared:
         group = case.needs.get(module.path, (module,))
@@ -87,6 +88,7 @@ def _failing(verdict: Verdict, takers: list[ModuleReport], target: Target) -> Ve
 
 
 def crowding(case: Case) -> Iterator[Finding]:
+    """Modules that load, and take so much of the room that others will not."""
     for module in case.shared:
         crowded: list[tuple[Verdict, int]] = []
         for verdict in module.verdicts:

@@ -1,0 +1,53 @@
+"""All shared objects of the machine's library folders, read by the guard and by GNU readelf: every count is equal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.ground_truth import readelf
+from tls_wheel_guard.elf import is_elf, read_shared_object
+from tls_wheel_guard.inspection import FileSource
+
+FOLDERS = ("/usr/lib", "/lib", sys.prefix, sys.base_prefix)
+WANTED = 300
+MAX_SIZE = 30 << 20
+"""Bytes; readelf takes a minute for the largest ones and says nothing new."""
+
+
+def _shared_objects() -> list[Path]:
+    found: dict[tuple[int, int], Path] = {}
+    for folder in FOLDERS:
+        for root, _, names in os.walk(folder):
+            for name in names:
+                path = Path(root, name)
+                if ".so" in name and path.is_file() and not path.is_symlink() and path.stat().st_size < MAX_SIZE:
+                    with path.open("rb") as file:
+                        if is_elf(file.read(4)):
+                            found.setdefault((path.stat().st_dev, path.stat().st_ino), path)
+    return sorted(found.values())
+
+
+def _compare(path: Path) -> int:
+    with path.open("rb") as file:
+        found = read_shared_object(FileSource(file))
+    truth = readelf.read(path)
+    # readelf lists the tables of sections; a split debug file keeps their headers without their bytes.
+    if found.kind not in ("debug", "object"):
+        readelf.assert_same(found, truth, str(path))
+    return found.initial_exec.count
+
+
+def test_every_shared_object_of_this_machine(record_property: pytest.RecordProperty) -> None:
+    paths = _shared_objects()
+    if len(paths) < WANTED:
+        pytest.fail(f"only {len(paths)} shared objects on this machine; tools/setup.sh installs enough")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        initial_exec = list(pool.map(_compare, paths))
+    record_property("objects", len(paths))
+    record_property("with initial-exec", sum(count > 0 for count in initial_exec))
+    print(f"{len(paths)} shared objects equal readelf; {sum(count > 0 for count in initial_exec)} of them have initial-exec TLS")
