@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tests.elf_encodings import aps2, crel, relr
+from tests.elf_encodings import aps2, crel, relr, sysv_hash
 from tls_wheel_guard.platforms import Machine, machine_called
 
 Table = Literal["rela", "rel", "jmprel", "overlap", "crel", "android", "android-rel"]
@@ -153,14 +153,12 @@ class _Builder:
         data = self.pack("HHIII", 1, len(names), self.string("libc.so.6"), 16, 0)
         for place, name in enumerate(names):
             following = 16 if place + 1 < len(names) else 0
-            data += self.pack("IHHII", 0, 0, numbers[name], self.string(name), following)
+            data += self.pack("IHHII", sysv_hash(name.encode()), 0, numbers[name], self.string(name), following)
         self.tags += [(0x6FFFFFFE, self.put(data)), (0x6FFFFFFF, 1)]
 
     def put_relocations(self) -> None:
         spec, slots = self.spec, self.put(bytes(self.size * (len(self.spec.relocs) + 1)))
-        relocs = [
-            Reloc(r.number, r.symbol, r.addend, slots + self.size * n if r.offset is None else r.offset) for n, r in enumerate(spec.relocs)
-        ]
+        relocs = [Reloc(r.number, r.symbol, r.addend, slots + self.size * n if r.offset is None else r.offset) for n, r in enumerate(spec.relocs)]
         relative = [Reloc(_relative(self.e_machine), None, 0, slots)] * spec.relative
         rela = self.table not in ("rel", "android-rel")
         entry = self.size * (3 if rela else 2)
@@ -247,7 +245,9 @@ class _Builder:
         ident = b"\x7fELF" + bytes([self.bits // 32, 1 if self.little else 2, 1, self.spec.osabi]) + bytes(8)
         shentsize = 64 if self.bits == 64 else 40
         sections = (shentsize, 3, 2) if shoff else (0, 0, 0)
-        data = ident + self.pack("HHIWWWIHHH", self.spec.e_type, self.e_machine, 1, 0, ehdr, shoff, _flags(self.e_machine), ehdr, phdr, len(segments))
+        data = ident + self.pack(
+            "HHIWWWIHHH", self.spec.e_type, self.e_machine, 1, 0, ehdr, shoff, _flags(self.e_machine), ehdr, phdr, len(segments)
+        )
         data += self.pack("HHH", *sections)
         for kind, flags, offset, filesz, memsz, align in segments:
             if self.bits == 64:

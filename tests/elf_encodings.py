@@ -76,3 +76,13 @@ def relr(address: int, count: int, order: str, bits: int) -> bytes:
         words.append((1 << min(left, per)) - 1 << 1 | 1)
         left -= per
     return struct.pack(f"{order}{len(words)}{word}", *words)
+
+
+def sysv_hash(name: bytes) -> int:
+    """The gABI's hash, for version names."""
+    value = 0
+    for byte in name:
+        value = (value << 4) + byte
+        high = value & 0xF0000000
+        value = (value ^ high >> 24) & ~high & 0xFFFFFFFF
+    return value

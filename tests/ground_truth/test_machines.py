@@ -35,7 +35,8 @@ def test_facts_equal_readelf(machine: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("machine", COMPILERS)
 def test_all_initial_exec_and_none(machine: str, tmp_path: Path) -> None:
     source = tmp_path / "plain.c"
-    source.write_text("__thread int x = 1; static __thread int y[50]; extern __thread int z;\nint *f(int i) { return i ? y + i : &x; } int *g(void) { return &z; }")
+    variables = "__thread int x = 1; static __thread int y[50]; extern __thread int z;"
+    source.write_text(variables + "int *f(int i) { return i ? y + i : &x; } int *g(void) { return &z; }")
     for model in ("initial-exec", "global-dynamic"):
         path = tmp_path / f"{model}.so"
         found = read_shared_object(BytesSource(compile_shared(COMPILERS[machine], source, path, f"-ftls-model={model}")))

@@ -42,12 +42,11 @@ def _compare(path: Path) -> int:
     return found.initial_exec.count
 
 
-def test_every_shared_object_of_this_machine(record_property: pytest.RecordProperty) -> None:
+def test_every_shared_object_of_this_machine() -> None:
     paths = _shared_objects()
     if len(paths) < WANTED:
         pytest.fail(f"only {len(paths)} shared objects on this machine; tools/setup.sh installs enough")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         initial_exec = list(pool.map(_compare, paths))
-    record_property("objects", len(paths))
-    record_property("with initial-exec", sum(count > 0 for count in initial_exec))
-    print(f"{len(paths)} shared objects equal readelf; {sum(count > 0 for count in initial_exec)} of them have initial-exec TLS")
+    # libc.so.6 itself is among them, so a reader that finds nothing does not pass.
+    assert sum(count > 0 for count in initial_exec) >= 1

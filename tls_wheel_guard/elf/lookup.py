@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
-from tls_wheel_guard.elf.layout import PT_DYNAMIC, Dynamic, ElfFormat, Image, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.layout import PT_DYNAMIC, Dynamic, Header, Image, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.elf.symbols import DT_SYMTAB, Strings
 
@@ -16,6 +16,8 @@ __all__ = ["defined_tls"]
 
 DT_HASH, DT_GNU_HASH = 4, 0x6FFFFEF5
 STT_TLS = 6
+WIDE_HASH = frozenset({22, 0x9026})
+"""e_machine of s390x and alpha, where DT_HASH has words of eight bytes (glibc bits/elfclass.h: Elf_Symndx)."""
 MAX_CHAIN = 100_000
 """Symbols looked at for one name; a chain in a real file has fewer than ten."""
 
@@ -39,26 +41,32 @@ def sysv_hash(name: bytes) -> int:
 
 
 class _Tables:
-    def __init__(self, source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic) -> None:
-        self._source, self._fmt, self._image, self._dynamic = source, fmt, image, dynamic
+    def __init__(self, source: Source, header: Header, image: Image, dynamic: Dynamic) -> None:
+        self._source, self._fmt, self._image, self._dynamic = source, header.format, image, dynamic
+        self._wide_hash = header.format.bits == 64 and header.e_machine in WIDE_HASH
         self._strings = Strings(source, image, dynamic)
 
-    def _words(self, address: int, count: int) -> tuple[int, ...]:
-        offset = self._image.offset_of(address, 4 * count, "a hash table")
-        return struct.unpack(f"{self._fmt.order}{count}I", self._source.read(offset, 4 * count))
+    def _words(self, address: int, count: int, letter: str = "I") -> tuple[int, ...]:
+        layout = struct.Struct(f"{self._fmt.order}{count}{letter}")
+        offset = self._image.offset_of(address, layout.size, "a hash table")
+        return layout.unpack(self._source.read(offset, layout.size))
 
     def candidates(self, name: bytes) -> Iterator[int]:
         """Symbol indexes in the name's bucket."""
         if table := self._dynamic.get(DT_GNU_HASH):
             yield from self._gnu_chain(table, gnu_hash(name))
         elif table := self._dynamic.get(DT_HASH):
-            buckets, chains = self._words(table, 2)
-            index = self._words(table + 8 + 4 * (sysv_hash(name) % buckets), 1)[0] if buckets else 0
-            for _ in range(min(chains, MAX_CHAIN)):
-                if index == 0:
-                    return
-                yield index
-                (index,) = self._words(table + 8 + 4 * (buckets + index), 1)
+            yield from self._sysv_chain(table, sysv_hash(name))
+
+    def _sysv_chain(self, table: int, wanted: int) -> Iterator[int]:
+        letter, size = ("Q", 8) if self._wide_hash else ("I", 4)
+        buckets, chains = self._words(table, 2, letter)
+        index = self._words(table + size * (2 + wanted % buckets), 1, letter)[0] if buckets else 0
+        for _ in range(min(chains, MAX_CHAIN)):
+            if index == 0:
+                return
+            yield index
+            (index,) = self._words(table + size * (2 + buckets + index), 1, letter)
 
     def _gnu_chain(self, table: int, wanted: int) -> Iterator[int]:
         buckets, first, bloom, _ = self._words(table, 4)
@@ -91,5 +99,5 @@ def defined_tls(source: Source, names: Iterable[str]) -> set[str]:
     dynamic_segment = next((s for s in segments if s.type == PT_DYNAMIC), None)
     if dynamic_segment is None:
         return set()
-    tables = _Tables(source, header.format, Image(segments), read_dynamic(source, header.format, dynamic_segment))
+    tables = _Tables(source, header, Image(segments), read_dynamic(source, header.format, dynamic_segment))
     return {name for name in names if any(tables.is_defined_tls(i, name) for i in tables.candidates(name.encode()))}

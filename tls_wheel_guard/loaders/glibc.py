@@ -27,9 +27,6 @@ CURRENT = (2, 43)
 """A current version; the newest that was measured."""
 NO_ROOM = "cannot allocate memory in static TLS block"
 
-TCB_BYTES = {"aarch64": 16, "aarch64_be": 16, "arm": 8, "armeb": 8, "alpha": 16, "sh4": 8, "hppa": 8, "m68k": 8, "arc": 8}
-"""Variant I: TLS_INIT_TCB_SIZE, which the used part includes; 0 on riscv, powerpc, mips, loongarch."""
-
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -64,29 +61,32 @@ def tcb_alignment(version: tuple[int, ...], machine: str) -> int:
     return 32 if version >= (2, 35) else 16
 
 
-_LIBC_TLS = {
-    # p_memsz of libc.so.6's PT_TLS, readelf -lW of Debian's packages; between two measured versions the older one's.
-    "x86_64": (((2, 5), 144), ((2, 41), 136), ((2, 43), 128)),
-    "aarch64": (((2, 5), 144), ((2, 43), 128)),
+MEASURED: dict[tuple[tuple[int, int], str], tuple[int, int, int]] = {
+    ((2, 31), "x86_64"): (144, 1856, 64),
+    ((2, 36), "x86_64"): (144, 1856, 64),
+    ((2, 41), "x86_64"): (192, 1856, 64),
+    ((2, 43), "x86_64"): (160, 1856, 64),
+    ((2, 31), "aarch64"): (160, 1824, 16),
+    ((2, 36), "aarch64"): (160, 1824, 32),
+    ((2, 41), "aarch64"): (224, 1888, 32),
+    ((2, 43), "aarch64"): (192, 1856, 32),
 }
+"""(version, machine) -> used, limit, align of a process without TLS of its own, by _dl_get_tls_static_info on Debian."""
+
+_LEAST_USED = {1: 16, 2: 0}
+"""Where nothing was measured: the thread control block of variant I, the largest there is; nothing in variant II."""
 
 
 def fresh_state(version: tuple[int, ...], machine: str, variant: int) -> State:
     """The static TLS of a process that runs a program without TLS and has loaded nothing late.
 
-    Exact for the versions and machines of ``_LIBC_TLS`` that were measured; elsewhere the least room that there can be.
+    Exact where it was measured. Elsewhere the least that every version grants: the surplus, and no luck with rounding.
     """
-    align = tcb_alignment(version, machine)
-    rows = _LIBC_TLS.get(machine)
-    libc = max(row for row in rows if row[0] <= max(version, OLDEST))[1] if rows else 0
-    used = libc if variant == 2 else _round_up(TCB_BYTES.get(machine, 0), 16) + libc
-    if version >= (2, 41):
-        # The rseq area is one more block at the end (sysdeps/unix/sysv/linux/dl-rseq.h, _dl_extra_tls_get_size).
-        used = _round_up(used, 32) + 32
-    if rows is None:
-        return State(variant, used, used + SURPLUS, align, OPTIONAL if version >= (2, 32) else SURPLUS)
-    limit = _round_up(used + SURPLUS, align)
-    return State(variant, used, limit, align, OPTIONAL if version >= (2, 32) else limit)
+    measured = MEASURED.get((version[:2], machine))  # type: ignore[arg-type]
+    if measured is not None:
+        return State(variant, *measured)
+    used = _LEAST_USED[variant]
+    return State(variant, used, used + SURPLUS, tcb_alignment(version, machine), OPTIONAL if version >= (2, 32) else SURPLUS)
 
 
 def allocate(state: State, demand: TlsDemand, *, optional: bool = False) -> tuple[State, int] | None:

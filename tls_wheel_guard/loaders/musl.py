@@ -22,7 +22,7 @@ def judge(demand: TlsDemand, target: Target) -> Outcome:
     if any(use.symbol.weak and use.definer.where != "wheel" for use in demand.foreign) or demand.weak:
         # The loader reads the TLS fields of a definer that is not there.
         return Outcome("unsafe", error="Segmentation fault")
-    if demand.own_static and demand.has_segment:
+    if demand.own_static and demand.block_size:
         return Outcome("never", taken=demand.block_size, error=_words(demand, "", demand.name), room=0)
     if demand.foreign:
         use = demand.foreign[0]
@@ -34,7 +34,7 @@ def judge(demand: TlsDemand, target: Target) -> Outcome:
             room=0,
         )
     if demand.own_static:
-        # tls_id 0 passes the check; the distance that is written points at nothing of this module.
+        # No segment, or an empty one: tls_id 0 passes the check, and the distance that is written points at nothing of its own.
         return Outcome("unsafe")
     return Outcome("always")
 
