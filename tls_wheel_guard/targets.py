@@ -47,7 +47,7 @@ def _machineless(libc: Libc) -> Callable[[str, _Match], Target]:
 
 
 # A release may carry a word behind its numbers: freebsd_14_2_release_p3_amd64.
-_BSD = r"_(?P<major>\d+)(?:_(?P<minor>\d+))?(?:_[a-z][a-z0-9]*(?:_p\d+)?)??_"
+_BSD = r"_(?P<major>\d+)(?:_(?P<minor>\d+))?(?:_(?:release|current|stable|prerelease|rc|beta|alpha|p)\d*)*_"
 _FORMS: tuple[tuple[str, Callable[[str, _Match], Target]], ...] = (
     (r"manylinux_(?P<major>\d+)_(?P<minor>\d+)_(?P<arch>\w+)", _of("glibc")),
     (r"(?P<name>manylinux1|manylinux2010|manylinux2014)_(?P<arch>\w+)", _legacy),

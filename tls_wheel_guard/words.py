@@ -91,8 +91,8 @@ def today(verdict: Verdict) -> str | None:
 
 
 def _padded(taken: int) -> int:
-    """A round number with room for others: the least power of two from 1024 on that is twice what is asked."""
+    """A round number with some room for others: the least power of two from 1024 on that leaves them 256 bytes."""
     value = 1024
-    while value < 2 * taken:
+    while value < taken + 256:
         value *= 2
     return value
