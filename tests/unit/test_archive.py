@@ -64,10 +64,16 @@ def test_what_a_name_says() -> None:
 
 
 def test_other_formats_and_nested_archives_are_noted(tmp_path: Path) -> None:
-    members = {"a.dylib": b"\xcf\xfa\xed\xfe" + bytes(60), "b.dll": b"MZ" + bytes(60), "c.wasm": b"\0asm" + bytes(8), "d.jar": b"PK\x03\x04" + bytes(30)}
+    members = {
+        "a.dylib": b"\xcf\xfa\xed\xfe" + bytes(60),
+        "b.dll": b"MZ" + bytes(60),
+        "c.wasm": b"\0asm" + bytes(8),
+        "d.jar": b"PK\x03\x04" + bytes(30),
+    }
     contents = inspect_file(make_wheel(tmp_path, members))
     assert (contents.not_applicable, contents.nested) == ({"mach-o": 1, "pe": 1, "wasm": 1}, ["d.jar"])
-    assert contents.modules == contents.unreadable == []
+    assert not contents.modules
+    assert not contents.unreadable
 
 
 def damaged(path: Path, at: int, value: bytes) -> Path:
@@ -127,9 +133,10 @@ def test_not_a_regular_file(tmp_path: Path) -> None:
 
 def test_duplicate_names_are_both_read(tmp_path: Path) -> None:
     path = tmp_path / "pkg-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.so", build(IE))
-        archive.writestr("x.so", build(Spec()))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("x.so", build(Spec()))
     assert [m.initial_exec.own for _, m in inspect_file(path).modules] == [1, 0]
 
 
@@ -157,9 +164,12 @@ def test_reading_anywhere_in_any_order(method: int, tmp_path: Path, monkeypatch:
 
 def test_scattered_reads_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inflate, "HEAD", 10)
-    with source_of(bytes(5 << 20), tmp_path) as source, pytest.raises(MalformedElf, match="scattered"):
-        for _ in range(20):
+    with source_of(bytes(5 << 20), tmp_path) as source:
+        for _ in range(inflate.MAX_RESTARTS):
             source.read(4 << 20, 10)
+            source.read(1 << 20, 10)
+        source.read(4 << 20, 10)
+        with pytest.raises(MalformedElf, match="scattered"):
             source.read(1 << 20, 10)
 
 

@@ -1,0 +1,155 @@
+"""The writers, and that every document fits the schema that ships."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.elf_builder import Reloc, Spec, Sym, Tls, build
+from tests.unit.test_rules import check, ie
+from tls_wheel_guard.config import Allow
+from tls_wheel_guard.findings import Report
+from tls_wheel_guard.report import WRITERS, Style
+from tls_wheel_guard.report.json import document
+from tls_wheel_guard.report.style import printable
+
+SCHEMA = json.loads(resources.files("tls_wheel_guard.report").joinpath("schema.json").read_text(encoding="utf-8"))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
+def valid(*reports: Report) -> dict[str, Any]:
+    text = WRITERS["json"](reports, Style())
+    assert text.isascii()
+    found: dict[str, Any] = json.loads(text)
+    VALIDATOR.validate(found)
+    return found
+
+
+def test_the_document_of_the_contract(tmp_path: Path) -> None:
+    data = build(Spec(relocs=(Reloc(18), Reloc(18, addend=8), Reloc(16)), tls=Tls(569, 8, filesz=64), needed=("libc.so",), flags=0x10))
+    found = valid(check(tmp_path, {"pkg/m.so": data}, "musllinux_1_1_x86_64"))
+    (wheel,) = found["wheels"]
+    assert wheel["tags"] == ["cp312-cp312-musllinux_1_1_x86_64"]
+    assert wheel["targets"] == [{"tag": "musllinux_1_1_x86_64", "machine": "x86_64", "libc": "musl", "oldest": "1.1"}]
+    (module,) = wheel["modules"]
+    assert module == {
+        "path": "pkg/m.so",
+        "kind": "shared",
+        "machine": "x86_64",
+        "soname": None,
+        "needed": ["libc.so"],
+        "tls_segment": {"filesz": 64, "memsz": 569, "align": 8},
+        "initial_exec": {"count": 2, "types": {"R_X86_64_TPOFF64": 2}, "own": 2, "foreign": 0, "symbols": [], "addends": [0, 8]},
+        "dynamic": {"dtpmod": 1, "tlsdesc": 0},
+        "df_static_tls": True,
+        "dynamic_relocations": 3,
+        "verdicts": [
+            {
+                "target": "musllinux_1_1_x86_64",
+                "loader": "musl",
+                "verdict": "never",
+                "taken": 569,
+                "error": "Error relocating m.so: : initial-exec TLS resolves to dynamic definition in m.so",
+            }
+        ],
+    }
+    (finding,) = wheel["findings"]
+    assert (finding["rule"], finding["severity"], finding["targets"]) == ("initial-exec-tls", "error", ["musllinux_1_1_x86_64"])
+    assert [r["type"] for r in finding["relocations"]] == ["R_X86_64_TPOFF64"] * 2
+    assert found["summary"] == {"wheels": 1, "modules": 1, "error": 1, "warning": 0, "note": 0}
+
+
+def test_glibc_says_whether_it_fits_a_fresh_process(tmp_path: Path) -> None:
+    for size, fits in ((64, True), (1665, None), (1713, False)):
+        (wheel,) = valid(check(tmp_path, {"m.so": ie(size)}, "manylinux_2_36_x86_64"))["wheels"]
+        fresh = wheel["modules"][0]["verdicts"][0]["fits_fresh_process"]
+        if fits is not None:
+            assert fresh == {"oldest": fits, "current": fits}
+
+
+def test_every_kind_of_report_is_valid(tmp_path: Path) -> None:
+    members = {
+        "a.so": ie(flags=0, symbols=(Sym("x"),)),
+        "b.so": build(Spec(header=(50, 64, True))),
+        "c.so": ie()[:200],
+        "d.dylib": b"\xcf\xfa\xed\xfe",
+        "e.zip": b"PK\x03\x04",
+        "f": ie(interpreter="/lib/ld.so"),
+        "g.so": build(Spec(relocs=(Reloc(18, "errno"),), symbols=(Sym("errno", version="GLIBC_PRIVATE"),), needed=("libc.so.6",))),
+    }
+    allow = (Allow("a.so", "initial-exec-tls", "why not"),)
+    report = check(tmp_path, members, "manylinux1_x86_64.musllinux_1_1_x86_64", targets=("netbsd_10_0_amd64", "openbsd_7_5_amd64"), allow=allow)
+    unreadable = Report("x.whl", "dist/x.whl", error="it is not a zip archive", error_hint="build it again")
+    found = valid(report, unreadable, check(tmp_path, {}, "any"))
+    assert found["wheels"][1] == {"wheel": "x.whl", "path": "dist/x.whl", "error": "it is not a zip archive", "hint": "build it again"}
+    assert found["wheels"][0]["allowed"][0]["allowed"] == "why not"
+    assert found["wheels"][0]["nested_archives"] == ["e.zip"]
+    assert document([report])["wheels"][0] == report.to_dict()
+
+
+def text(report: Report, **style: Any) -> str:
+    return WRITERS["text"]([report], Style(**style))
+
+
+def test_text_for_people(tmp_path: Path) -> None:
+    report = check(tmp_path, {"pkg/m.so": ie(600)}, "manylinux_2_36_x86_64.musllinux_1_2_x86_64")
+    shown = text(report, width=100)
+    assert "error: initial-exec-tls  pkg/m.so" in shown
+    assert re.search(r"glibc +\[=+#+\.+\] 144 taken, 600 asked, 1,696 room", shown)
+    assert "no room" in shown
+    assert shown.endswith("1 file, 1 ELF module: 1 error, 1 warning, 0 notes\n")
+    assert "\x1b" not in shown
+    assert all(len(line) <= 100 for line in shown.splitlines()[1:])
+
+
+def test_colour_and_narrow_terminals(tmp_path: Path) -> None:
+    report = check(tmp_path, {"pkg/m.so": ie(600)}, "musllinux_1_2_x86_64")
+    assert "\x1b[31;1merror: initial-exec-tls\x1b[0m" in text(report, color=True)
+    narrow = text(report, width=40)
+    assert "[!" not in narrow
+    words = [line for line in narrow.splitlines()[:-1] if len(line) > 40]
+    # Only what must not be broken is longer: names, flags and the table to copy.
+    assert all(len(line.split()) <= 4 for line in words), words
+
+
+def test_clean_wheels_are_one_line(tmp_path: Path) -> None:
+    report = check(tmp_path, {"a.so": build(Spec())}, "manylinux_2_28_x86_64")
+    assert text(report).splitlines()[0].endswith(".whl: ok (1 ELF module)")
+    assert text(report, verbosity=-1) == ""
+    assert "shared, x86_64; TLS segment: none" in text(report, verbosity=1)
+
+
+def test_other_systems_are_mentioned_once(tmp_path: Path) -> None:
+    members = {"a.pyd": b"MZ", "b.pyd": b"MZ", "c.zip": b"PK\x03\x04"}
+    shown = text(check(tmp_path, members, "win_amd64"))
+    assert shown.count("does not apply to 2 PE files") == 1
+    assert "not entered: 1 nested archive (c.zip)" in shown
+
+
+def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    assert printable("a\x1b[2Jb\nc") == "a\\x1b[2Jb\\nc"
+    report = check(tmp_path, {"evil\x1b[31m.so": ie(), "cut\x1b.so": ie()[:80]}, "manylinux_2_28_x86_64")
+    for name in ("text", "github"):
+        shown = WRITERS[name]([report], Style(verbosity=1))
+        assert "\x1b" not in shown
+
+
+def test_github_annotations(tmp_path: Path) -> None:
+    report = check(tmp_path, {"pkg/a,b:c%.so": ie(flags=0)}, "manylinux_2_28_x86_64")
+    first, second, summary = WRITERS["github"]([report], Style()).splitlines()
+    assert first.startswith("::warning file=")
+    assert ",title=initial-exec-tls in pkg-1.0-cp312-cp312-manylinux_2_28_x86_64.whl%3A pkg/a%2Cb%3Ac%25.so::" in first
+    assert second.startswith("::notice file=")
+    assert summary == "1 file, 1 ELF module: 0 errors, 1 warning, 1 note"
+
+
+def test_the_schema_is_one() -> None:
+    VALIDATOR.check_schema(SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate({"version": 1})
