@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import shutil
@@ -82,6 +83,7 @@ def compile_shared(command: tuple[str, ...], source: Path, output: Path, *flags:
 def _host(compiler: str) -> Path:
     require(compiler)
     folder = Path(tempfile.mkdtemp(prefix="tls-wheel-guard-host-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     output = folder / f"host-{compiler}"
     subprocess.run([compiler, "-O1", "-rdynamic", "-o", str(output), str(SOURCES / "host.c"), "-ldl"], check=True, capture_output=True)
     return output

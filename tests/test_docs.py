@@ -1,0 +1,44 @@
+"""The docs that are made from the code are current, and what the README shows works."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+from tls_wheel_guard.cli import COMMANDS, build_parser
+from tls_wheel_guard.rules import RULES
+
+ROOT = Path(__file__).resolve().parent.parent
+MADE = runpy.run_path(str(ROOT / "tools" / "make_docs.py"))
+
+
+def test_made_docs_are_current() -> None:
+    for name in ("rules", "configuration"):
+        assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == MADE[name](), "run tools/make_docs.py"
+
+
+def test_every_rule_has_a_page_and_no_page_is_left_over() -> None:
+    assert {path.stem for path in (ROOT / "tls_wheel_guard" / "pages").glob("*.md")} == set(RULES)
+
+
+def test_commands_in_the_docs_parse() -> None:
+    shown = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if match := re.match(r"^    (?:\$ )?tls-wheel-guard ((?:check|show|explain) .*)$", line):
+                shown.append(match[1].split("  #")[0])
+    assert len(shown) > 5
+    for line in shown:
+        build_parser().parse_args([word.strip("'\"") for word in line.split()])
+
+
+def test_links_between_docs_lead_somewhere() -> None:
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "sample_projects" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_readme_names_every_command() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}" in readme for name in COMMANDS)
