@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 from tls_wheel_guard.cli import COMMANDS, build_parser
@@ -30,7 +31,7 @@ def test_commands_in_the_docs_parse() -> None:
                 shown.append(match[1].split("  #")[0])
     assert len(shown) > 5
     for line in shown:
-        build_parser().parse_args([word.strip("'\"") for word in line.split()])
+        build_parser().parse_args(shlex.split(line))
 
 
 def test_links_between_docs_lead_somewhere() -> None:

@@ -37,10 +37,7 @@ def _toml(value: object) -> str:
 def configuration() -> str:
     """The table of settings, from the fields of Config."""
     by_name = {field.name: field for field in fields(Config)}
-    rows = [
-        f"| `{key}` | `{_toml(by_name[name].default)}` | {by_name[name].metadata['doc']} |".replace('\\"', '"')
-        for key, name in KEYS.items()
-    ]
+    rows = [f"| `{key}` | `{_toml(by_name[name].default)}` | {by_name[name].metadata['doc']} |".replace('\\"', '"') for key, name in KEYS.items()]
     return CONFIGURATION.format(table="\n".join(rows))
 
 

@@ -143,7 +143,7 @@ def style_from(options: argparse.Namespace) -> Style:
     to_terminal = options.output is None and sys.stdout.isatty()
     color = options.color == "always" or (options.color == "auto" and to_terminal and not os.environ.get("NO_COLOR"))
     width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
-    return Style(min(width, 120), color, -1 if options.quiet else int(options.verbose))
+    return Style(min(width, 120), color, -1 if options.quiet else int(options.verbose), options.command != "show")
 
 
 def write_report(reports: Sequence[Report], options: argparse.Namespace) -> None:

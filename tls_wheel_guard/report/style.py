@@ -14,11 +14,12 @@ _CODES: dict[Colour, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """``width`` in columns; ``verbosity``: -1 findings only, 0 usual, 1 every module."""
+    """``width`` in columns; ``verbosity``: -1 findings only, 0 usual, 1 every module. ``judged``: no for `show`."""
 
     width: int = 80
     color: bool = False
     verbosity: int = 0
+    judged: bool = True
 
     def paint(self, text: str, *colours: Colour) -> str:
         """The text in colours, or as it is where there are none."""

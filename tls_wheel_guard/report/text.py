@@ -30,7 +30,7 @@ def summary(reports: Sequence[Report], style: Style) -> str:
     counts = {severity: sum(report.count(severity) for report in reports) for severity in _COLOURS}
     words = ", ".join(style.paint(count_of(n, severity), *([_COLOURS[severity]] if n else [])) for severity, n in counts.items())
     modules = sum(len(report.modules) for report in reports)
-    line = f"{count_of(len(reports), 'file')}, {count_of(modules, 'ELF module')}: {words}"
+    line = f"{count_of(len(reports), 'file')}, {count_of(modules, 'ELF module')}" + (f": {words}" if style.judged else "")
     allowed = sum(len(report.allowed) for report in reports)
     unread = sum(report.error is not None for report in reports)
     return line + (f"; {allowed} allowed" if allowed else "") + (f"; {count_of(unread, 'file')} could not be read" if unread else "")
@@ -43,7 +43,8 @@ def _wheel(report: Report, style: Style) -> Iterator[str]:
     quiet = style.verbosity < 0
     if quiet and not report.findings:
         return
-    yield style.paint(printable(report.path), "bold") + ("" if report.findings else ": " + style.paint("ok", "green") + _what(report))
+    verdict = ": " + style.paint("ok", "green") + _what(report) if style.judged and not report.findings else ""
+    yield style.paint(printable(report.path), "bold") + verdict
     if not report.findings and style.verbosity < 1:
         yield from _asides(report, style)
         return
