@@ -23,7 +23,19 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ACTIONS", "FAIL_ON", "NOTE_RULES", "Allow", "Config", "allow_from_option", "from_environment", "from_toml", "merge"]
+__all__ = [
+    "ACTIONS",
+    "FAIL_ON",
+    "NOTE_RULES",
+    "Allow",
+    "Config",
+    "allow_from_option",
+    "from_environment",
+    "from_settings",
+    "from_toml",
+    "has_table",
+    "merge",
+]
 
 Action = Literal["fail", "warn", "repair", "rewrite"]
 ACTIONS: tuple[Action, ...] = ("fail", "warn", "repair", "rewrite")
@@ -181,14 +193,25 @@ def _value(name: str, value: object, where: str) -> Any:
     return parse(value, where)
 
 
-def from_toml(text: str, path: str) -> dict[str, Any]:
-    """The settings in a pyproject.toml; empty where it has no table of ours. Raises ConfigError with the place."""
+def _table(text: str, path: str) -> Any:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}", hint="mend the file, or pass --no-config") from error
-    table = document.get("tool", {})
-    table = table.get("tls-wheel-guard", {}) if isinstance(table, dict) else {}
+    tool = document.get("tool", {})
+    return tool.get("tls-wheel-guard") if isinstance(tool, dict) else None
+
+
+def has_table(text: str, path: str) -> bool:
+    """Whether a pyproject.toml has a table of ours at all; raises ConfigError where it is no TOML."""
+    return "tls-wheel-guard" in text and _table(text, path) is not None
+
+
+def from_toml(text: str, path: str) -> dict[str, Any]:
+    """The settings in a pyproject.toml; empty where it has no table of ours. Raises ConfigError with the place."""
+    table = _table(text, path)
+    if table is None:
+        return {}
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: {TABLE} is not a table", hint=f"write [{TABLE}]")
     found = {}
@@ -210,6 +233,17 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if variable not in known:
             raise ConfigError(f"unknown variable {variable}", hint=_did_you_mean(variable, tuple(known)))
         found[known[variable]] = _value(known[variable], _from_text(known[variable], text), variable)
+    return found
+
+
+def from_settings(settings: Mapping[str, object]) -> dict[str, Any]:
+    """PEP 517 config settings without their prefix: ``action=warn``, ``fail-on=error``. Raises ConfigError."""
+    known = ("action", "fail-on")
+    found = {}
+    for key, value in settings.items():
+        if key not in known:
+            raise ConfigError(f"config setting tls-wheel-guard.{key}: unknown", hint=_did_you_mean(key, known))
+        found[KEYS[key]] = _value(KEYS[key], value, f"config setting tls-wheel-guard.{key}")
     return found
 
 

@@ -1,12 +1,14 @@
 """Every error of the tool, with the exit code that the command line gives for it.
 
     TlsWheelGuardError          5   also what a bug of our own becomes at the edge
+      CheckFailed               1   a build made a wheel that must not be released
       UsageError                2   the command line is wrong, or names what is not there
         ConfigError             2   a value in [tool.tls-wheel-guard] or TLS_WHEEL_GUARD_* is wrong
       UnreadableInput           3   what was named can't be read
         UnreadableWheel         3   not a zip, cut short, or over a limit
         UnreadableMember        3   one member of a wheel can't be inflated
         MalformedElf            3   an ELF file that contradicts itself
+      Refused                   4   a change that can't be made safely; nothing was written
 
 A message is one line: what is wrong, with the value; ``hint`` is the next step. The place (file, member) is
 added by whoever knows it.
@@ -15,9 +17,11 @@ added by whoever knows it.
 from __future__ import annotations
 
 __all__ = [
+    "CheckFailed",
     "ConfigError",
     "MalformedElf",
     "TlsWheelGuardError",
+    "Refused",
     "UnreadableInput",
     "UnreadableMember",
     "UnreadableWheel",
@@ -48,6 +52,12 @@ def _rebuild(kind: type[TlsWheelGuardError], message: str, hint: str | None) -> 
     return kind(message, hint=hint)
 
 
+class CheckFailed(TlsWheelGuardError):  # noqa: N818  (a verdict on the build, not a mistake of its author)
+    """A build made something that must not be released."""
+
+    exit_code = 1
+
+
 class UsageError(TlsWheelGuardError):
     """The command line is wrong, or names something that does not exist."""
 
@@ -74,3 +84,9 @@ class UnreadableMember(UnreadableInput):
 
 class MalformedElf(UnreadableInput):
     """An ELF file contradicts itself or points outside itself."""
+
+
+class Refused(TlsWheelGuardError):  # noqa: N818  (nothing went wrong: it was not done)
+    """A change can't be made safely; nothing was written."""
+
+    exit_code = 4

@@ -14,7 +14,7 @@ from tls_wheel_guard.archive.magic import PEEK
 from tls_wheel_guard.elf import SharedObject, defined_tls, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
 
-__all__ = ["Contents", "FileSource", "inspect_file"]
+__all__ = ["Contents", "FileSource", "inspect_file", "is_wheel"]
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ def inspect_file(path: Path) -> Contents:
     file = _open_regular(path)
     first = file.read(PEEK)
     kind = format_of(first)
-    if kind == "archive" or first[:2] == b"PK" or path.suffix == ".whl":
+    if _is_archive(first, path):
         with open_archive(file) as archive:
             return _inspect_archive(archive, path.name)
     with file:
@@ -70,6 +70,16 @@ def inspect_file(path: Path) -> Contents:
     if kind == "other":
         raise UnreadableInput("it is neither a wheel nor an ELF file", hint="give wheels, shared objects, or folders of wheels")
     return Contents(path.name, not_applicable={kind: 1})
+
+
+def _is_archive(first: bytes, path: Path) -> bool:
+    return first[:2] == b"PK" or path.suffix == ".whl"
+
+
+def is_wheel(path: Path) -> bool:
+    """Whether a file is taken for a wheel: by its first bytes, or by its name; raises UnreadableInput."""
+    with _open_regular(path) as file:
+        return _is_archive(file.read(2), path)
 
 
 def _open_regular(path: Path) -> IO[bytes]:

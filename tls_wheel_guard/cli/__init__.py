@@ -6,15 +6,15 @@ import argparse
 import difflib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from tls_wheel_guard.cli import check, explain, show
+from tls_wheel_guard.cli import build, check, explain, mark, show
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
 from tls_wheel_guard.version import __version__
 
 __all__ = ["Parser", "build_parser", "run"]
 
-COMMANDS = {"check": check, "show": show, "explain": explain}
+COMMANDS: dict[str, Any] = {"check": check, "show": show, "explain": explain, "mark": mark, "build": build}
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,15 +6,15 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.commands import expand
-from tls_wheel_guard.config import FAIL_ON, Config, allow_from_option, from_environment, from_toml, merge
-from tls_wheel_guard.errors import ConfigError, UsageError
+from tls_wheel_guard.config import FAIL_ON, Config, allow_from_option
+from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.findings import Report
+from tls_wheel_guard.project import nearest_pyproject, read_config
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.rules import RULES
 from tls_wheel_guard.targets import require_target
@@ -63,6 +63,13 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is known of every module")
 
 
+def add_destination(parser: argparse.ArgumentParser) -> None:
+    """-w/--wheel-dir and --in-place, for commands that write."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("-w", "--wheel-dir", type=Path, default=Path("wheelhouse"), metavar="DIR", help="write to DIR (default: wheelhouse/)")
+    where.add_argument("--in-place", action="store_true", help="replace the files themselves")
+
+
 def say(message: str) -> None:
     """One line on stderr."""
     print(f"tls-wheel-guard: {message}", file=sys.stderr)
@@ -107,20 +114,8 @@ def config_from(options: argparse.Namespace) -> Config:
             if getattr(options, name):
                 typed[name] = tuple(getattr(options, name))
         typed["allow"] = tuple(allow_from_option(text) for text in options.allow)
-    environment = {name: value for name, value in os.environ.items() if name != "TLS_WHEEL_GUARD_TRACEBACK"}
-    return merge(_from_file(options), from_environment(environment), typed)
-
-
-def _from_file(options: argparse.Namespace) -> dict[str, Any]:
-    if options.no_config:
-        return {}
-    path = options.config or next((p for d in (Path.cwd(), *Path.cwd().parents) if (p := d / "pyproject.toml").is_file()), None)
-    if path is None:
-        return {}
-    try:
-        return from_toml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: it can't be read: {error}", hint="check --config, or pass --no-config") from error
+    path = None if options.no_config else options.config or nearest_pyproject(Path.cwd())
+    return read_config(path, os.environ, typed)
 
 
 def add_failing(parser: argparse.ArgumentParser) -> None:
@@ -152,10 +147,15 @@ def write_report(reports: Sequence[Report], options: argparse.Namespace) -> None
     if options.output is None:
         sys.stdout.write(text)
         return
+    output: Path = options.output
     try:
-        with tempfile.NamedTemporaryFile("w", dir=options.output.parent, delete=False, encoding="utf-8") as file:
-            file.write(text)
-        Path(file.name).replace(options.output)
+        if output.exists() and not output.is_file():
+            # /dev/stderr, a FIFO: there is nothing to replace.
+            output.write_text(text, encoding="utf-8")
+            return
+        unfinished = output.with_name(f".{output.name}.{os.getpid()}")
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(output)
     except OSError as error:
         raise UsageError(f"{options.output}: it can't be written: {error.strerror}", hint="choose a folder that exists") from error
 

@@ -1,0 +1,17 @@
+"""What the whole run says at its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests ran, how many were skipped, and how many of those were ground truth."""
+    stats = terminalreporter.stats
+    skipped = stats.get("skipped", [])
+    ground = sum("ground_truth" in str(report.nodeid) for report in skipped)
+    ran = sum(len(stats.get(kind, [])) for kind in ("passed", "failed"))
+    terminalreporter.write_line(f"tests: {ran} ran, {len(skipped)} skipped ({ground} of them ground truth)")

@@ -1,0 +1,149 @@
+"""A PEP 517 and PEP 660 backend around any other: it builds, this one judges the wheel before it is handed out.
+
+    [build-system]
+    requires = ["tls-wheel-guard", "maturin >=1.5"]
+    build-backend = "tls_wheel_guard.backend"
+
+    [tool.tls-wheel-guard]
+    build-backend = "maturin"
+
+Hooks that the inner backend lacks do not exist here either, so the module answers attribute look-ups itself (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tls_wheel_guard.config import Config, from_settings
+from tls_wheel_guard.errors import ConfigError, TlsWheelGuardError
+from tls_wheel_guard.guarding import changed_modules, guard, require_available, source_date_epoch, unreleased
+from tls_wheel_guard.project import project_config
+
+__all__ = ["HOOKS"]
+
+Settings = Mapping[str, Any] | None
+
+OURS = "tls-wheel-guard."
+"""Prefix of the config settings that are for us; the rest go to the inner backend untouched."""
+
+HOOKS = (
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+)
+"""All hooks of PEP 517 and PEP 660."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOOKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with _one_line_errors():
+        hook = getattr(_inner(), name, None)
+    if hook is None:
+        raise AttributeError(f"the inner backend has no hook {name!r}")
+    return _guarded(hook, name == "build_editable") if name in ("build_wheel", "build_editable") else _forwarded(hook, name)
+
+
+class _one_line_errors:  # noqa: N801  (used as a statement)
+    """Our own errors as one line on stderr and an exit code; the inner backend's pass through unchanged."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, TlsWheelGuardError):
+            print(f"tls-wheel-guard: {error.line()}", file=sys.stderr)
+            raise SystemExit(error.exit_code) from None
+
+
+def _config(typed: Mapping[str, Any]) -> Config:
+    config = project_config(Path.cwd(), os.environ, typed)
+    if config is None:
+        raise ConfigError("pyproject.toml: no [tool.tls-wheel-guard] table", hint='add one with build-backend = "..."')
+    return config
+
+
+def _inner() -> Any:
+    """The backend that the project names, imported as PEP 517 says; raises ConfigError."""
+    config = _config({})
+    if config.build_backend is None:
+        raise ConfigError(
+            "pyproject.toml: [tool.tls-wheel-guard] names no build-backend", hint='name the real one, such as build-backend = "maturin"'
+        )
+    module_name, _, attributes = config.build_backend.partition(":")
+    if module_name == __name__:
+        raise ConfigError("pyproject.toml: tool.tls-wheel-guard.build-backend is this backend itself", hint="name the real one")
+    for folder in reversed(config.backend_path):
+        path = (Path.cwd() / folder).resolve()
+        if not path.is_relative_to(Path.cwd().resolve()):
+            raise ConfigError(f"pyproject.toml: tool.tls-wheel-guard.backend-path: {folder!r} is outside the project", hint="see PEP 517")
+        if str(path) not in sys.path:
+            sys.path.insert(0, str(path))
+    try:
+        backend: Any = importlib.import_module(module_name)
+        for attribute in filter(None, attributes.split(".")):
+            backend = getattr(backend, attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"the inner backend {config.build_backend!r} can't be imported: {error}", hint="add it to [build-system] requires"
+        ) from error
+    return backend
+
+
+def _split(settings: Settings) -> tuple[Settings, dict[str, Any]]:
+    """The inner backend's config settings, and ours as fields of Config."""
+    if not settings:
+        return settings, {}
+    ours = {key.removeprefix(OURS): value for key, value in settings.items() if key.startswith(OURS)}
+    return {key: value for key, value in settings.items() if not key.startswith(OURS)}, from_settings(ours)
+
+
+def _forwarded(hook: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A hook that only needs our config settings taken out."""
+
+    def get_requires(config_settings: Settings = None) -> Any:
+        with _one_line_errors():
+            inner, _ = _split(config_settings)
+        return hook(inner)
+
+    def into_folder(directory: str, config_settings: Settings = None) -> Any:
+        with _one_line_errors():
+            inner, _ = _split(config_settings)
+        return hook(directory, inner)
+
+    return get_requires if name.startswith("get_requires") else into_folder
+
+
+def _guarded(hook: Callable[..., str], editable: bool) -> Callable[..., str]:
+    """A hook that builds a wheel: built out of sight, judged, then renamed into place."""
+
+    def build(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
+        started = time.time_ns()
+        with _one_line_errors():
+            inner, typed = _split(config_settings)
+            config = _config(typed)
+            require_available(config)
+            epoch = source_date_epoch(os.environ)
+            with unreleased(Path(wheel_directory)) as folder:
+                name = hook(str(folder), inner, metadata_directory)
+                in_place = changed_modules(Path.cwd(), started) if editable else []
+                guard([folder / name, *in_place], config, _say, epoch)
+                (folder / name).replace(Path(wheel_directory) / name)
+        return name
+
+    return build
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

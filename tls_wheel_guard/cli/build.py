@@ -1,0 +1,99 @@
+"""``build -- COMMAND``: run any build command, then judge the wheels that it made."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from tls_wheel_guard.cli.options import add_judging, config_from, say
+from tls_wheel_guard.config import ACTIONS
+from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
+from tls_wheel_guard.guarding import changed_modules, guard, require_available, snapshot, source_date_epoch
+
+__all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "run a build command, then judge the wheels that it made"
+EXAMPLE = "tls-wheel-guard build -- maturin build --release"
+
+USUAL_FOLDERS = ("dist", "wheelhouse", "target/wheels", ".")
+"""Where build commands put wheels when nothing is said: build and hatch, auditwheel and cibuildwheel, maturin, pip wheel."""
+FOLDER_OPTIONS = ("-o", "-w", "-d", "--out", "--outdir", "--out-dir", "--output-dir", "--wheel-dir", "--dist-dir", "--dest-dir")
+"""Options of build commands whose value is the folder for wheels."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    parser.add_argument("--action", choices=ACTIONS, help="what to do on a finding (default: the project's setting, else fail)")
+    parser.add_argument(
+        "--wheels", action="append", type=Path, default=[], metavar="DIR", help="a folder that the command writes wheels to; repeatable"
+    )
+    add_judging(parser)
+    parser.add_argument("build_command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the build command with its own options")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The worse of the command's exit code and the check's."""
+    command = options.build_command[1:] if options.build_command[:1] == ["--"] else options.build_command
+    if not command:
+        raise UsageError("no build command was given", hint=f"write it behind --, such as: {EXAMPLE}")
+    config = config_from(options)
+    if options.action:
+        config = replace(config, action=options.action)
+    require_available(config)
+    epoch = source_date_epoch(os.environ)
+    folders = [*options.wheels, *folders_named(command), *(Path(folder) for folder in USUAL_FOLDERS)]
+    before, started = snapshot(folders), time.time_ns()
+    code = _run(command, {**os.environ, "TLS_WHEEL_GUARD_ACTION": config.action})
+    after = snapshot(folders)
+    made = list({path.resolve(): path for path, status in after.items() if before.get(path) != status}.values())
+    # `maturin develop` and editable builds make no wheel: what they put in place is judged.
+    made = made or changed_modules(Path.cwd(), started)
+    if not made:
+        return code or _made_nothing(command)
+    try:
+        guard(made, config, say_plain, epoch)
+    except TlsWheelGuardError as error:
+        say(error.line())
+        return code or error.exit_code
+    return code
+
+
+def folders_named(command: list[str]) -> list[Path]:
+    """The folders that a build command's own options name."""
+    found = []
+    for index, word in enumerate(command):
+        name, equals, value = word.partition("=")
+        if name in FOLDER_OPTIONS and equals:
+            found.append(Path(value))
+        elif word in FOLDER_OPTIONS and index + 1 < len(command):
+            found.append(Path(command[index + 1]))
+    return found
+
+
+def say_plain(message: str) -> None:
+    """The report on stderr: stdout belongs to the command."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _made_nothing(command: list[str]) -> int:
+    raise UsageError(f"{command[0]} made no wheel that could be found", hint="name the folder that it writes to with --wheels DIR")
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    try:
+        with subprocess.Popen(command, env=environment) as process:  # noqa: S603  (running the user's command is the point)
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                # The terminal has interrupted the command too; its own clean-up comes first.
+                process.wait()
+                raise
+    except OSError as error:
+        raise UsageError(f"{command[0]}: it can't be run: {error.strerror}", hint="check the command behind --") from error
+    return 128 + signal.Signals(-code).value if code < 0 else code

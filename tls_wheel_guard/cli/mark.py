@@ -1,0 +1,61 @@
+"""``mark``: set DF_STATIC_TLS where a linker left it out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from tls_wheel_guard.cli.options import add_destination, paths_from, say
+from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
+from tls_wheel_guard.guarding import source_date_epoch
+from tls_wheel_guard.marking import mark_file
+
+__all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "set DF_STATIC_TLS where a linker left it out of a module with initial-exec TLS"
+EXAMPLE = "tls-wheel-guard mark dist/pkg-1.0-cp312-cp312-manylinux_2_28_aarch64.whl --in-place"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    parser.add_argument("paths", nargs="*", type=Path, metavar="WHEEL", help="wheels, folders of wheels, bare shared objects")
+    add_destination(parser)
+    parser.set_defaults(files_from=None)
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when every module has its flag, 2 and 3 as everywhere, 4 where it can't be set in one; that one is left as it is."""
+    paths, code = paths_from(options)
+    epoch = source_date_epoch(os.environ)
+    for path in paths:
+        try:
+            code = max(code, _mark(path, options, epoch))
+        except TlsWheelGuardError as error:
+            say(f"{path}: {error.line()}")
+            code = max(code, error.exit_code)
+    return code
+
+
+def _mark(path: Path, options: argparse.Namespace, epoch: int | None) -> int:
+    destination = path if options.in_place else _destination(path, options.wheel_dir)
+    marking = mark_file(path, destination, epoch)
+    for module, how in marking.marked:
+        print(f"{path}: marked {module}: {how}")
+    for module, why in marking.refused:
+        say(f"{path}: {module}: DF_STATIC_TLS could not be set: {why}; hint: the module is left as it is")
+    if not marking.marked:
+        if not marking.refused:
+            print(f"{path}: nothing to mark")
+        if destination != path and not marking.refused:
+            shutil.copy2(path, destination)
+    return 4 if marking.refused else 0
+
+
+def _destination(path: Path, folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: it can't be made: {error.strerror}", hint="choose a folder that can be written") from error
+    return folder / path.name

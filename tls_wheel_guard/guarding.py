@@ -1,0 +1,110 @@
+"""A build's last step: judge what it made, and by ``action`` stop, or warn and mark. Used by the plugin, the backend and ``build --``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tls_wheel_guard.commands import check_path
+from tls_wheel_guard.config import Config
+from tls_wheel_guard.errors import CheckFailed, ConfigError, TlsWheelGuardError, UnreadableWheel, UsageError
+from tls_wheel_guard.findings import Report, at_or_above
+from tls_wheel_guard.marking import mark_file
+from tls_wheel_guard.report import WRITERS, Style
+
+__all__ = ["Say", "changed_modules", "guard", "snapshot", "source_date_epoch", "unreleased"]
+
+Say = Callable[[str], None]
+
+SKIPPED_FOLDERS = frozenset({".git", ".hg", "target", "node_modules", "__pycache__", ".tox", ".nox"})
+"""Folders whose shared objects nobody imports from: cargo's target holds copies of what it installs."""
+
+
+def require_available(config: Config) -> None:
+    """Refuse an action that this version can't carry out, before anything is built."""
+    if config.action not in ("fail", "warn"):
+        raise ConfigError(f'action = "{config.action}" is not available in this version', hint='use action = "fail" or "warn"')
+
+
+def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = None) -> list[Report]:
+    """Judge files that a build made. Raises CheckFailed where the build must stop; with ``warn`` marks them in place."""
+    reports = [check_path(path, config) for path in paths]
+    for report in reports:
+        if report.error is not None:
+            raise UnreadableWheel(f"{report.path}: {report.error}", hint=report.error_hint)
+    if any(report.findings or report.allowed for report in reports):
+        # The wheel still lies in a folder of ours; only its name means anything to the reader.
+        shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
+        say(WRITERS["text"](shown, Style(verbosity=-1)).rstrip())
+    failing = sum(at_or_above(finding.severity, config.fail_on) for report in reports for finding in report.findings)
+    names = ", ".join(report.wheel for report in reports)
+    if config.action == "warn":
+        if failing:
+            say(f'warning: {names} will not load everywhere, see above; action = "warn" lets the build go on')
+        if config.set_flag:
+            _mark(reports, epoch, say)
+    elif failing and not config.never_fails:
+        raise CheckFailed(f"{names} is not released", hint='cure it, allow the finding with a reason, or set action = "warn"')
+    return reports
+
+
+def _mark(reports: Sequence[Report], epoch: int | None, say: Say) -> None:
+    for report in reports:
+        if not any(m.kind == "shared" and m.demand.own_static and not m.demand.flagged for m in report.modules):
+            continue
+        marking = mark_file(Path(report.path), Path(report.path), epoch)
+        for module, how in marking.marked:
+            say(f"marked {module}: {how}")
+        for module, why in marking.refused:
+            say(f"warning: {module}: DF_STATIC_TLS could not be set: {why}")
+
+
+def source_date_epoch(environment: Mapping[str, str]) -> int | None:
+    """SOURCE_DATE_EPOCH in seconds since 1970, None where it is not set; raises UsageError."""
+    text = environment.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not text.isdigit():
+        raise UsageError(f"SOURCE_DATE_EPOCH={text!r} is not a number of seconds", hint="set it to the output of `date +%s`")
+    return int(text)
+
+
+@contextmanager
+def unreleased(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside ``folder``, so that what is built in it can be renamed into place whole; removed at the end."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tls-wheel-guard-", dir=folder) as temporary:
+            yield Path(temporary)
+    except TlsWheelGuardError:
+        raise
+    except PermissionError as error:
+        raise UsageError(f"{folder}: it can't be written: {error.strerror}", hint="choose an output folder that can be written") from error
+
+
+def snapshot(folders: Sequence[Path]) -> dict[Path, tuple[int, int, int]]:
+    """Each wheel in some folders with its time, size and inode."""
+    found = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.whl")) if folder.is_dir() else ():
+            status = path.stat()
+            found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
+    return found
+
+
+def changed_modules(folder: Path, since_ns: int) -> list[Path]:
+    """Shared objects below a folder that were written since a moment: what an editable build put in place."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not Path(root, f, "pyvenv.cfg").exists())
+        for name in sorted(names):
+            path = Path(root, name)
+            if ".so" in name and not path.is_symlink() and path.is_file() and path.stat().st_mtime_ns >= since_ns:
+                with path.open("rb") as file:
+                    if file.read(4) == b"\x7fELF":
+                        found.append(path)
+    return found

@@ -1,0 +1,114 @@
+"""The plugin for setuptools: judges the wheel that bdist_wheel wrote before it leaves the build.
+
+Called for every build in an environment that holds this package, so it looks at one file and does nothing where
+pyproject.toml has no [tool.tls-wheel-guard] table. Nothing heavy is imported before that is known.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+__all__ = ["finalize"]
+
+MARK = b"tls-wheel-guard"
+
+
+def finalize(distribution: Any) -> None:
+    """Entry point ``setuptools.finalize_distribution_options``."""
+    try:
+        concerned = MARK in Path("pyproject.toml").read_bytes()
+    except OSError:
+        return
+    if concerned and not _is_behind_the_backend():
+        _wrap_commands(distribution)
+
+
+def _is_behind_the_backend() -> bool:
+    """Whether tls_wheel_guard.backend runs this build: then it judges the wheel, and once is enough."""
+    return "tls_wheel_guard.backend" in sys.modules
+
+
+def _wrap_commands(distribution: Any) -> None:
+    from tls_wheel_guard.errors import TlsWheelGuardError
+    from tls_wheel_guard.guarding import require_available
+    from tls_wheel_guard.project import project_config
+
+    try:
+        config = project_config(Path.cwd(), os.environ)
+        if config is None:
+            return
+        require_available(config)
+    except TlsWheelGuardError as error:
+        _stop(error)
+    for name in ("bdist_wheel", "editable_wheel"):
+        try:
+            command = distribution.get_command_class(name)
+        except Exception as error:  # setuptools before 64 has no editable_wheel, and bdist_wheel may need the package wheel
+            if type(error).__name__ != "DistutilsModuleError":
+                raise
+            continue
+        distribution.cmdclass[name] = _guarded(command, config)
+
+
+def _guarded(command: Any, config: Any) -> Any:
+    """A subclass of a command that writes a wheel into ``dist_dir``."""
+    from tls_wheel_guard.errors import TlsWheelGuardError
+    from tls_wheel_guard.guarding import guard, source_date_epoch, unreleased
+
+    class Guarded(command):  # type: ignore[misc]
+        dist_dir: Any
+
+        def run(self) -> None:
+            self.ensure_finalized()
+            final = Path(str(self.dist_dir))
+            before = len(getattr(self.distribution, "dist_files", []))
+            try:
+                with unreleased(final) as folder:
+                    self.dist_dir = str(folder)
+                    super().run()
+                    wheels = sorted(folder.glob("*.whl"))
+                    guard([*wheels, *_in_place(self)], config, _say, source_date_epoch(os.environ))
+                    for wheel in wheels:
+                        wheel.replace(final / wheel.name)
+            except TlsWheelGuardError as error:
+                _stop(error)
+            finally:
+                self.dist_dir = str(final)
+            _rename_outputs(self.distribution, before, final)
+
+    Guarded.__name__ = command.__name__
+    Guarded.__qualname__ = command.__qualname__
+    return Guarded
+
+
+def _rename_outputs(distribution: Any, before: int, final: Path) -> None:
+    """dist_files name the wheel where it is now, not where it was built."""
+    files = getattr(distribution, "dist_files", [])
+    files[before:] = [(kind, version, str(final / Path(path).name)) for kind, version, path in files[before:]]
+
+
+def _in_place(command: Any) -> list[Path]:
+    """The extension modules of an editable build, where they stand in the source tree or in build_lib."""
+    if command.get_command_name() != "editable_wheel":
+        return []
+    build_ext = command.get_finalized_command("build_ext")
+    found: dict[Path, None] = {}
+    for extension in build_ext.extensions or []:
+        name = build_ext.get_ext_filename(build_ext.get_ext_fullname(extension.name))
+        for path in (Path(build_ext.get_ext_fullpath(extension.name)), Path(build_ext.build_lib, name)):
+            if path.is_file():
+                found[path.resolve()] = None
+    return list(found)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _stop(error: Any) -> NoReturn:
+    """End the build with one line; setup.py and the PEP 517 front ends show it as their last."""
+    _say(f"tls-wheel-guard: {error.line()}")
+    raise SystemExit(error.exit_code) from None
