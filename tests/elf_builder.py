@@ -53,7 +53,8 @@ class Reloc:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What to build. ``header``: (e_machine, bits, little-endian) where the machine has no row; ``padding``: before .dynamic."""
+    """What to build. ``header``: (e_machine, bits, little-endian) where the machine has no row;
+    ``padding``: before .dynamic; ``spare``: DT_NULLs more."""
 
     machine: str = "x86_64"
     relocs: tuple[Reloc, ...] = ()
@@ -74,6 +75,7 @@ class Spec:
     sections: bool = False
     debug: bool = False
     header: tuple[int, int, bool] | None = None
+    spare: int = 0
 
 
 @dataclass
@@ -224,7 +226,7 @@ class _Builder:
             if value:
                 named.append((tag, value))
         strtab = self.put(bytes(self.strings))
-        tags = [*named, *self.tags, (5, strtab), (10, len(self.strings)), (0, 0)]
+        tags = [*named, *self.tags, (5, strtab), (10, len(self.strings)), *[(0, 0)] * (1 + spec.spare)]
         data = b"".join(self.pack("WW", tag, value) for tag, value in tags)
         return self.put(data, 16), len(data)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tls_wheel_guard.commands import check_path
 from tls_wheel_guard.config import Config
-from tls_wheel_guard.errors import CheckFailed, ConfigError, TlsWheelGuardError, UnreadableWheel, UsageError
+from tls_wheel_guard.errors import CheckFailed, ConfigError, UnreadableWheel, UsageError
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.marking import mark_file
 from tls_wheel_guard.report import WRITERS, Style
@@ -78,12 +78,11 @@ def unreleased(folder: Path) -> Iterator[Path]:
     """A temporary folder inside ``folder``, so that what is built in it can be renamed into place whole; removed at the end."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tls-wheel-guard-", dir=folder) as temporary:
-            yield Path(temporary)
-    except TlsWheelGuardError:
-        raise
-    except PermissionError as error:
+        temporary = tempfile.TemporaryDirectory(prefix=".tls-wheel-guard-", dir=folder)
+    except OSError as error:
         raise UsageError(f"{folder}: it can't be written: {error.strerror}", hint="choose an output folder that can be written") from error
+    with temporary as path:
+        yield Path(path)
 
 
 def snapshot(folders: Sequence[Path]) -> dict[Path, tuple[int, int, int]]:

@@ -1,0 +1,19 @@
+//! Sorts words, with every allocation made by jemalloc.
+
+use pyo3::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The words of a text, sorted.
+#[pyfunction]
+fn words(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    found.sort();
+    found
+}
+
+#[pymodule]
+fn sorted_jemalloc(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(words, module)?)
+}

@@ -1,0 +1,68 @@
+"""Sample projects, copied, wired to the guard, and built by the front ends that users have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "sample_projects"
+
+
+@dataclass(frozen=True)
+class Built:
+    """How a build ended: its exit code, all that it printed, the wheels that are left under their final names."""
+
+    code: int
+    output: str
+    wheels: tuple[Path, ...]
+
+
+def copy_project(name: str, folder: Path) -> Path:
+    """A sample project's files in a folder of its own, without products of earlier builds."""
+    ignored = shutil.ignore_patterns("build", "dist", "target", "*.egg-info", "*.so", "__pycache__")
+    return Path(shutil.copytree(SAMPLES / name, folder / name, ignore=ignored))
+
+
+def add_table(project: Path, *lines: str) -> None:
+    """Append [tool.tls-wheel-guard] to a project's settings."""
+    with (project / "pyproject.toml").open("a") as file:
+        file.write("\n[tool.tls-wheel-guard]\n" + "".join(f"{line}\n" for line in lines))
+
+
+def use_backend(project: Path, *lines: str) -> None:
+    """Put tls_wheel_guard.backend in front of the project's own backend."""
+    path = project / "pyproject.toml"
+    text = path.read_text()
+    start = text.index('build-backend = "') + len('build-backend = "')
+    inner = text[start : text.index('"', start)]
+    text = text.replace(f'build-backend = "{inner}"', 'build-backend = "tls_wheel_guard.backend"', 1)
+    path.write_text(text.replace("requires = [", 'requires = ["tls-wheel-guard", ', 1))
+    add_table(project, f'build-backend = "{inner}"', *lines)
+
+
+def run(command: list[str], project: Path, **environment: str) -> tuple[int, str]:
+    """Run a command in a project; its exit code and all that it printed."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TLS_WHEEL_GUARD_", "SOURCE_DATE_EPOCH"))}
+    done = subprocess.run(
+        command, cwd=project, env={**clean, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def build(project: Path, front_end: str, *, isolated: bool = False, python: str = sys.executable, **environment: str) -> Built:
+    """Build a wheel with ``pip``, ``build`` or ``setup.py`` into the project's folder ``out``."""
+    out = project / "out"
+    isolation = [] if isolated else ["--no-build-isolation" if front_end == "pip" else "--no-isolation"]
+    command = {
+        "pip": [python, "-m", "pip", "wheel", "-v", "--no-deps", "--disable-pip-version-check", *isolation, "-w", str(out), "."],
+        "build": [python, "-m", "build", "--wheel", *isolation, "-o", str(out), "."],
+        "setup.py": [python, "setup.py", "-q", "bdist_wheel", "-d", str(out)],
+    }[front_end]
+    code, output = run(command, project, **environment)
+    left = tuple(sorted(out.rglob("*.whl"))) if out.is_dir() else ()
+    return Built(code, output, left)

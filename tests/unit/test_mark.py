@@ -1,0 +1,216 @@
+"""Setting DF_STATIC_TLS: set or refused, never damaged."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import itertools
+import random
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.elf_builder import Reloc, Spec, Tls, build
+from tests.toolchain import require
+from tests.wheel_builder import DEFLATED, STORED, make_wheel
+from tls_wheel_guard.__main__ import main
+from tls_wheel_guard.archive.record import rewrite_record
+from tls_wheel_guard.elf import BytesSource, read_shared_object
+from tls_wheel_guard.elf.relocs import TLS_RELOCS
+from tls_wheel_guard.errors import Refused
+from tls_wheel_guard.marking import mark_file
+from tls_wheel_guard.platforms import MACHINES, machine_called
+from tls_wheel_guard.repair import Patch, apply_patches, plan_flag
+
+IE = Spec(machine="aarch64", relocs=(Reloc(1030),), tls=Tls(64, 8))
+
+
+def with_fields(spec: Spec, **fields: object) -> bytes:
+    return build(Spec(**{**{name: getattr(spec, name) for name in spec.__slots__}, **fields}))
+
+
+def patched(data: bytes) -> bytes:
+    patch = plan_flag(BytesSource(data))
+    assert patch is not None
+    return b"".join(apply_patches([data], [patch]))
+
+
+def test_into_an_existing_dt_flags() -> None:
+    data = with_fields(IE, flags=0x8)
+    new = patched(data)
+    assert sum(a != b for a, b in zip(data, new, strict=True)) == 1
+    assert read_shared_object(BytesSource(new)).df_static_tls
+    assert plan_flag(BytesSource(new)) is None
+
+
+def test_into_a_spare_slot() -> None:
+    data = with_fields(IE, spare=1)
+    new = patched(data)
+    assert read_shared_object(BytesSource(new)).df_static_tls
+    assert sum(a != b for a, b in zip(data, new, strict=True)) <= 16
+    with pytest.raises(Refused, match="no DT_FLAGS and no spare DT_NULL"):
+        plan_flag(BytesSource(with_fields(IE, spare=0)))
+
+
+def test_every_machine_as_readelf_sees_it(tmp_path: Path) -> None:
+    require("readelf")
+    for machine in MACHINES:
+        number = next(n for n, (kind, _) in TLS_RELOCS[machine.e_machine].items() if kind == "TPOFF")
+        path = tmp_path / "m.so"
+        path.write_bytes(build(Spec(machine.name, relocs=(Reloc(number),), tls=Tls(8), spare=3)))
+        before = subprocess.run(["readelf", "-Wd", str(path)], capture_output=True, text=True, check=True).stdout
+        assert mark_file(path, path).marked
+        after = subprocess.run(["readelf", "-Wd", str(path)], capture_output=True, text=True, check=True).stdout
+        assert "STATIC_TLS" in after, machine.name
+        new = [line for line in after.splitlines() if line not in before.splitlines()]
+        assert len(new) <= 2, new
+
+
+def test_a_thousand_generated_objects() -> None:
+    """Set or refused; nothing but the flag changes, however the file is built."""
+    chance, outcomes = random.Random(7), {"set": 0, "refused": 0}
+    for _ in range(1000):
+        machine = chance.choice(["x86_64", "aarch64", "i386", "s390x", "riscv64", "arm", "ppc"])
+        known = machine_called(machine)
+        assert known is not None
+        number = next(n for n, (kind, _) in TLS_RELOCS[known.e_machine].items() if kind == "TPOFF")
+        spec = Spec(
+            machine,
+            relocs=(Reloc(number),) * chance.randrange(1, 5),
+            tls=Tls(chance.randrange(1, 3000), 8),
+            flags=chance.choice((0, 0, 0x2, 0x8)),
+            spare=chance.choice((0, 1, 5)),
+            soname=chance.choice((None, "libx.so")),
+            relative=chance.randrange(20),
+            sections=chance.random() < 0.5,
+            padding=chance.randrange(5000),
+        )
+        data = build(spec)
+        try:
+            new = patched(data)
+        except Refused:
+            outcomes["refused"] += 1
+            assert not spec.flags
+            assert not spec.spare
+            continue
+        outcomes["set"] += 1
+        before, after = read_shared_object(BytesSource(data)), read_shared_object(BytesSource(new))
+        assert after.df_static_tls
+        assert len(new) == len(data)
+        assert {name: getattr(before, name) for name in before.__slots__ if name != "df_static_tls"} == {
+            name: getattr(after, name) for name in after.__slots__ if name != "df_static_tls"
+        }
+    assert min(outcomes.values()) > 100
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+def test_patches_across_pieces(size: int) -> None:
+    data = random.Random(size).randbytes(1000)
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    patches = [Patch(at, data[at : at + 16], bytes(16), "") for at in (0, 300, 984)]
+    new = bytearray(data)
+    for patch in patches:
+        new[patch.offset : patch.offset + 16] = patch.new
+    assert b"".join(apply_patches(pieces, patches)) == bytes(new)
+
+
+def test_patches_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(Refused, match="not the ones that were planned"):
+        list(apply_patches([bytes(100)], [Patch(10, b"x", b"y", "")]))
+    with pytest.raises(Refused, match="ends before"):
+        list(apply_patches([bytes(100)], [Patch(100, b"x", b"y", "")]))
+
+
+def test_record_keeps_every_other_line() -> None:
+    text = 'a.so,sha256=old,1\r\n"b,c.so",sha256=old,2\nRECORD,,\n'
+    assert rewrite_record(text, {"b,c.so": ("sha256=new", 3)}) == 'a.so,sha256=old,1\r\n"b,c.so",sha256=new,3\nRECORD,,\n'
+
+
+def full_wheel(folder: Path, members: dict[str, bytes], method: int = DEFLATED) -> Path:
+    """A wheel whose RECORD is right, with modes and dates."""
+    path = folder / "pkg-1.0-cp312-cp312-manylinux_2_28_aarch64.whl"
+    lines = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**members, "pkg-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\n"}.items():
+            info = zipfile.ZipInfo(name, (2020, 2, 3, 4, 5, 6))
+            info.compress_type, info.external_attr = method, 0o100755 << 16
+            archive.writestr(info, data)
+            lines.append(f"{name},sha256={digest(data)},{len(data)}\n")
+        archive.writestr("pkg-1.0.dist-info/RECORD", "".join(lines) + "pkg-1.0.dist-info/RECORD,,\n")
+    return path
+
+
+def digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+def assert_record_is_right(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        for name, hashed, size in csv.reader(archive.read("pkg-1.0.dist-info/RECORD").decode().splitlines()):
+            if hashed:
+                data = archive.read(name)
+                assert (hashed, size) == (f"sha256={digest(data)}", str(len(data)))
+
+
+METHODS = (STORED, DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+@pytest.mark.parametrize(("method", "epoch"), list(itertools.product(METHODS, ["", "1700000000"])))
+def test_a_wheel_keeps_all_but_the_flag(method: int, epoch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    members = {"pkg/a.py": b"x = 1\n", "pkg/m.so": with_fields(IE, spare=1, padding=2 << 20), "pkg/n.so": with_fields(IE, flags=0x18), "z": b""}
+    old = full_wheel(tmp_path, members, method)
+    assert main(["mark", str(old), "-w", str(tmp_path / "out")]) == 0
+    new = tmp_path / "out" / old.name
+    assert_record_is_right(new)
+    with zipfile.ZipFile(old) as before, zipfile.ZipFile(new) as after:
+        for a, b in zip(before.infolist(), after.infolist(), strict=True):
+            changed = a.filename in ("pkg/m.so", "pkg-1.0.dist-info/RECORD")
+            assert (a.filename, a.external_attr, a.compress_type) == (b.filename, b.external_attr, b.compress_type)
+            assert (before.read(a) != after.read(b)) == changed
+            assert b.date_time == (time.gmtime(1700000000)[:6] if changed and epoch else a.date_time)
+    assert main(["check", str(new), "--select", "unflagged-static-tls", "--fail-on", "note"]) == 0
+    again = tmp_path / "out2"
+    assert main(["mark", str(new), "-w", str(again)]) == 0
+    assert (again / new.name).read_bytes() == new.read_bytes()
+
+
+def test_refusals_leave_the_module_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wheel = full_wheel(tmp_path, {"pkg/m.so": build(IE)})
+    before = wheel.read_bytes()
+    assert main(["mark", str(wheel), "--in-place"]) == 4
+    assert wheel.read_bytes() == before
+    assert "pkg/m.so: DF_STATIC_TLS could not be set: its dynamic segment has no DT_FLAGS and no spare" in capsys.readouterr().err
+    bare = tmp_path / "m.so"
+    bare.write_bytes(build(IE))
+    assert main(["mark", str(bare), "--in-place"]) == 4
+
+
+def test_wheels_that_must_not_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    so = with_fields(IE, spare=1)
+    signed = full_wheel(tmp_path, {"pkg/m.so": so, "pkg-1.0.dist-info/RECORD.jws": b"x"})
+    assert main(["mark", str(signed), "--in-place"]) == 4
+    bare = make_wheel(tmp_path, {"m.so": so}, metadata=False)
+    assert main(["mark", str(bare), "--in-place"]) == 4
+    assert main(["mark", str(tmp_path / "none.whl")]) == 2
+    (tmp_path / "file").write_text("")
+    assert main(["mark", str(signed), "-w", str(tmp_path / "file")]) == 2
+    said = capsys.readouterr().err
+    assert "the wheel is signed" in said
+    assert "the wheel has no RECORD" in said
+    assert said.count("\n") == 4
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_bare_object_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "m.so"
+    path.write_bytes(with_fields(IE, spare=1))
+    path.chmod(0o640)
+    assert main(["mark", str(path), "--in-place"]) == 0
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert read_shared_object(BytesSource(path.read_bytes())).df_static_tls
