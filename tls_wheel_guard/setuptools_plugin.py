@@ -63,11 +63,12 @@ def _guarded(command: Any, config: Any) -> Any:
 
         def run(self) -> None:
             self.ensure_finalized()
-            final = Path(str(self.dist_dir))
+            typed = self.dist_dir  # a string in bdist_wheel, a Path in editable_wheel
+            final = Path(typed)
             before = len(getattr(self.distribution, "dist_files", []))
             try:
                 with unreleased(final) as folder:
-                    self.dist_dir = str(folder)
+                    self.dist_dir = type(typed)(folder)
                     super().run()
                     wheels = sorted(folder.glob("*.whl"))
                     guard([*wheels, *_in_place(self)], config, _say, source_date_epoch(os.environ))
@@ -76,7 +77,7 @@ def _guarded(command: Any, config: Any) -> Any:
             except TlsWheelGuardError as error:
                 _stop(error)
             finally:
-                self.dist_dir = str(final)
+                self.dist_dir = typed
             _rename_outputs(self.distribution, before, final)
 
     Guarded.__name__ = command.__name__
