@@ -45,16 +45,18 @@ def use_backend(project: Path, *lines: str) -> None:
     add_table(project, f'build-backend = "{inner}"', *lines)
 
 
-def run(command: list[str], project: Path, **environment: str) -> tuple[int, str]:
+def run(command: list[str], project: Path, environment: dict[str, str] | None = None) -> tuple[int, str]:
     """Run a command in a project; its exit code and all that it printed."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("TLS_WHEEL_GUARD_", "SOURCE_DATE_EPOCH"))}
     done = subprocess.run(
-        command, cwd=project, env={**clean, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command, cwd=project, env={**clean, **(environment or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     return done.returncode, done.stdout
 
 
-def build(project: Path, front_end: str, *, isolated: bool = False, python: str = sys.executable, **environment: str) -> Built:
+def build(
+    project: Path, front_end: str, *, isolated: bool = False, python: str = sys.executable, environment: dict[str, str] | None = None
+) -> Built:
     """Build a wheel with ``pip``, ``build`` or ``setup.py`` into the project's folder ``out``."""
     out = project / "out"
     isolation = [] if isolated else ["--no-build-isolation" if front_end == "pip" else "--no-isolation"]
@@ -63,6 +65,6 @@ def build(project: Path, front_end: str, *, isolated: bool = False, python: str 
         "build": [python, "-m", "build", "--wheel", *isolation, "-o", str(out), "."],
         "setup.py": [python, "setup.py", "-q", "bdist_wheel", "-d", str(out)],
     }[front_end]
-    code, output = run(command, project, **environment)
+    code, output = run(command, project, environment)
     left = tuple(sorted(out.rglob("*.whl"))) if out.is_dir() else ()
     return Built(code, output, left)

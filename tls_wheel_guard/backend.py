@@ -94,9 +94,11 @@ def _inner() -> Any:
         backend: Any = importlib.import_module(module_name)
         for attribute in filter(None, attributes.split(".")):
             backend = getattr(backend, attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the code of others: it may raise anything
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ConfigError(
-            f"the inner backend {config.build_backend!r} can't be imported: {error}", hint="add it to [build-system] requires"
+            f"pyproject.toml: tool.tls-wheel-guard.build-backend: {config.build_backend!r} can't be imported: {why}",
+            hint="check its name, and that [build-system] requires it",
         ) from error
     return backend
 

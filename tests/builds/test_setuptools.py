@@ -65,7 +65,7 @@ def test_without_a_table_the_plugin_does_nothing(python: str, tmp_path: Path) ->
 def test_the_environment_beats_the_table(python: str, tmp_path: Path) -> None:
     project = copy_project("setuptools-flag", tmp_path)
     add_table(project)
-    built = build(project, "setup.py", python=python, TLS_WHEEL_GUARD_ACTION="warn")
+    built = build(project, "setup.py", python=python, environment={"TLS_WHEEL_GUARD_ACTION": "warn"})
     assert (built.code, len(built.wheels)) == (0, 1)
 
 
@@ -163,7 +163,7 @@ def cross_built(tmp_path: Path, python: str, *table: str, **environment: str) ->
     require(CROSS["CC"])
     project = copy_project("setuptools-flag", tmp_path)
     add_table(project, 'action = "warn"', *table)
-    built = build(project, "setup.py", python=python, **CROSS, **environment)
+    built = build(project, "setup.py", python=python, environment={**CROSS, **environment})
     assert built.code == 0, built.output
     return built
 
@@ -177,7 +177,7 @@ def has_flag(wheel: Path, folder: Path) -> bool:
 
 def test_warn_sets_the_flag_that_the_linker_left_out(python: str, tmp_path: Path) -> None:
     plain = copy_project("setuptools-flag", tmp_path / "plain")
-    (without,) = build(plain, "setup.py", python=python, **CROSS).wheels
+    (without,) = build(plain, "setup.py", python=python, environment=CROSS).wheels
     assert not has_flag(without, tmp_path / "0")
     built = cross_built(tmp_path, python)
     assert "marked scratch/_scratch" in built.output
