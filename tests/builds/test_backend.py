@@ -16,7 +16,7 @@ from tests.projects import add_table, build, copy_project, run, use_backend
 from tests.wheel_builder import make_wheel
 
 TPOFF64 = 18
-INITIAL_EXEC = build_elf(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(0, 64, 8), needed=("libc.so.6",)))
+INITIAL_EXEC = build_elf(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(64, 8), needed=("libc.so.6",)))
 CLEAN = build_elf(Spec(needed=("libc.so.6",)))
 
 RECORDED = """

@@ -1,0 +1,135 @@
+"""``tls-wheel-guard build -- COMMAND``: which wheels it finds, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.builds.test_backend import CLEAN, INITIAL_EXEC
+from tests.projects import add_table, copy_project, run
+from tests.wheel_builder import make_wheel
+
+GUARD = [sys.executable, "-m", "tls_wheel_guard", "build"]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> dict[str, Path]:
+    """Ready wheels that a command can copy: one that fails, one that passes."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    return {"bad": make_wheel(folder, {"pkg/_m.so": INITIAL_EXEC}, name="bad"), "good": make_wheel(folder, {"pkg/_m.so": CLEAN}, name="good")}
+
+
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("folder", ["dist", "wheelhouse", "target/wheels", "."])
+def test_wheels_in_the_usual_folders_are_found(folder: str, made: dict[str, Path], tmp_path: Path) -> None:
+    code, output = run([*GUARD, "--", "sh", "-c", f"mkdir -p {folder}; cp {made['bad']} {folder}"], project(tmp_path))
+    assert code == 1
+    assert "bad-1.0-cp312-cp312-manylinux_2_28_x86_64.whl is not released" in output
+
+
+@pytest.mark.parametrize("option", ["-o out", "--out=out", "-w out", "--outdir out", "--wheel-dir=out", "--output-dir out", "-d out"])
+def test_wheels_in_a_folder_that_the_command_names_are_found(option: str, made: dict[str, Path], tmp_path: Path) -> None:
+    script = f"mkdir -p out; cp {made['bad']} out; true"
+    code, output = run([*GUARD, "--", "sh", "-c", script, "sh", *option.split()], project(tmp_path))
+    assert (code, "is not released" in output) == (1, True)
+
+
+def test_a_folder_can_be_named(made: dict[str, Path], tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    command = ["--", "sh", "-c", f"mkdir -p odd/place; cp {made['good']} odd/place"]
+    code, output = run([*GUARD, *command], folder)
+    assert code == 2
+    assert (
+        output.splitlines()[-1]
+        == "tls-wheel-guard: sh made no wheel that could be found; hint: name the folder that it writes to with --wheels DIR"
+    )
+    assert run([*GUARD, "--wheels", "odd/place", *command], folder)[0] == 0
+
+
+def test_only_new_and_changed_wheels_are_judged(made: dict[str, Path], tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    (folder / "dist").mkdir()
+    old = folder / "dist" / made["bad"].name
+    old.write_bytes(made["bad"].read_bytes())
+    assert run([*GUARD, "--", "cp", str(made["good"]), "dist"], folder)[0] == 0
+    assert run([*GUARD, "--", "cp", str(made["bad"]), "dist"], folder)[0] == 1
+
+
+@pytest.mark.parametrize(("ends", "wheel", "code"), [(7, "good", 7), (7, "bad", 7), (0, "bad", 1), (0, "good", 0)])
+def test_the_worse_exit_code_counts(ends: int, wheel: str, code: int, made: dict[str, Path], tmp_path: Path) -> None:
+    assert run([*GUARD, "--", "sh", "-c", f"cp {made[wheel]} .; exit {ends}"], project(tmp_path))[0] == code
+
+
+def test_warn_by_option_and_what_the_command_sees(made: dict[str, Path], tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    script = f"echo action=$TLS_WHEEL_GUARD_ACTION; cp {made['bad']} ."
+    code, output = run([*GUARD, "--action", "warn", "--", "sh", "-c", script], folder)
+    assert code == 0
+    assert "action=warn\n" in output
+    assert 'action = "warn" lets the build go on' in output
+
+
+def test_the_projects_table_counts(made: dict[str, Path], tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    (folder / "pyproject.toml").write_text("")
+    add_table(folder, 'action = "warn"')
+    assert run([*GUARD, "--", "cp", str(made["bad"]), "."], folder)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        ([], 2, "no build command was given; hint: write it behind --"),
+        (["--"], 2, "no build command was given; hint: write it behind --"),
+        (["--", "no-such-command"], 2, "no-such-command: it can't be run: No such file or directory; hint:"),
+        (["--action", "repair", "--", "true"], 2, "not available in this version"),
+        (["--", "true"], 2, "true made no wheel that could be found; hint:"),
+        (["--", "sh", "-c", "kill -9 $$"], 128 + signal.SIGKILL, None),
+        (["--", "false"], 1, None),
+    ],
+)
+def test_what_can_go_wrong(command: list[str], code: int, message: str | None, tmp_path: Path) -> None:
+    ended, output = run([*GUARD, *command], project(tmp_path))
+    assert ended == code, output
+    assert len(output.splitlines()) == (1 if message else 0), output
+    assert not message or message in output
+
+
+def test_an_editable_build_is_judged_in_place(new_python: str, tmp_path: Path) -> None:
+    project = copy_project("setuptools-flag", tmp_path)
+    code, output = run([*GUARD, "--", new_python, "setup.py", "-q", "build_ext", "--inplace"], project)
+    assert code == 1
+    assert "scratch/_scratch" in output
+
+
+def test_a_real_build(new_python: str, tmp_path: Path) -> None:
+    for name, expected in (("setuptools-flag", 1), ("setuptools-clean", 0)):
+        project = copy_project(name, tmp_path)
+        code, output = run([*GUARD, "--", new_python, "-m", "build", "-w", "--no-isolation", "-o", "built"], project)
+        assert code == expected, output
+        assert "Successfully built" in output
+
+
+def test_interrupted_it_waits_for_the_command_and_ends_with_130(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    script = "trap 'sleep 0.3; touch cleaned; exit 1' INT; touch started; while :; do sleep 0.05; done"
+    process = subprocess.Popen([*GUARD, "--", "sh", "-c", script], cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (folder / "started").exists():
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert len(errors.splitlines()) == 1, errors
+    assert (folder / "cleaned").exists()
