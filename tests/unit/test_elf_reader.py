@@ -125,10 +125,10 @@ def test_lookup_of_definitions(machine: str) -> None:
 
 def test_overlapping_tables_are_counted_once() -> None:
     assert merge_ranges([(0, 48, True), (24, 24, True), (100, 24, True), (124, 24, True), (0, 16, False)]) == [
-        (0, 16, False),
         (0, 48, True),
         (100, 24, True),
         (124, 24, True),
+        (0, 16, False),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from tls_wheel_guard.elf.lookup import defined_tls
 from tls_wheel_guard.elf.reader import is_elf, read_shared_object
-from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, SharedObject, Symbol, TlsReloc, TlsSegment
+from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import BytesSource, Source
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "SharedObject",
     "Source",
     "Symbol",
+    "TlsAccess",
     "TlsReloc",
     "TlsSegment",
     "defined_tls",

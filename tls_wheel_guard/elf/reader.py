@@ -23,7 +23,7 @@ from tls_wheel_guard.elf.layout import (
     read_segments,
 )
 from tls_wheel_guard.elf.packed import MAX_PACKED, count_relr, scan_android, scan_crel
-from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, Kind, SharedObject, Symbol, TlsReloc, TlsSegment
+from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, Kind, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.elf.symbols import DT_STRTAB, DT_SYMTAB, Strings, read_symbols
 from tls_wheel_guard.elf.tables import EntryFormat, Tally, merge_ranges, scan_plain
@@ -38,7 +38,10 @@ DT_TEXTREL, DT_JMPREL, DT_FLAGS, DT_RELRSZ, DT_RELR, DT_FLAGS_1 = 22, 23, 30, 35
 DT_CREL = 0x40000026
 DT_ANDROID_REL, DT_ANDROID_RELSZ, DT_ANDROID_RELA, DT_ANDROID_RELASZ = 0x6000000F, 0x60000010, 0x60000011, 0x60000012
 DT_ANDROID_RELR, DT_ANDROID_RELRSZ = 0x6FFFE000, 0x6FFFE001
-DF_TEXTREL, DF_STATIC_TLS, DF_1_PIE = 0x4, 0x10, 0x0800_0000
+DT_PPC_OPT, DT_PPC64_OPT = 0x70000001, 0x70000003
+DF_TEXTREL, DF_STATIC_TLS, DF_1_PIE, DF_1_NODELETE = 0x4, 0x10, 0x0800_0000, 0x8
+PPC_OPT_TLS = 1
+EM_PPC, EM_PPC64 = 20, 21
 
 MAX_SIZE = 2**53
 """Sizes above this are refused: JSON readers cannot hold them."""
@@ -64,7 +67,8 @@ def read_shared_object(source: Source) -> SharedObject:
     flags, flags_1 = dynamic.get(DT_FLAGS), dynamic.get(DT_FLAGS_1)
     tally = Tally(header.e_machine)
     relr = _scan_tables(source, header, image, dynamic, tally)
-    initial_exec, dynamic_tls = _summarise(source, header, image, dynamic, strings, tally)
+    symbols = read_symbols(source, header.format, image, dynamic, strings, {index for _, index in tally.counts})
+    initial_exec, dynamic_tls = _summarise(tally, symbols)
     return SharedObject(
         size=source.size,
         e_machine=header.e_machine,
@@ -85,6 +89,9 @@ def read_shared_object(source: Source) -> SharedObject:
         tls_segment=_tls_segment(segments),
         initial_exec=initial_exec,
         dynamic=dynamic_tls,
+        accesses=_accesses(tally, symbols),
+        nodelete=bool(flags_1 & DF_1_NODELETE),
+        tls_optimised=bool(dynamic.get({EM_PPC: DT_PPC_OPT, EM_PPC64: DT_PPC64_OPT}.get(header.e_machine, 0)) & PPC_OPT_TLS),
         dynamic_relocations=tally.entries,
         relr_relative=relr,
     )
@@ -183,9 +190,13 @@ def _scan_tables(source: Source, header: Header, image: Image, dynamic: Dynamic,
     return relr
 
 
-def _summarise(source: Source, header: Header, image: Image, dynamic: Dynamic, strings: Strings, tally: Tally) -> tuple[InitialExec, DynamicTls]:
+def _accesses(tally: Tally, symbols: dict[int, Symbol]) -> tuple[TlsAccess, ...]:
+    """The different accesses in the order of their first relocation."""
+    return tuple(dict.fromkeys(TlsAccess(tally.row[number][0], symbols.get(index)) for number, index in tally.counts))
+
+
+def _summarise(tally: Tally, symbols: dict[int, Symbol]) -> tuple[InitialExec, DynamicTls]:
     """Counts with the symbols behind them."""
-    symbols = read_symbols(source, header.format, image, dynamic, strings, {index for _, index in tally.counts})
     row, types, kinds = tally.row, Counter[str](), Counter[str]()
     owners, foreign, weak = Counter[str](), Counter[Symbol](), dict[str, None]()
     for (number, index), count in tally.counts.items():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tls_wheel_guard.elf.relocs import RelocKind
 from tls_wheel_guard.platforms import Machine
 
-__all__ = ["DynamicTls", "InitialExec", "Kind", "SharedObject", "Symbol", "TlsReloc", "TlsSegment"]
+__all__ = ["DynamicTls", "InitialExec", "Kind", "SharedObject", "Symbol", "TlsAccess", "TlsReloc", "TlsSegment"]
 
 Kind = Literal["shared", "program", "object", "debug"]
 """``shared``: what dlopen opens. ``program``: ET_EXEC, DF_1_PIE, or an interpreter and no SONAME. ``object``: ET_REL.
@@ -29,7 +30,8 @@ class TlsSegment:
 class Symbol:
     """A dynamic symbol that a TLS relocation names. ``defined``: in this file; ``weak``: STB_WEAK; ``local``: STB_LOCAL.
 
-    ``version`` is the symbol version that the file asks for (``GLIBC_PRIVATE``), or None.
+    ``version`` is the symbol version that the file asks for (``GLIBC_PRIVATE``), or None. ``hidden``: its visibility binds it to
+    this file (STV_INTERNAL, STV_HIDDEN, STV_PROTECTED).
     """
 
     name: str
@@ -37,6 +39,7 @@ class Symbol:
     weak: bool
     local: bool
     version: str | None = None
+    hidden: bool = False
 
     @property
     def versioned_name(self) -> str:
@@ -52,6 +55,19 @@ class TlsReloc:
     offset: int
     addend: int | None
     symbol: Symbol | None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsAccess:
+    """What one or more TLS relocations ask of a loader: the kind of access, and whose variable. ``symbol``: None for the file's own."""
+
+    kind: RelocKind
+    symbol: Symbol | None
+
+    @property
+    def own(self) -> bool:
+        """Whether the loader looks no name up: the variable is the file's own."""
+        return self.symbol is None or self.symbol.local or (self.symbol.defined and self.symbol.hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +116,9 @@ class DynamicTls:
 class SharedObject:
     """The facts of one ELF file. ``machine`` is None where ``e_machine`` has no row in the table of relocations.
 
+    ``accesses``: the different TLS relocations, each once, in the order in which a loader meets the first of them (DT_RELA or
+    DT_REL, then DT_JMPREL). ``nodelete``: DF_1_NODELETE. ``tls_optimised``: DT_PPC64_OPT or DT_PPC_OPT has the TLS bit.
+
     ``note_owners``: names in PT_NOTE, such as GNU, Android, FreeBSD. ``relr_relative``: relative relocations packed in DT_RELR.
     ``dynamic_relocations``: entries of the other dynamic tables, overlapping ranges once.
     """
@@ -123,6 +142,9 @@ class SharedObject:
     tls_segment: TlsSegment | None = None
     initial_exec: InitialExec = InitialExec()
     dynamic: DynamicTls = DynamicTls()
+    accesses: tuple[TlsAccess, ...] = ()
+    nodelete: bool = False
+    tls_optimised: bool = False
     dynamic_relocations: int = 0
     relr_relative: int = 0
 

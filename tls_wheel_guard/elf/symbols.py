@@ -15,6 +15,7 @@ __all__ = ["Strings", "read_symbols"]
 DT_STRTAB, DT_SYMTAB, DT_STRSZ = 5, 6, 10
 DT_VERSYM, DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
 STB_LOCAL, STB_WEAK = 0, 2
+STV_DEFAULT = 0
 MAX_NAME = 4096
 """Bytes of a name; longer ones (C++ templates reach 20 KB in .symtab, TLS variables do not) are cut."""
 MAX_VERSIONS = 4096
@@ -44,16 +45,22 @@ def read_symbols(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic,
     """The symbols of the given indexes (0 left out), each with its version where it is undefined."""
     layout = struct.Struct(fmt.order + ("IBBHQQ" if fmt.bits == 64 else "IIIBBH"))
     table = dynamic.get(DT_SYMTAB)
-    rows: dict[int, tuple[int, int, int]] = {}
+    rows: dict[int, tuple[int, int, int, int]] = {}
     for index in sorted(set(indexes) - {0}):
         offset = image.offset_of(table + index * layout.size, layout.size, f"symbol {index}")
         fields = layout.unpack(source.read(offset, layout.size))
-        name, info, section = (fields[0], fields[1], fields[3]) if fmt.bits == 64 else (fields[0], fields[3], fields[5])
-        rows[index] = name, info, section
-    versions = _versions(source, fmt, image, dynamic, strings, [i for i, row in rows.items() if row[2] == 0])
+        rows[index] = (fields[0], fields[1], fields[2], fields[3]) if fmt.bits == 64 else (fields[0], fields[3], fields[4], fields[5])
+    versions = _versions(source, fmt, image, dynamic, strings, [i for i, row in rows.items() if row[3] == 0])
     return {
-        index: Symbol(strings.at(name) if name else "", section != 0, info >> 4 == STB_WEAK, info >> 4 == STB_LOCAL, versions.get(index))
-        for index, (name, info, section) in rows.items()
+        index: Symbol(
+            strings.at(name) if name else "",
+            defined=section != 0,
+            weak=info >> 4 == STB_WEAK,
+            local=info >> 4 == STB_LOCAL,
+            version=versions.get(index),
+            hidden=other & 3 != STV_DEFAULT,
+        )
+        for index, (name, info, other, section) in rows.items()
     }
 
 

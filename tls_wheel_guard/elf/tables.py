@@ -28,7 +28,7 @@ EM_MIPS, EM_SPARCV9 = 8, 43
 
 @dataclass(slots=True)
 class Tally:
-    """TLS relocations as they are found. Keys of ``counts``: (relocation number, symbol index)."""
+    """TLS relocations as they are found. Keys of ``counts``, in the order of the first of each: (relocation number, symbol index)."""
 
     e_machine: int
     entries: int = 0
@@ -87,7 +87,10 @@ class EntryFormat:
 
 
 def merge_ranges(tables: list[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:
-    """Tables (address, bytes, rela) with what overlaps counted once: riscv64 linkers let DT_RELASZ cover DT_JMPREL."""
+    """Tables (address, bytes, rela) with what overlaps counted once: riscv64 linkers let DT_RELASZ cover DT_JMPREL.
+
+    What is left keeps the order of ``tables``, which is the loader's.
+    """
     merged: list[tuple[int, int, bool]] = []
     for address, size, rela in sorted(tables, key=lambda t: (t[2], t[0])):
         if merged and merged[-1][2] == rela and address < merged[-1][0] + merged[-1][1]:
@@ -95,7 +98,12 @@ def merge_ranges(tables: list[tuple[int, int, bool]]) -> list[tuple[int, int, bo
             merged[-1] = (start, max(merged[-1][1], address + size - start), rela)
         else:
             merged.append((address, size, rela))
-    return sorted(merged)
+
+    def place(table: tuple[int, int, bool]) -> int:
+        start, size, rela = table
+        return next(n for n, other in enumerate(tables) if other[2] == rela and start <= other[0] < start + size)
+
+    return sorted(merged, key=place)
 
 
 def _screen(e_machine: int) -> tuple[bytes, re.Pattern[bytes]]:

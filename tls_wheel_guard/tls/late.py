@@ -1,0 +1,84 @@
+"""A shared object as a loader meets it in the middle of a process: what it asks, what it needs, what it gives to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tls_wheel_guard.elf import SharedObject
+from tls_wheel_guard.elf.relocs import RelocKind
+from tls_wheel_guard.tls.demand import TlsDemand, demand_of, is_libc_variable
+
+__all__ = ["Access", "LateModule", "late_module", "names_asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One kind of access to one variable. ``symbol``: the name that is looked up, None for the module's own block.
+
+    ``weak``: the load goes on when nobody defines it. ``version``: the symbol version asked for. ``by_libc``: a variable of
+    glibc itself, which is there from the start.
+    """
+
+    kind: RelocKind
+    symbol: str | None = None
+    weak: bool = False
+    version: str | None = None
+    by_libc: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LateModule:
+    """One shared object that is opened late. ``path`` tells it from others.
+
+    ``accesses``: in the order of its relocations, each once. ``exports``: thread-local variables that others may bind to.
+    ``nodelete``: it stays when it is closed. ``tls_optimised``: PowerPC's linkers asked for direct access where there is room.
+    """
+
+    demand: TlsDemand
+    soname: str | None = None
+    needed: tuple[str, ...] = ()
+    accesses: tuple[Access, ...] = ()
+    exports: frozenset[str] = frozenset()
+    nodelete: bool = False
+    tls_optimised: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where it was found: its identity."""
+        return self.demand.module
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return self.demand.name
+
+
+def names_asked(module: SharedObject) -> set[str]:
+    """Names of thread-local variables that a loader looks up for the module."""
+    return {access.symbol.name for access in module.accesses if access.symbol is not None and not access.own}
+
+
+def late_module(module: SharedObject, path: str, exports: Iterable[str] = (), demand: TlsDemand | None = None) -> LateModule:
+    """The module as a loader meets it. ``exports``: those of the names that matter here which it defines."""
+    accesses = tuple(
+        Access(access.kind)
+        if access.symbol is None or access.own
+        else Access(
+            access.kind,
+            access.symbol.name,
+            access.symbol.weak,
+            access.symbol.version,
+            not access.symbol.defined and is_libc_variable(access.symbol),
+        )
+        for access in module.accesses
+    )
+    return LateModule(
+        demand=demand or demand_of(module, path),
+        soname=module.soname,
+        needed=module.needed,
+        accesses=tuple(dict.fromkeys(accesses)),
+        exports=frozenset(exports),
+        nodelete=module.nodelete,
+        tls_optimised=module.tls_optimised,
+    )
