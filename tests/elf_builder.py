@@ -13,7 +13,7 @@ from typing import Literal
 from tests.elf_encodings import aps2, crel, relr, sysv_hash
 from tls_wheel_guard.platforms import Machine, machine_called
 
-Table = Literal["rela", "rel", "jmprel", "overlap", "crel", "android", "android-rel"]
+Table = Literal["rela", "rel", "jmprel", "split", "overlap", "crel", "android", "android-rel"]
 
 PAGE = 0x10000
 REL_MACHINES = frozenset({"i386", "arm", "armeb", "mips", "mipsel", "mips64", "mips64el"})
@@ -32,23 +32,25 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Sym:
-    """A dynamic symbol. An undefined one has no section; ``version`` needs ``libc.so.6`` among the needed."""
+    """A dynamic symbol. An undefined one has no section; ``version`` needs ``libc.so.6`` among the needed; ``hidden``: STV_HIDDEN."""
 
     name: str
     defined: bool = False
     weak: bool = False
     local: bool = False
     version: str | None = None
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reloc:
-    """A relocation. ``symbol``: a name among the symbols, or None; ``offset``: None for a slot of its own."""
+    """A relocation. ``symbol``: a name among the symbols, or None; ``offset``: None for a slot of its own; ``plt``: in DT_JMPREL of "split"."""
 
     number: int
     symbol: str | None = None
     addend: int = 0
     offset: int | None = None
+    plt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,9 @@ class _Builder:
             bind = 0 if symbol.local else 2 if symbol.weak else 1
             section, name = (1 if symbol.defined else 0), self.string(symbol.name)
             if self.bits == 64:
-                rows += self.pack("IBBHQQ", name, bind << 4 | 6, 0, section, 0, 4)
+                rows += self.pack("IBBHQQ", name, bind << 4 | 6, 2 * symbol.hidden, section, 0, 4)
             else:
-                rows += self.pack("IIIBBH", name, 0, 4, bind << 4 | 6, 0, section)
+                rows += self.pack("IIIBBH", name, 0, 4, bind << 4 | 6, 2 * symbol.hidden, section)
         self.tags.append((6, self.put(bytes(rows))))
         self.tags.append((11, 24 if self.bits == 64 else 16))
         count = len(self.spec.symbols) + 1
@@ -159,17 +161,22 @@ class _Builder:
         self.tags += [(0x6FFFFFFE, self.put(data)), (0x6FFFFFFF, 1)]
 
     def put_relocations(self) -> None:
-        spec, slots = self.spec, self.put(bytes(self.size * (len(self.spec.relocs) + 1)))
-        relocs = [Reloc(r.number, r.symbol, r.addend, slots + self.size * n if r.offset is None else r.offset) for n, r in enumerate(spec.relocs)]
+        # A descriptor has two words.
+        spec, step = self.spec, 2 * self.size
+        slots = self.put(bytes(step * (len(self.spec.relocs) + 1)))
+        relocs = [
+            Reloc(r.number, r.symbol, r.addend, slots + step * n if r.offset is None else r.offset, r.plt) for n, r in enumerate(spec.relocs)
+        ]
         relative = [Reloc(_relative(self.e_machine), None, 0, slots)] * spec.relative
-        rela = self.table not in ("rel", "android-rel")
+        rela = self.table not in ("rel", "android-rel") and not (self.table == "split" and spec.machine in REL_MACHINES)
         entry = self.size * (3 if rela else 2)
         name, count_tag, entry_tag = (7, 8, 9) if rela else (17, 18, 19)
         if self.table in ("rela", "rel"):
             data = self.entries(relative + relocs, rela)
             self.tags += [(name, self.put(data)), (count_tag, len(data)), (entry_tag, entry)] if data else []
-        elif self.table in ("jmprel", "overlap"):
-            head, plt = self.entries(relative, rela), self.entries(relocs, rela)
+        elif self.table in ("jmprel", "overlap", "split"):
+            behind = [r for r in relocs if r.plt or self.table != "split"]
+            head, plt = self.entries(relative + [r for r in relocs if r not in behind], rela), self.entries(behind, rela)
             at = self.put(head + plt)
             covered = len(head) + (len(plt) if self.table == "overlap" else 0)
             self.tags += [(name, at), (count_tag, covered), (entry_tag, entry)]

@@ -1,15 +1,35 @@
-"""Models of the dynamic loaders, one module a loader. Each is a pure function from a demand and a target to an outcome."""
+"""Models of the dynamic loaders, one module or package a loader.
+
+``judge``: the verdict on one module. ``loader_called`` and ``Loader.step``: what a process does, open by open; a simulation is a fold
+over it. Pure: values in, values out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from tls_wheel_guard.loaders import bionic, freebsd, glibc, musl, others
+from tls_wheel_guard.loaders.naming import LOADERS, Loader, loader_called
+from tls_wheel_guard.loaders.process import Close, Event, Open, Step, Use
 from tls_wheel_guard.loaders.verdict import FreshFit, Outcome, Verdict, VerdictWord
 from tls_wheel_guard.platforms import Libc, Target, machine_called
 from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["FreshFit", "Outcome", "Verdict", "VerdictWord", "judge", "load_together"]
+__all__ = [
+    "LOADERS",
+    "Close",
+    "Event",
+    "FreshFit",
+    "Loader",
+    "Open",
+    "Outcome",
+    "Step",
+    "Use",
+    "Verdict",
+    "VerdictWord",
+    "judge",
+    "loader_called",
+]
 
 _FAMILIES: dict[Libc, Callable[[TlsDemand, Target], Outcome]] = {
     "glibc": glibc.judge,
@@ -24,15 +44,3 @@ def judge(demand: TlsDemand, target: Target) -> Verdict:
     if machine_called(demand.machine) is None:
         return Verdict(target, target.libc, Outcome("unknown"))
     return Verdict(target, target.libc, _FAMILIES.get(target.libc, others.judge)(demand, target))
-
-
-def load_together(demands: list[TlsDemand], target: Target, room: int) -> tuple[bool, int, int] | None:
-    """Whether modules load one after another into one process: (all load, bytes asked, bytes of room).
-
-    ``room`` is what a glibc process has left. None where the loader has no room to share (musl, Android), or none is known.
-    """
-    if target.libc == "glibc":
-        return (*glibc.load_together(demands, target, room), room)
-    if target.libc == "freebsd":
-        return (*freebsd.load_together(demands, target), freebsd.EXTRA)
-    return None

@@ -6,11 +6,13 @@ from the source, not measured. Extension modules are always opened with dlopen.
 
 from __future__ import annotations
 
+from tls_wheel_guard.loaders.plain import FINE, Asked, State, step_by
+from tls_wheel_guard.loaders.process import Event, Step
 from tls_wheel_guard.loaders.verdict import Outcome
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["ELF_TLS_SINCE", "judge", "refuses_segments"]
+__all__ = ["ELF_TLS_SINCE", "fresh_state", "judge", "refuses_segments", "step"]
 
 ELF_TLS_SINCE = (29,)
 """The API level of Android 10, the first with ELF TLS; compilers emulate it below."""
@@ -30,10 +32,38 @@ def judge(demand: TlsDemand, target: Target) -> Outcome:
         return Outcome(
             "never",
             taken=(definer or demand).block_size,
-            error=f'dlopen failed: TLS symbol "{symbol}" in dlopened "{definer.name if definer else "?"}" '
-            f'referenced from "{demand.name}" using IE access model',
+            error=_words(symbol, definer.name if definer else "?", demand.name),
             room=0,
         )
     if refuses_segments(target) and demand.block_size:
         return Outcome("never", taken=demand.block_size)
     return Outcome("always")
+
+
+def _words(symbol: str, definer: str, user: str) -> str:
+    return f'dlopen failed: TLS symbol "{symbol}" in dlopened "{definer}" referenced from "{user}" using IE access model'
+
+
+def fresh_state(version: tuple[int, ...] | None, machine: str) -> State:
+    """A process: the linker needs no numbers."""
+    return State(version, machine)
+
+
+def step(state: State, event: Event) -> tuple[State, Step]:
+    """What the process is after an event, and what the linker answered."""
+    return step_by(_answer, state, event)
+
+
+def _answer(asked: Asked) -> Step:
+    access, module, definer = asked.access, asked.module, asked.definer
+    if access is None:
+        old = asked.state.version is not None and asked.state.version < ELF_TLS_SINCE
+        if old and module.demand.block_size:
+            return Step(False, error=f"{module.name}: no ELF TLS before API level {ELF_TLS_SINCE[0]}")
+        return FINE
+    if definer is None:
+        # An undefined weak variable gets the distance 0.
+        return FINE if access.weak else Step(False, error=f'dlopen failed: cannot locate symbol "{access.symbol}" referenced by "{module.name}"')
+    if access.kind == "TPOFF":
+        return Step(False, error=_words(access.symbol or "(null)", definer.name, module.name))
+    return FINE

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from tls_wheel_guard.loaders.plain import FINE, Asked, State, step_by
+from tls_wheel_guard.loaders.process import Event, Step
 from tls_wheel_guard.loaders.verdict import Outcome
 from tls_wheel_guard.platforms import Libc, Target
 from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["ROWS", "Row", "judge"]
+__all__ = ["ROWS", "Row", "fresh_state", "judge", "stepper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +76,35 @@ def judge(demand: TlsDemand, target: Target) -> Outcome:
     if row.words_initialised and taken and demand.initialised:
         return Outcome("never", taken=taken, error=row.words_initialised.format(file=demand.name), room=row.extra)
     return Outcome("never" if taken > row.extra else "if-room", taken=taken, error=row.words.format(file=demand.name), room=row.extra)
+
+
+def fresh_state(libc: Libc, version: tuple[int, ...] | None, machine: str) -> State:
+    """A process of a system that has a row."""
+    return State(version, machine, ROWS[libc].extra)
+
+
+def stepper(libc: Libc) -> Callable[[State, Event], tuple[State, Step]]:
+    """The step of a system that has a row: blocks are added up, aligned; none comes back."""
+    row = ROWS[libc]
+
+    def answer(asked: Asked) -> Step:
+        demand, access = asked.module.demand, asked.access
+        if access is None:
+            if row.refuses_segments and demand.block_size:
+                return Step(False, error=row.words.format(file=demand.name))
+            return _place(row, asked.state, demand) if row.acts_on_flag and demand.flagged else FINE
+        if asked.definer is None:
+            return FINE if access.weak else Step(False, error=f"{demand.name}: undefined symbol {access.symbol}")
+        return _place(row, asked.state, asked.definer.demand) if access.kind == "TPOFF" else FINE
+
+    return lambda state, event: step_by(answer, state, event)
+
+
+def _place(row: Row, state: State, demand: TlsDemand) -> Step:
+    if row.words_initialised and demand.initialised:
+        return Step(False, error=row.words_initialised.format(file=demand.name))
+    align = max(demand.block_align, 1)
+    taken = -(-(state.used + demand.block_size) // align) * align - state.used
+    if row.extra is not None and state.used + taken > row.extra:
+        return Step(False, error=row.words.format(file=demand.name))
+    return Step(True, taken)

@@ -1,23 +1,13 @@
-"""FreeBSD's ld-elf.so.1: 128 bytes for all that comes late.
-
-Follows libexec/rtld-elf/rtld.c:allocate_tls_offset, calculate_tls_offset and the machines' reloc.c, from 12 to main of 2026.
-RTLD_STATIC_TLS_EXTRA is 128 everywhere; from 14 on the environment variable LD_STATIC_TLS_EXTRA raises it. A process takes
-room for a module at its first TPOFF relocation, or before anything else when the opened file has DF_STATIC_TLS.
-"""
+"""The verdict on one module: what FreeBSD's loader does with it when it is the first that comes late."""
 
 from __future__ import annotations
 
+from tls_wheel_guard.loaders.freebsd.block import EXTRA, NO_SPACE
 from tls_wheel_guard.loaders.verdict import Outcome
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["EXTRA", "NO_SPACE", "TUNABLE_SINCE", "judge", "load_together"]
-
-EXTRA = 128
-"""RTLD_STATIC_TLS_EXTRA (rtld_tls.h)."""
-TUNABLE_SINCE = (14,)
-"""The release that first reads LD_STATIC_TLS_EXTRA."""
-NO_SPACE = "No space available for static Thread Local Storage"
+__all__ = ["judge"]
 
 
 def takes_by_flag(demand: TlsDemand) -> bool:
@@ -43,9 +33,3 @@ def judge(demand: TlsDemand, target: Target) -> Outcome:
         return Outcome("always")
     taken = (demand.block_size if own else 0) + sum(definer.block_size for definer in definers if definer != demand)
     return Outcome("never" if taken > EXTRA else "if-room", taken=taken, error=error, room=EXTRA)
-
-
-def load_together(demands: list[TlsDemand], target: Target) -> tuple[bool, int]:
-    """Whether all modules fit into the 128 bytes one after another, padding left out; and the bytes asked."""
-    taken = sum(outcome.taken for demand in demands if (outcome := judge(demand, target)).word in ("if-room", "never"))
-    return taken <= EXTRA, taken

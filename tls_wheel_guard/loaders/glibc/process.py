@@ -1,0 +1,199 @@
+"""A glibc process, step by step: dlopen, dlclose, and the first dynamic access.
+
+Follows elf/dl-open.c:dl_open_worker_begin, elf/dl-deps.c:_dl_map_object_deps, elf/dl-reloc.c, elf/dl-close.c:_dl_close_worker and
+sysdeps/*/dl-machine.h, 2.5 to 2.43. Proved by random sequences against the real loader: benchmarks/truth.py, docs/loaders.md.
+
+Room is taken while relocating: dependencies before their users, relocation by relocation. The first that needs a module's block to
+be static takes room for the whole block. A dlopen that fails unloads what it had mapped, by the same rules as dlclose.
+DF_STATIC_TLS is ignored since 2.3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tls_wheel_guard.loaders.glibc.block import NO_ROOM, State, allocate, give_back
+from tls_wheel_guard.loaders.glibc.order import sorted_maps
+from tls_wheel_guard.loaders.process import (
+    Block,
+    Close,
+    Event,
+    Loaded,
+    Open,
+    Step,
+    Table,
+    definer_of,
+    dependencies,
+    still_used,
+    undefined_words,
+)
+from tls_wheel_guard.tls import LateModule
+
+__all__ = ["step"]
+
+PUTS_CLOSED_FIRST = (2, 39)
+"""The version since which the module that was closed comes first when modules are unloaded (elf/dl-close.c)."""
+DIVIDES_BY_ZERO = "Floating point exception: the loader divides by the segment's alignment, which is 0"
+OVERWRITES = "the loader puts the next module's block over the C library's own variables"
+
+
+class _Refused(Exception):  # noqa: N818  (glibc's own word is an exception: _dl_signal_error)
+    """The loader's words."""
+
+
+class _Crashed(Exception):  # noqa: N818
+    """The process is gone."""
+
+
+def step(state: State, event: Event) -> tuple[State, Step]:
+    """What the process is after an event, and what the loader answered."""
+    if state.ended:
+        return state, Step(False, error=None, unsafe="the process has ended")
+    run = _Run(state)
+    if isinstance(event, Open):
+        return run.open(event)
+    if isinstance(event, Close):
+        return run.close(event.module)
+    return run.use(event.module)
+
+
+class _Run:
+    """One step in work: the state's numbers and a table of late modules that may change until it is done."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.table: Table = {loaded.module.path: loaded for loaded in state.loaded}
+        self.unsafe: str | None = None
+        self._before = state.used
+
+    def _done(self, loads: bool, error: str | None = None, *, ended: bool = False) -> tuple[State, Step]:
+        state = replace(self.state, loaded=tuple(self.table.values()), ended=ended)
+        return state, Step(loads, state.used - self._before, error, self.unsafe)
+
+    def _change(self, path: str, **fields: object) -> None:
+        self.table[path] = replace(self.table[path], **fields)  # type: ignore[arg-type]
+
+    def open(self, event: Open) -> tuple[State, Step]:
+        root = event.module
+        known = self.table.get(root.path)
+        if known is not None and known.closure is not None:
+            self._change(root.path, opens=known.opens + 1)
+            return self._done(True)
+        found, needs = dependencies(root, self.table, event.given)
+        for path, module in found.items():
+            self.table.setdefault(path, Loaded(module, needs[path]))
+        # The root has no list of its own yet, unless it came before as what another one needs.
+        links = {path: loaded.order if path != root.path or known else () for path, loaded in self.table.items()}
+        order = sorted_maps(list(found), links, self.state.version, first=True)
+        self._change(root.path, opens=self.table[root.path].opens + 1, closure=tuple(order))
+        try:
+            for path in reversed(order):
+                if not self.table[path].relocated:
+                    self._relocate(self.table[path].module, list(found.values()))
+                    self._change(path, relocated=True)
+        except _Refused as refusal:
+            self._let_go(root.path)
+            return self._done(False, str(refusal))
+        except _Crashed as crash:
+            self.unsafe = str(crash)
+            return self._done(False, ended=True)
+        for path in order:
+            if self.table[path].module.nodelete:
+                self._change(path, stays=True)
+        return self._done(True)
+
+    def close(self, module: LateModule) -> tuple[State, Step]:
+        known = self.table.get(module.path)
+        if known is None or not known.opens:
+            return self._done(False, f"{module.name}: shared object not open")
+        if not module.nodelete:
+            self._let_go(module.path)
+        return self._done(True)
+
+    def use(self, module: LateModule) -> tuple[State, Step]:
+        """tls_get_addr_tail: a module without a place becomes dynamic, for as long as it is there."""
+        known = self.table.get(module.path)
+        if known is None:
+            return self._done(False, f"{module.name}: shared object not open")
+        if known.block is None and module.demand.block_size:
+            self._change(module.path, dynamic=True)
+        return self._done(True)
+
+    def _relocate(self, module: LateModule, scope: Sequence[LateModule]) -> None:
+        for access in module.accesses:
+            if access.by_libc:
+                continue
+            definer = definer_of(access, module, scope)
+            if definer is None:
+                if not access.weak:
+                    raise _Refused(undefined_words(module, access))
+                continue
+            self._bind(module, definer)
+            if access.kind == "TPOFF":
+                self._make_static(definer)
+            elif access.kind == "TLSDESC" or (access.kind == "DTPMOD" and module.tls_optimised and self.state.version >= (2, 22)):
+                self._try_static(definer)
+
+    def _bind(self, module: LateModule, definer: LateModule) -> None:
+        row = self.table[module.path]
+        if definer is not module and definer.path not in (*row.order, *row.bound):
+            self._change(module.path, bound=(*row.bound, definer.path))
+
+    def _make_static(self, definer: LateModule) -> None:
+        row = self.table[definer.path]
+        if row.block is None and (row.dynamic or not self._place(definer, optional=False)):
+            raise _Refused(f"{definer.name}: {NO_ROOM}")
+
+    def _try_static(self, definer: LateModule) -> None:
+        row = self.table[definer.path]
+        if row.block is None and not row.dynamic:
+            self._place(definer, optional=True)
+
+    def _place(self, module: LateModule, *, optional: bool) -> bool:
+        demand, before = module.demand, self.state.used
+        if not demand.block_align or not demand.block_size:
+            return self._place_nothing(module, optional)
+        placed = allocate(self.state, demand, optional=optional)
+        if placed is None:
+            return False
+        self.state = placed[0]
+        # Variant II leaves the padding out of what comes back; variant I has it in since 2.14.
+        whole = self.state.variant == 1 and self.state.version >= (2, 14)
+        self._change(module.path, block=Block(before if whole else self.state.used - demand.block_size, self.state.used))
+        return True
+
+    def _place_nothing(self, module: LateModule, optional: bool) -> bool:
+        """A block without a usable segment: what the loader's arithmetic makes of it. p_memsz 0 counts as no segment at all."""
+        if self.state.variant == 2:
+            raise _Crashed(DIVIDES_BY_ZERO)
+        demand, before = module.demand, self.state.used
+        first = demand.first_byte if demand.block_size else 0
+        end = first + demand.block_size
+        wrapped = (end - before) % 2**64
+        if end > self.state.limit or (optional and self.state.optional is not None and wrapped > self.state.optional):
+            return False
+        self.state = replace(self.state, used=end)
+        self._change(module.path, block=Block(first, end))
+        self.unsafe = OVERWRITES
+        return True
+
+    def _let_go(self, path: str) -> None:
+        """_dl_close_worker: drop one opening, unload what nobody keeps, give room back."""
+        self._change(path, opens=self.table[path].opens - 1)
+        if self.table[path].opens:
+            return
+        kept = still_used(self.table)
+        leaving = [self.table.pop(p) for p in self._closing_order(path, kept) if p not in kept]
+        blocks = [row.block for row in leaving if row.block is not None and row.block.end > row.block.start]
+        self.state = replace(self.state, used=give_back(self.state.used, blocks))
+
+    def _closing_order(self, path: str, kept: set[str]) -> list[str]:
+        paths = list(self.table)
+        closed_first = self.state.version >= PUTS_CLOSED_FIRST
+        if closed_first:
+            paths.remove(path)
+            paths.insert(0, path)
+        links = {p: loaded.order for p, loaded in self.table.items()}
+        bound = {p: loaded.bound for p, loaded in self.table.items()}
+        return sorted_maps(paths, links, self.state.version, first=closed_first, bound=bound, kept=frozenset(kept))

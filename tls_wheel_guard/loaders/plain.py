@@ -1,0 +1,91 @@
+"""What loaders without an exact block have in common: each module and each access is asked about once, in load order.
+
+For musl and Android, which keep no room, and for the systems that are a row in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tls_wheel_guard.loaders.process import Close, Event, Loaded, Open, Step, Table, definer_of, dependencies, still_used
+from tls_wheel_guard.tls import Access, LateModule
+
+__all__ = ["FINE", "Asked", "State", "step_by"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A process. ``used`` and ``limit``: bytes of static TLS for late modules; None where the loader keeps none.
+
+    ``placed``: paths of the modules that have their place.
+    """
+
+    version: tuple[int, ...] | None
+    machine: str
+    limit: int | None = None
+    used: int = 0
+    loaded: tuple[Loaded, ...] = ()
+    placed: frozenset[str] = frozenset()
+    ended: bool = False
+
+    @property
+    def room(self) -> int:
+        """Bytes left; 0 where the loader keeps none."""
+        return max((self.limit or 0) - self.used, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question: may this module, or this access of it, come in? ``definer``: whose variable it is, None where nobody defines it."""
+
+    state: State
+    module: LateModule
+    access: Access | None = None
+    definer: LateModule | None = None
+
+
+FINE = Step(True)
+
+
+def step_by(answer: Callable[[Asked], Step], state: State, event: Event, *, unloads: bool = True) -> tuple[State, Step]:
+    """One event. ``answer`` gives a Step a question: not ``loads`` refuses the dlopen, and without ``error`` the process has crashed."""
+    if state.ended:
+        return state, Step(False, unsafe="the process has ended")
+    table: Table = {loaded.module.path: loaded for loaded in state.loaded}
+    if isinstance(event, Open):
+        return _open(answer, state, table, event)
+    known = table.get(event.module.path)
+    if known is None or not known.opens:
+        return state, Step(False, error=f"{event.module.name}: not open")
+    if isinstance(event, Close) and unloads:
+        table[event.module.path] = replace(known, opens=known.opens - 1)
+        kept = still_used(table)
+        table = {path: row for path, row in table.items() if path in kept}
+    return replace(state, loaded=tuple(table.values())), FINE
+
+
+def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Open) -> tuple[State, Step]:
+    found, needs = dependencies(event.module, table, event.given)
+    new = [module for path, module in found.items() if path not in table]
+    for path, module in found.items():
+        row = table.setdefault(path, Loaded(module, needs[path]))
+        table[path] = replace(row, stays=row.stays or module.nodelete)
+    root = table[event.module.path]
+    table[event.module.path] = replace(root, opens=root.opens + 1, closure=tuple(found))
+    after, unsafe = state, None
+    scope = tuple(found.values())
+    for module in new:
+        for access in (None, *module.accesses):
+            definer = definer_of(access, module, scope) if access else module
+            if definer is not None and definer.path in after.placed:
+                continue
+            reply = answer(Asked(after, module, access, definer))
+            unsafe = unsafe or reply.unsafe
+            if not reply.loads:
+                ended = reply.error is None and reply.unsafe is not None
+                return replace(state, ended=ended), Step(False, error=reply.error, unsafe=reply.unsafe)
+            if reply.taken and definer is not None:
+                after = replace(after, used=after.used + reply.taken, placed=after.placed | {definer.path})
+    after = replace(after, loaded=tuple(table.values()))
+    return after, Step(True, after.used - state.used, unsafe=unsafe)

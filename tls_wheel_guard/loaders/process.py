@@ -1,0 +1,144 @@
+"""What happens to a process, and what its loaders have in common: which modules are there, what a name finds.
+
+A loader is a pure function ``step(state, event) -> (state, Step)``; a simulation is a fold over it. What is here follows the gABI
+("Shared Object Dependencies": breadth first), which all loaders keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tls_wheel_guard.tls import Access, LateModule
+
+__all__ = ["Block", "Close", "Event", "Loaded", "Open", "Step", "Table", "Use", "definer_of", "dependencies", "still_used", "undefined_words"]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """dlopen of a module with RTLD_NOW and RTLD_LOCAL, as import and ctypes do. ``given``: where DT_NEEDED names are looked for."""
+
+    module: LateModule
+    given: tuple[LateModule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """dlclose of a module that was opened."""
+
+    module: LateModule
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The first access to a module's variables through __tls_get_addr (global- or local-dynamic code, or dlsym)."""
+
+    module: LateModule
+
+
+Event = Open | Close | Use
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a loader answers. ``taken``: bytes of room that went (below 0: came back). ``error``: its words, None when it loads.
+
+    ``unsafe``: what happens in place of an answer, or after it: a crash, or memory that is overwritten.
+    """
+
+    loads: bool
+    taken: int = 0
+    error: str | None = None
+    unsafe: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What comes back of the static TLS block when a module is unloaded: from ``start`` to ``end``, as the loader counts offsets."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A late module that is there.
+
+    ``needs``: paths of the late modules that its DT_NEEDED name, in order. ``opens``: how often it was opened itself and not yet
+    closed. ``closure``: its own search list, once it was opened itself. ``bound``: modules that its relocations hold.
+    ``relocated``: whether its relocations are done. ``stays``: it was opened and is never unloaded. ``dynamic``: reached by dynamic
+    access before it had a place.
+    """
+
+    module: LateModule
+    needs: tuple[str, ...] = ()
+    opens: int = 0
+    closure: tuple[str, ...] | None = None
+    bound: tuple[str, ...] = ()
+    relocated: bool = False
+    stays: bool = False
+    block: Block | None = None
+    dynamic: bool = False
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Itself and what it keeps alive: all that its closure has once it was opened itself, else its DT_NEEDED."""
+        return self.closure if self.closure is not None else (self.module.path, *self.needs)
+
+
+Table = dict[str, Loaded]
+"""Late modules by path, in the order in which they were mapped."""
+
+
+def _find(name: str, table: Table, given: tuple[LateModule, ...]) -> LateModule | None:
+    """The module that a DT_NEEDED name means: one that is there, by SONAME or file name, else one that is given, by file name first."""
+    for loaded in table.values():
+        if name in (loaded.module.soname, loaded.module.name):
+            return loaded.module
+    return next((m for m in given if m.name == name), None) or next((m for m in given if m.soname == name), None)
+
+
+def dependencies(root: LateModule, table: Table, given: tuple[LateModule, ...]) -> tuple[dict[str, LateModule], dict[str, tuple[str, ...]]]:
+    """The root's search list, breadth first and itself first, and each one's direct needs among the late modules."""
+    found: dict[str, LateModule] = {root.path: root}
+    needs: dict[str, tuple[str, ...]] = {}
+    seen = {**table, root.path: table.get(root.path, Loaded(root))}
+    queue = [root]
+    for module in queue:
+        paths = []
+        for name in module.needed:
+            other = _find(name, seen, given)
+            if other is None:
+                continue
+            paths.append(other.path)
+            seen.setdefault(other.path, Loaded(other))
+            if other.path not in found:
+                found[other.path] = other
+                queue.append(other)
+        needs[module.path] = tuple(paths)
+    return found, needs
+
+
+def definer_of(access: Access, module: LateModule, scope: Iterable[LateModule]) -> LateModule | None:
+    """The late module whose variable an access reaches: its own, or the first in the scope that defines the name."""
+    if access.symbol is None:
+        return module
+    return next((m for m in scope if access.symbol in m.exports), None)
+
+
+def undefined_words(module: LateModule, access: Access) -> str:
+    """The words of glibc for a symbol that nobody defines (elf/dl-lookup.c:_dl_lookup_symbol_x)."""
+    version = f", version {access.version}" if access.version else ""
+    return f"{module.name}: undefined symbol: {access.symbol}{version}"
+
+
+def still_used(table: Table) -> set[str]:
+    """Paths of the modules that stay: opened themselves, marked so, or kept alive by one that stays."""
+    alive: set[str] = set()
+    waiting = [path for path, loaded in table.items() if loaded.opens > 0 or loaded.stays]
+    while waiting:
+        path = waiting.pop()
+        if path not in alive and path in table:
+            alive.add(path)
+            waiting += [*table[path].order, *table[path].bound]
+    return alive
