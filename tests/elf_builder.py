@@ -64,6 +64,7 @@ class Spec:
     symbols: tuple[Sym, ...] = ()
     soname: str | None = None
     needed: tuple[str, ...] = ()
+    runpath: str | None = None
     interpreter: str | None = None
     flags: int = 0
     flags_1: int = 0
@@ -229,6 +230,8 @@ class _Builder:
         named = [(1, self.string(name)) for name in spec.needed]
         if spec.soname is not None:
             named.append((14, self.string(spec.soname)))
+        if spec.runpath is not None:
+            named.append((29, self.string(spec.runpath)))
         for tag, value in ((30, spec.flags), (0x6FFFFFFB, spec.flags_1)):
             if value:
                 named.append((tag, value))

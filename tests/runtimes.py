@@ -57,6 +57,7 @@ class Runtime:
     compiler: tuple[str, ...]
     prefix: tuple[str, ...] = ()
     suite: str | None = None
+    libc_file: Path | None = None
 
     def __str__(self) -> str:
         return f"{self.libc}-{'.'.join(map(str, self.version))}-{self.machine}"
@@ -73,6 +74,14 @@ class Runtime:
     def program(self, source: Path = SOURCES / "host.c", *flags: str) -> Path:
         """A C program for this runtime, compiled once a test run."""
         return _program(self, source, flags)
+
+    def libc_path(self) -> Path:
+        """The file of the libc that its programs run with."""
+        if self.libc_file is not None:
+            return self.libc_file
+        name = "libc.so.6" if self.libc == "glibc" else "libc.so"
+        run = subprocess.run([*self.compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+        return Path(run.stdout.strip()).resolve()
 
     def open_in_turn(self, *paths: Path | str, environment: Mapping[str, str] | None = None) -> list[str]:
         """As toolchain.open_in_turn, in this runtime: "" for each that loads, else its dlerror."""
@@ -150,7 +159,8 @@ def emulated(machine: str) -> Runtime:
     compiler = COMPILERS[machine]
     require(compiler[0])
     root = Path("/usr") / _TRIPLETS[machine]
-    return Runtime("glibc", _version(_libraries(machine, root) / "libc.so.6"), machine, compiler, _prefix(machine, root))
+    libc = _libraries(machine, root) / "libc.so.6"
+    return Runtime("glibc", _version(libc), machine, compiler, _prefix(machine, root), libc_file=libc)
 
 
 def release(suite: str, machine: str = "x86_64") -> Runtime:
@@ -159,5 +169,5 @@ def release(suite: str, machine: str = "x86_64") -> Runtime:
     triplet = _TRIPLETS[machine]
     libraries, headers = root / "usr/lib" / triplet, root / "usr/include"
     where = (f"--sysroot={root}", f"-B{libraries}", f"-L{libraries}", "-isystem", str(headers / triplet), "-isystem", str(headers))
-    version = _version(_libraries(machine, root) / "libc.so.6")
-    return Runtime("glibc", version, machine, (*COMPILERS[machine], *where), _prefix(machine, root), suite)
+    libc = _libraries(machine, root) / "libc.so.6"
+    return Runtime("glibc", _version(libc), machine, (*COMPILERS[machine], *where), _prefix(machine, root), suite, libc)

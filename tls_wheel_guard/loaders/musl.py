@@ -74,6 +74,8 @@ def _answer(asked: Asked) -> Step:
         return FINE
     if not definer.demand.block_size:
         return Step(True, unsafe=POINTS_AT_NOTHING)
+    if any(row.at_start and row.module.path == definer.path for row in asked.state.loaded):
+        return FINE
     version = asked.state.version
     if version is not None and version < CHECKS_SINCE and len(version) > 2:
         return Step(True, unsafe=OVERWRITES)

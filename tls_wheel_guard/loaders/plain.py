@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tls_wheel_guard.loaders.process import Close, Event, Loaded, Open, Step, Table, definer_of, dependencies, still_used
+from tls_wheel_guard.loaders.process import Close, Event, Loaded, Open, Step, Table, definer_of, dependencies, seen_by_all, still_used
 from tls_wheel_guard.tls import Access, LateModule
 
 __all__ = ["FINE", "Asked", "State", "step_by"]
@@ -74,7 +74,7 @@ def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Op
     root = table[event.module.path]
     table[event.module.path] = replace(root, opens=root.opens + 1, closure=tuple(found))
     after, unsafe = state, None
-    scope = tuple(found.values())
+    scope = (*seen_by_all(table), *found.values())
     for module in new:
         for access in (None, *module.accesses):
             definer = definer_of(access, module, scope) if access else module

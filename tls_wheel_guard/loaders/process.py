@@ -11,7 +11,22 @@ from dataclasses import dataclass
 
 from tls_wheel_guard.tls import Access, LateModule
 
-__all__ = ["Block", "Close", "Event", "Loaded", "Open", "Step", "Table", "Use", "definer_of", "dependencies", "still_used", "undefined_words"]
+__all__ = [
+    "Block",
+    "Close",
+    "Event",
+    "Loaded",
+    "Open",
+    "Step",
+    "Table",
+    "Use",
+    "definer_of",
+    "dependencies",
+    "seen_by_all",
+    "still_used",
+    "there_from_the_start",
+    "undefined_words",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +81,8 @@ class Loaded:
 
     ``needs``: paths of the late modules that its DT_NEEDED name, in order. ``opens``: how often it was opened itself and not yet
     closed. ``closure``: its own search list, once it was opened itself. ``bound``: modules that its relocations hold.
-    ``relocated``: whether its relocations are done. ``stays``: it was opened and is never unloaded. ``dynamic``: reached by dynamic
-    access before it had a place.
+    ``relocated``: whether its relocations are done. ``stays``: it was opened and is never unloaded. ``at_start``: it was there from the
+    start, and names are looked up in it first. ``dynamic``: reached by dynamic access before it had a place.
     """
 
     module: LateModule
@@ -77,6 +92,7 @@ class Loaded:
     bound: tuple[str, ...] = ()
     relocated: bool = False
     stays: bool = False
+    at_start: bool = False
     block: Block | None = None
     dynamic: bool = False
 
@@ -117,6 +133,16 @@ def dependencies(root: LateModule, table: Table, given: tuple[LateModule, ...]) 
                 queue.append(other)
         needs[module.path] = tuple(paths)
     return found, needs
+
+
+def there_from_the_start(module: LateModule, needs: tuple[str, ...] = ()) -> Loaded:
+    """A module of the start-up set: it has its place, is seen by all, and never leaves."""
+    return Loaded(module, needs, relocated=True, stays=True, at_start=True, block=Block(0, 0))
+
+
+def seen_by_all(table: Table) -> list[LateModule]:
+    """The global scope: what was there from the start."""
+    return [row.module for row in table.values() if row.at_start]
 
 
 def definer_of(access: Access, module: LateModule, scope: Iterable[LateModule]) -> LateModule | None:

@@ -80,7 +80,8 @@ def demand_of(module: SharedObject, path: str, definers: dict[str, TlsDemand] | 
     """What a module asks. ``definers``: symbol name -> demand of the module in the same wheel that defines it."""
     segment = module.tls_segment
     align = segment.align if segment else 0
-    mask = max(align, 1) - 1 if align else -1
+    # glibc takes p_align 0 for a first byte of 0 (elf/dl-load.c:_dl_process_phdrs).
+    mask = max(align, 1) - 1
     foreign = tuple(ForeignUse(symbol, count, _definer(symbol, definers or {})) for symbol, count in module.initial_exec.foreign_symbols)
     return TlsDemand(
         module=path,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tls_wheel_guard.loaders.freebsd.block import NO_SPACE, State, allocate, free
-from tls_wheel_guard.loaders.process import Block, Close, Event, Loaded, Open, Step, Table, definer_of, dependencies, still_used
+from tls_wheel_guard.loaders.process import Block, Close, Event, Loaded, Open, Step, Table, definer_of, dependencies, seen_by_all, still_used
 from tls_wheel_guard.tls import Access, LateModule
 
 __all__ = ["step"]
@@ -66,7 +66,7 @@ class _Run:
             self.table[root.path] = replace(self.table[root.path], closure=tuple(found))
             for path, module in found.items():
                 if not self.table[path].relocated:
-                    self._relocate(module, tuple(found.values()))
+                    self._relocate(module, (*seen_by_all(self.table), *found.values()))
                     self.table[path] = replace(self.table[path], relocated=True)
         except _Refused as refusal:
             self._let_go(root.path)

@@ -38,6 +38,8 @@ NNS, OPTIONAL, MAX_NNS = 4, 512, 16
 """Defaults of glibc.rtld.nns and glibc.rtld.optional_static_tls; DL_NNS."""
 LIBC_IE, OTHER_IE = 144, 144
 """LIBC_IE_TLS, OTHER_IE_TLS: what a namespace more costs. LEGACY_TLS makes the sum the historic 1664."""
+DEBIAN_2_31_LIBC_IE = 192
+"""The same in Debian 11's 2.31, the only older version with the two tunables that was seen."""
 OLDEST = (2, 5)
 """The glibc of manylinux1, the oldest that a tag promises."""
 CURRENT = (2, 43)
@@ -88,12 +90,13 @@ def has_optional(version: tuple[int, ...]) -> bool:
     return version >= (2, 32)
 
 
-def surplus(nns: int = NNS, optional: int = OPTIONAL, auditors: int = 0) -> int:
+def surplus(version: tuple[int, ...] = CURRENT, nns: int = NNS, optional: int = OPTIONAL, auditors: int = 0) -> int:
     """_dl_tls_static_surplus_init@2.32 to 2.43: bytes for late modules. A tunable out of bounds keeps its default; the sum is an int."""
     nns = nns if 1 <= nns <= MAX_NNS else NNS
     spaces = nns + auditors
-    legacy = SURPLUS - ((NNS - 1) * LIBC_IE + NNS * OTHER_IE + OPTIONAL)
-    total = (spaces - 1) * LIBC_IE + spaces * OTHER_IE + optional + legacy
+    libc = LIBC_IE if has_optional(version) else DEBIAN_2_31_LIBC_IE
+    legacy = SURPLUS - ((NNS - 1) * libc + NNS * OTHER_IE + OPTIONAL)
+    total = (spaces - 1) * libc + spaces * OTHER_IE + optional + legacy
     return (total + 2**31) % 2**32 - 2**31
 
 
@@ -129,11 +132,12 @@ def fresh_state(version: tuple[int, ...], machine: str, variant: int) -> State:
 
 
 def place_at_start(
-    blocks: Iterable[TlsDemand], version: tuple[int, ...], machine: str, *, nns: int = NNS, optional: int = OPTIONAL, auditors: int = 0
+    blocks: Iterable[TlsDemand], version: tuple[int, ...], machine: str, *, nns: int = NNS, optional: int | None = OPTIONAL, auditors: int = 0
 ) -> State:
     """The state of a process whose start-up set has these blocks, in link map order; :func:`_dl_determine_tlsoffset`.
 
-    With auditors glibc calls it before the libraries are there: then give the program's own block alone, and open the rest late.
+    ``optional``: None where the version has no tunables. With auditors glibc calls it before the libraries are there: then give the
+    program's own block alone, and open the rest late.
     """
     blocks = [b for b in blocks if b.block_size]
     variant = 2 if machine in ("x86_64", "x32", "i386", "s390x", "s390", "sparc64", "sparc", "sparc32plus") else 1
@@ -142,9 +146,9 @@ def place_at_start(
     if version >= (2, 41):
         # The rseq area became an extra block at the end (_dl_extra_tls_get_size).
         end = round_up(end, 32) + 32
-    room = surplus(nns, optional, auditors) if has_optional(version) else SURPLUS
+    room = SURPLUS if optional is None else surplus(version, nns, optional, auditors)
     limit = round_up(end + room, align if variant == 2 else tcb_alignment(version, machine))
-    return State(variant, end, limit, align, optional if has_optional(version) else None, version)
+    return State(variant, end, limit, align, optional, version)
 
 
 def _place_all(blocks: list[TlsDemand], variant: int, start: int) -> int:
@@ -177,7 +181,7 @@ def _place_all(blocks: list[TlsDemand], variant: int, start: int) -> int:
 def tuned(fresh: State, machine: str, *, nns: int, optional: int) -> State:
     """A fresh process's state as it would be under other tunables: the block is laid out again behind what start-up took."""
     align = fresh.align if fresh.variant == 2 else tcb_alignment(fresh.version, machine)
-    return replace(fresh, limit=round_up(fresh.used + surplus(nns, optional), align), optional=optional)
+    return replace(fresh, limit=round_up(fresh.used + surplus(fresh.version, nns, optional), align), optional=optional)
 
 
 def allocate(state: State, demand: TlsDemand, *, optional: bool = False) -> tuple[State, int] | None:

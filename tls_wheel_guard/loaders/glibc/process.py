@@ -25,6 +25,7 @@ from tls_wheel_guard.loaders.process import (
     Table,
     definer_of,
     dependencies,
+    seen_by_all,
     still_used,
     undefined_words,
 )
@@ -34,6 +35,12 @@ __all__ = ["step"]
 
 PUTS_CLOSED_FIRST = (2, 39)
 """The version since which the module that was closed comes first when modules are unloaded (elf/dl-close.c)."""
+DESCRIPTORS_SINCE: dict[str, tuple[tuple[int, ...] | None, str]] = {
+    "riscv64": (None, "0x0c"),
+    "riscv32": (None, "0x0c"),
+    "loongarch64": ((2, 40), "0x0e"),
+}
+"""Machine -> the version that first knows TLS descriptors (None: not up to 2.43), and the relocation's number in its words."""
 DIVIDES_BY_ZERO = "Floating point exception: the loader divides by the segment's alignment, which is 0"
 OVERWRITES = "the loader puts the next module's block over the C library's own variables"
 
@@ -81,6 +88,7 @@ class _Run:
             self._change(root.path, opens=known.opens + 1)
             return self._done(True)
         found, needs = dependencies(root, self.table, event.given)
+        scope = [*seen_by_all(self.table), *found.values()]
         for path, module in found.items():
             self.table.setdefault(path, Loaded(module, needs[path]))
         # The root has no list of its own yet, unless it came before as what another one needs.
@@ -90,7 +98,7 @@ class _Run:
         try:
             for path in reversed(order):
                 if not self.table[path].relocated:
-                    self._relocate(self.table[path].module, list(found.values()))
+                    self._relocate(self.table[path].module, scope)
                     self._change(path, relocated=True)
         except _Refused as refusal:
             self._let_go(root.path)
@@ -130,10 +138,17 @@ class _Run:
                     raise _Refused(undefined_words(module, access))
                 continue
             self._bind(module, definer)
+            if access.kind == "TLSDESC":
+                self._knows_descriptors(module)
             if access.kind == "TPOFF":
                 self._make_static(definer)
             elif access.kind == "TLSDESC" or (access.kind == "DTPMOD" and module.tls_optimised and self.state.version >= (2, 22)):
                 self._try_static(definer)
+
+    def _knows_descriptors(self, module: LateModule) -> None:
+        since, number = DESCRIPTORS_SINCE.get(module.demand.machine, ((0,), ""))
+        if since is None or self.state.version < since:
+            raise _Refused(f"{module.name}: unexpected reloc type {number}")
 
     def _bind(self, module: LateModule, definer: LateModule) -> None:
         row = self.table[module.path]
@@ -165,10 +180,12 @@ class _Run:
 
     def _place_nothing(self, module: LateModule, optional: bool) -> bool:
         """A block without a usable segment: what the loader's arithmetic makes of it. p_memsz 0 counts as no segment at all."""
-        if self.state.variant == 2:
-            raise _Crashed(DIVIDES_BY_ZERO)
         demand, before = module.demand, self.state.used
         first = demand.first_byte if demand.block_size else 0
+        if self.state.variant == 2:
+            if self.state.room < first + demand.block_size:
+                return False
+            raise _Crashed(DIVIDES_BY_ZERO)
         end = first + demand.block_size
         wrapped = (end - before) % 2**64
         if end > self.state.limit or (optional and self.state.optional is not None and wrapped > self.state.optional):
