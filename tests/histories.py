@@ -15,7 +15,7 @@ from typing import Literal
 from tests.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
 from tls_wheel_guard.elf import BytesSource, defined_tls, read_shared_object
 from tls_wheel_guard.elf.relocs import TLS_RELOCS
-from tls_wheel_guard.loaders import Close, Event, Open, Use
+from tls_wheel_guard.loaders import Close, Event, Given, Open, Use
 from tls_wheel_guard.platforms import machine_called
 from tls_wheel_guard.tls import LateModule, late_module, names_asked
 
@@ -55,7 +55,7 @@ class History:
 
     def events(self) -> list[Event]:
         """The same for a model."""
-        given = self.given
+        given = Given(self.given)
         made: list[Event] = []
         for act in self.acts:
             module = self.modules[act.path]

@@ -13,11 +13,11 @@ from tls_wheel_guard.config import Allow, Config
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
 from tls_wheel_guard.findings import Finding, ModuleReport, Report
 from tls_wheel_guard.inspection import Contents, inspect_file
-from tls_wheel_guard.loaders import judge
+from tls_wheel_guard.loaders import Given, dependencies, judge
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules import RULES, Case, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
-from tls_wheel_guard.tls import demand_of
+from tls_wheel_guard.tls import demand_of, late_module
 
 __all__ = ["check_many", "check_path", "check_wheel", "expand"]
 
@@ -67,7 +67,8 @@ def _module_reports(contents: Contents, promised: tuple[Target, ...]) -> tuple[M
     for path, module in contents.modules:
         demand = demand_of(module, path, definers)
         verdicts = tuple(judge(demand, t) for t in targets_for(module, path, promised)) if module.kind == "shared" else ()
-        reports.append(ModuleReport(path, module, demand, verdicts))
+        exports = [symbol for symbol, definer in contents.definers.items() if definer == path]
+        reports.append(ModuleReport(path, module, late_module(module, path, exports, demand), verdicts))
     return tuple(reports)
 
 
@@ -79,29 +80,17 @@ def _targets_of(promised: tuple[Target, ...], modules: tuple[ModuleReport, ...])
 
 
 def _needs(modules: tuple[ModuleReport, ...]) -> dict[str, tuple[ModuleReport, ...]]:
-    """Each shared module with the wheel's modules that its DT_NEEDED reach: dependencies first, itself last."""
-    by_name: dict[tuple[str, str], ModuleReport] = {}
-    for module in modules:
-        if module.kind == "shared":
-            for name in (module.shared_object.soname, module.demand.name):
-                if name:
-                    by_name.setdefault((module.demand.machine, name), module)
+    """Each shared module with the wheel's modules that its DT_NEEDED reach: dependencies first, itself last.
 
-    def visit(module: ModuleReport, seen: dict[str, ModuleReport | None]) -> None:
-        seen[module.path] = None
-        for name in module.shared_object.needed:
-            found = by_name.get((module.demand.machine, name))
-            if found is not None and found.path not in seen:
-                visit(found, seen)
-        # Popped and put back, so that a module stands behind what it needs.
-        seen.pop(module.path)
-        seen[module.path] = module
-
-    closure = {}
-    for module in by_name.values():
-        seen: dict[str, ModuleReport | None] = {}
-        visit(module, seen)
-        closure[module.path] = tuple(m for m in seen.values() if m is not None)
+    Only for machines of which some module asks for static TLS: else nobody wants to know.
+    """
+    closure: dict[str, tuple[ModuleReport, ...]] = {}
+    for machine in {m.demand.machine for m in modules if m.kind == "shared" and (m.demand.needs_static or m.demand.flagged)}:
+        same = {m.path: m for m in modules if m.kind == "shared" and m.demand.machine == machine}
+        given = Given(m.late for m in same.values())
+        for module in same.values():
+            found, _ = dependencies(module.late, {}, given)
+            closure[module.path] = tuple(same[path] for path in reversed(found))
     return closure
 
 

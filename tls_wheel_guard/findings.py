@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tls_wheel_guard.elf import InitialExec, SharedObject, TlsReloc
 from tls_wheel_guard.loaders import FreshFit, Verdict
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.tls import TlsDemand
+from tls_wheel_guard.tls import LateModule, TlsDemand
 
 __all__ = ["SEVERITIES", "Finding", "ModuleReport", "Report", "Severity", "at_or_above"]
 
@@ -56,8 +56,13 @@ class ModuleReport:
 
     path: str
     shared_object: SharedObject
-    demand: TlsDemand
+    late: LateModule
     verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def demand(self) -> TlsDemand:
+        """What it asks of static TLS."""
+        return self.late.demand
 
     @property
     def kind(self) -> str:

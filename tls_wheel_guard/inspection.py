@@ -14,18 +14,19 @@ from tls_wheel_guard.archive.magic import PEEK
 from tls_wheel_guard.elf import SharedObject, defined_tls, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
 
-__all__ = ["Contents", "FileSource", "inspect_file", "is_wheel"]
+__all__ = ["Contents", "FileSource", "exports_of", "inspect_file", "is_wheel"]
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a wheel holds. ``tags`` is empty for a bare file. ``unreadable``: (path, reason).
+    """What a wheel holds. ``tags`` is empty for a bare file. ``unreadable``: (path, reason). ``is_archive``: not a bare file.
 
     ``definers``: name of a foreign TLS variable -> path of the module in the wheel that defines it.
     """
 
     name: str
     tags: tuple[str, ...] = ()
+    is_archive: bool = False
     modules: list[tuple[str, SharedObject]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     not_applicable: dict[str, int] = field(default_factory=dict)
@@ -49,6 +50,22 @@ class FileSource:
         if len(data) != length:
             raise MalformedElf(f"it ends after {offset + len(data)} of {self.size} bytes")
         return data
+
+
+def exports_of(path: Path, contents: Contents, wanted: set[str]) -> dict[str, set[str]]:
+    """Which of some thread-local variables each shared object of a file that was inspected defines; raises UnreadableInput."""
+    definers = [name for name, facts in contents.modules if facts.kind == "shared" and facts.tls_segment is not None]
+    if not wanted or not definers:
+        return {}
+    file = _open_regular(path)
+    if not contents.is_archive:
+        with file:
+            return {definers[0]: defined_tls(FileSource(file), wanted)}
+    with open_archive(file) as archive:
+        members: dict[str, Member] = {}
+        for member in archive.members():
+            members.setdefault(member.name, member)
+        return {name: defined_tls(archive.source(members[name]), wanted) for name in definers}
 
 
 def inspect_file(path: Path) -> Contents:
@@ -101,7 +118,7 @@ def wheel_tags(name: str) -> tuple[str, ...]:
 
 
 def _inspect_archive(archive: Archive, name: str) -> Contents:
-    contents = Contents(name, wheel_tags(name) or _tags_in_metadata(archive))
+    contents = Contents(name, wheel_tags(name) or _tags_in_metadata(archive), is_archive=True)
     members: dict[str, Member] = {}
     for member in archive.members():
         _inspect_member(archive, member, contents)

@@ -31,6 +31,7 @@ __all__ = [
     "say_unreadable",
     "style_from",
     "write_report",
+    "write_text",
 ]
 
 RULE_HELP = "rules: " + ", ".join(RULES)
@@ -143,11 +144,14 @@ def style_from(options: argparse.Namespace) -> Style:
 
 def write_report(reports: Sequence[Report], options: argparse.Namespace) -> None:
     """The report to stdout or to a file, whole or not at all."""
-    text = WRITERS[options.format](reports, style_from(options))
-    if options.output is None:
+    write_text(WRITERS[options.format](reports, style_from(options)), options.output)
+
+
+def write_text(text: str, output: Path | None) -> None:
+    """A text to stdout or to a file, whole or not at all; raises UsageError."""
+    if output is None:
         sys.stdout.write(text)
         return
-    output: Path = options.output
     try:
         if output.exists() and not output.is_file():
             # /dev/stderr, a FIFO: there is nothing to replace.
@@ -157,7 +161,7 @@ def write_report(reports: Sequence[Report], options: argparse.Namespace) -> None
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(output)
     except OSError as error:
-        raise UsageError(f"{options.output}: it can't be written: {error.strerror}", hint="choose a folder that exists") from error
+        raise UsageError(f"{output}: it can't be written: {error.strerror}", hint="choose a folder that exists") from error
 
 
 def say_unreadable(reports: Iterable[Report]) -> None:

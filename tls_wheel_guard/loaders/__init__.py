@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from tls_wheel_guard.loaders import bionic, freebsd, glibc, musl, others
 from tls_wheel_guard.loaders.naming import LOADERS, Loader, loader_called
-from tls_wheel_guard.loaders.process import Close, Event, Open, Step, Use
+from tls_wheel_guard.loaders.process import Close, Event, Given, Open, Step, Use, dependencies, dependencies_first
+from tls_wheel_guard.loaders.together import Together, load_together
 from tls_wheel_guard.loaders.verdict import FreshFit, Outcome, Verdict, VerdictWord
 from tls_wheel_guard.platforms import Libc, Target, machine_called
 from tls_wheel_guard.tls import TlsDemand
@@ -20,14 +21,19 @@ __all__ = [
     "Close",
     "Event",
     "FreshFit",
+    "Given",
     "Loader",
     "Open",
     "Outcome",
     "Step",
+    "Together",
     "Use",
     "Verdict",
     "VerdictWord",
+    "dependencies",
+    "dependencies_first",
     "judge",
+    "load_together",
     "loader_called",
 ]
 

@@ -15,6 +15,7 @@ __all__ = [
     "Block",
     "Close",
     "Event",
+    "Given",
     "Loaded",
     "Open",
     "Step",
@@ -22,6 +23,7 @@ __all__ = [
     "Use",
     "definer_of",
     "dependencies",
+    "dependencies_first",
     "seen_by_all",
     "still_used",
     "there_from_the_start",
@@ -29,12 +31,31 @@ __all__ = [
 ]
 
 
+class Given:
+    """Modules that a loader can find by the names in DT_NEEDED: by file name, else by SONAME; the first of a name counts."""
+
+    __slots__ = ("_by_name", "_by_soname", "modules")
+
+    def __init__(self, modules: Iterable[LateModule] = ()) -> None:
+        self.modules = tuple(modules)
+        self._by_name: dict[str, LateModule] = {}
+        self._by_soname: dict[str, LateModule] = {}
+        for module in self.modules:
+            self._by_name.setdefault(module.name, module)
+            if module.soname:
+                self._by_soname.setdefault(module.soname, module)
+
+    def find(self, name: str) -> LateModule | None:
+        """The module that a name means."""
+        return self._by_name.get(name) or self._by_soname.get(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
     """dlopen of a module with RTLD_NOW and RTLD_LOCAL, as import and ctypes do. ``given``: where DT_NEEDED names are looked for."""
 
     module: LateModule
-    given: tuple[LateModule, ...] = ()
+    given: Given
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,33 +127,47 @@ Table = dict[str, Loaded]
 """Late modules by path, in the order in which they were mapped."""
 
 
-def _find(name: str, table: Table, given: tuple[LateModule, ...]) -> LateModule | None:
-    """The module that a DT_NEEDED name means: one that is there, by SONAME or file name, else one that is given, by file name first."""
-    for loaded in table.values():
-        if name in (loaded.module.soname, loaded.module.name):
-            return loaded.module
-    return next((m for m in given if m.name == name), None) or next((m for m in given if m.soname == name), None)
+def dependencies(root: LateModule, table: Table, given: Given) -> tuple[dict[str, LateModule], dict[str, tuple[str, ...]]]:
+    """The root's search list, breadth first and itself first, and each one's direct needs among the late modules.
 
-
-def dependencies(root: LateModule, table: Table, given: tuple[LateModule, ...]) -> tuple[dict[str, LateModule], dict[str, tuple[str, ...]]]:
-    """The root's search list, breadth first and itself first, and each one's direct needs among the late modules."""
+    A name means what is there already under that SONAME or file name, else what is given.
+    """
+    there: dict[str, LateModule] = {}
+    for module in (*(row.module for row in table.values()), root):
+        _remember(there, module)
     found: dict[str, LateModule] = {root.path: root}
     needs: dict[str, tuple[str, ...]] = {}
-    seen = {**table, root.path: table.get(root.path, Loaded(root))}
     queue = [root]
     for module in queue:
         paths = []
         for name in module.needed:
-            other = _find(name, seen, given)
+            other = there.get(name) or given.find(name)
             if other is None:
                 continue
             paths.append(other.path)
-            seen.setdefault(other.path, Loaded(other))
             if other.path not in found:
                 found[other.path] = other
                 queue.append(other)
+                _remember(there, other)
         needs[module.path] = tuple(paths)
     return found, needs
+
+
+def _remember(there: dict[str, LateModule], module: LateModule) -> None:
+    for name in (module.soname, module.name):
+        if name:
+            there.setdefault(name, module)
+
+
+def dependencies_first(modules: Iterable[LateModule]) -> tuple[LateModule, ...]:
+    """The modules in an order in which each comes after those of them that it needs, as far as there is one."""
+    given = Given(modules)
+    done: dict[str, LateModule] = {}
+    for module in given.modules:
+        if module.path not in done:
+            found, _ = dependencies(module, {}, given)
+            done.update((path, other) for path, other in reversed(found.items()) if path not in done)
+    return tuple(done.values())
 
 
 def there_from_the_start(module: LateModule, needs: tuple[str, ...] = ()) -> Loaded:

@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tls_wheel_guard.findings import ModuleReport, Severity
-from tls_wheel_guard.loaders import Verdict
+from tls_wheel_guard.loaders import Verdict, glibc
 
-__all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "Case", "Thresholds", "Unreadable", "hints", "severity_of"]
+__all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "Case", "LiveProcess", "Thresholds", "Unreadable", "hints", "severity_of"]
 
 MAX_RELOCS = 32
 """Relocations that a finding lists; it counts all."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveProcess:
+    """A process that was read: the interpreter, its machine, and its static TLS."""
+
+    python: str
+    machine: str
+    state: glibc.State
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +29,25 @@ class Thresholds:
     """Numbers that decide.
 
     ``room``: bytes of static TLS that a glibc process is taken to have left; ``crowding``: the share of a loader's room from
-    which one module is reported; ``strict``: what could not be analysed is an error.
+    which one module is reported; ``strict``: what could not be analysed is an error; ``live``: a process in place of ``room``.
     """
 
     room: int = 1664
     crowding: float = 0.25
     strict: bool = False
+    live: LiveProcess | None = None
+
+    def live_state(self, libc: str, machine: str) -> glibc.State | None:
+        """The live process's state, for modules that it could open."""
+        fits = self.live is not None and libc == "glibc" and self.live.machine == machine
+        return self.live.state if fits and self.live else None
+
+    def room_for(self, verdict: Verdict, machine: str) -> int | None:
+        """Bytes that all late modules share where a verdict holds; None where that is not known."""
+        if verdict.target.libc != "glibc":
+            return verdict.outcome.room
+        live = self.live_state("glibc", machine)
+        return live.room if live else self.room
 
 
 DEFAULTS = Thresholds()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tls_wheel_guard.findings import Finding, ModuleReport
-from tls_wheel_guard.loaders import Verdict, judge, load_together
+from tls_wheel_guard.loaders import Together, Verdict, judge, load_together
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules.case import CURE, Case, hints
-from tls_wheel_guard.words import sentences, today
+from tls_wheel_guard.words import bytes_of, sentences, today
 
 __all__ = ["crowding", "overflow"]
 
@@ -27,8 +27,8 @@ def overflow(case: Case) -> Iterator[Finding]:
             takers = [m for m in group if _takes(m, target)]
             if not takers or any(_refused_alone(m, target) for m in takers):
                 continue
-            fit = load_together([m.demand for m in takers], target, case.thresholds.room)
-            if fit is None or fit[0]:
+            fit = _together(case, takers, target)
+            if fit is None or fit.fits:
                 continue
             reported.add(target)
             names = ", ".join(m.path for m in takers)
@@ -38,8 +38,8 @@ def overflow(case: Case) -> Iterator[Finding]:
                 module.path,
                 (
                     (
-                        f"with what it needs ({names}) it asks for {fit[1]:,} bytes of static TLS, and {target.tag} leaves {fit[2]:,} "
-                        "to all modules that come late."
+                        f"with what it needs ({names}) it asks for {bytes_of(fit.asked)} of static TLS, and {_place(case, module, target)} "
+                        f"leaves {fit.room:,} to all modules that come late."
                     ),
                     *sentences([_failing(verdict, takers, target)]),
                 ),
@@ -50,22 +50,36 @@ def overflow(case: Case) -> Iterator[Finding]:
     yield from _overflow_together(case, reported)
 
 
+def _together(case: Case, modules: list[ModuleReport], target: Target) -> Together | None:
+    live = case.thresholds.live_state(target.libc, modules[0].demand.machine)
+    return load_together([m.late for m in modules], target, case.thresholds.room, live)
+
+
+def _place(case: Case, module: ModuleReport, target: Target) -> str:
+    """Who leaves the room: the interpreter that was read, or the target."""
+    live = case.thresholds.live
+    if live is not None and case.thresholds.live_state(target.libc, module.demand.machine) is not None:
+        return live.python
+    return target.tag
+
+
 def _overflow_together(case: Case, reported: set[Target]) -> Iterator[Finding]:
     shared = tuple(case.shared)
     for target in _targets(shared):
         takers = [m for m in shared if _takes(m, target) and any(v.target == target for v in m.verdicts)]
         if target in reported or len(takers) < 2 or any(_refused_alone(m, target) for m in takers):
             continue
-        fit = load_together([m.demand for m in takers], target, case.thresholds.room)
-        if fit is not None and not fit[0]:
+        fit = _together(case, takers, target)
+        if fit is not None and not fit.fits:
             yield Finding(
                 "static-tls-overflow",
                 "warning",
                 None,
                 (
                     (
-                        f"together its {len(takers)} modules with initial-exec TLS ask for {fit[1]:,} bytes of static TLS, and {target.tag} "
-                        f"leaves {fit[2]:,} to all modules that come late: who imports all of them in one process sees the last one fail."
+                        f"together its {len(takers)} modules with initial-exec TLS ask for {bytes_of(fit.asked)} of static TLS, and "
+                        f"{_place(case, takers[0], target)} leaves {fit.room:,} to all modules that come late: who imports all of them in one "
+                        "process sees the last one fail."
                     ),
                 ),
                 hints("build them without initial-exec TLS", module=None, rule="static-tls-overflow"),
@@ -92,7 +106,7 @@ def crowding(case: Case) -> Iterator[Finding]:
     for module in case.shared:
         crowded: list[tuple[Verdict, int]] = []
         for verdict in module.verdicts:
-            room = case.thresholds.room if verdict.target.libc == "glibc" else verdict.outcome.room
+            room = case.thresholds.room_for(verdict, module.demand.machine)
             if verdict.verdict == "if-room" and not verdict.refuses and room and verdict.outcome.taken >= case.thresholds.crowding * room:
                 crowded.append((verdict, room))
         if crowded:

@@ -1,0 +1,110 @@
+"""``simulate``: open modules in this order under one loader's model; who fails, how much room is left after each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tls_wheel_guard.cli.options import write_text
+from tls_wheel_guard.errors import UnreadableInput, UsageError
+from tls_wheel_guard.live import Live, read_live
+from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
+from tls_wheel_guard.simulation import Simulation, StepReport, machine_of, parse_acts, read_modules, read_start, simulate
+
+__all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "open modules in this order under one loader's model: who fails, how much room is left"
+EXAMPLE = "tls-wheel-guard simulate --loader glibc-2.36 numpy.whl a.so @close a.so b.so"
+
+_HELP = {
+    "used": "glibc: _dl_tls_static_used",
+    "limit": "glibc: _dl_tls_static_size, less the TCB where blocks end at it",
+    "align": "glibc: _dl_tls_static_align",
+    "optional": "glibc: what is left for descriptors",
+    "last_offset": "FreeBSD: tls_last_offset",
+    "last_size": "FreeBSD: tls_last_size",
+    "space": "FreeBSD: tls_static_space",
+}
+NUMBERS = tuple(_HELP)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    parser.add_argument(
+        "steps", nargs="*", metavar="PATH", help="shared objects and wheels, opened in this order; @close PATH closes, @use PATH is a first dynamic access"
+    )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--python", metavar="EXE", help="start from this live interpreter")
+    start.add_argument("--start", type=Path, metavar="FILE", help="start from what `env --format json` wrote")
+    parser.add_argument("--loader", metavar="NAME", help=f"{', '.join(LOADERS)}, with a version as in glibc-2.36 (default: the newest glibc)")
+    parser.add_argument("--machine", metavar="NAME", help="the machine of the process (default: that of the modules)")
+    numbers = parser.add_argument_group("numbers of the start, in bytes, under the loader's own names")
+    for name in NUMBERS:
+        numbers.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=_HELP[name])
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report to FILE instead of stdout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when every step works, 1 when one fails or is unsafe, 2 and 3 as everywhere."""
+    acts = parse_acts(options.steps)
+    modules = read_modules([act.path for act in acts])
+    loader, numbers = _start(options, machine_of(modules, options.machine))
+    numbers |= {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
+    simulation = simulate(acts, modules, loader, loader.start(numbers))
+    if options.format == "json":
+        write_text(json.dumps(simulation.to_dict(), indent=2) + "\n", options.output)
+    else:
+        write_text(text(simulation), options.output)
+    return int(simulation.fails)
+
+
+def _start(options: argparse.Namespace, machine: str) -> tuple[Loader, dict[str, int | None]]:
+    """The loader, and the numbers that a live interpreter or a file gives."""
+    if options.python is not None:
+        live = read_live(options.python)
+        if live.used is None and live.room is None:
+            raise UsageError(f"{options.python}: {live.method}", hint="there is nothing to simulate")
+        return _from_document(live.to_dict(), str(options.python), options.loader, machine)
+    if options.start is not None:
+        return _from_document(read_start(options.start), str(options.start), options.loader, machine)
+    return loader_called(options.loader or "glibc", machine), {}
+
+
+def _from_document(document: dict[str, Any], source: str, asked: str | None, machine: str) -> tuple[Loader, dict[str, int | None]]:
+    there, libc, version = (document.get(name) for name in ("machine", "libc", "libc_version"))
+    if there != machine:
+        raise UsageError(f"{source}: it is a process of {there}, and the modules are for {machine}", hint="read an interpreter of the modules' machine")
+    name = f"{libc}-{version}" if version else str(libc)
+    loader = loader_called(asked or name, machine)
+    if loader.name != libc:
+        raise UsageError(f"{source}: it is a process of {libc}, and --loader says {asked}", hint="leave --loader out")
+    start = document.get("start") or {}
+    if not isinstance(start, dict) or not all(value is None or (isinstance(value, int) and not isinstance(value, bool)) for value in start.values()):
+        raise UnreadableInput(f"{source}: its start is {start!r}", hint="it holds numbers of bytes, as `env --format json` prints them")
+    # A number that bisecting can't see keeps the value of a fresh process.
+    return loader, {name: value for name, value in start.items() if value is not None or name == "optional"}
+
+
+def text(simulation: Simulation) -> str:
+    """The answer for people."""
+    loader = simulation.loader
+    numbers = ", ".join(f"{name} {value}" for name, value in simulation.start.items() if value is not None)
+    lines = [f"{loader.name} {loader.spelling or ''}".rstrip() + f", {loader.machine}" + (f": {numbers}; {simulation.room:,} bytes left" if numbers else "")]
+    lines += [_line(report, bool(loader.numbers)) for report in simulation.steps]
+    failed = sum(not report.step.loads for report in simulation.steps)
+    lines.append(f"{len(simulation.steps)} steps, {failed} failed")
+    return "\n".join([*lines, ""])
+
+
+def _line(report: StepReport, has_room: bool) -> str:
+    step = report.step
+    verb = {"open": "loads", "close": "closed", "use": "used"}[report.deed] if step.loads else "FAILS"
+    parts = [f"  {verb:6} {report.module}"]
+    if has_room:
+        moved = f"takes {step.taken:,}" if step.taken >= 0 else f"gives back {-step.taken:,}"
+        parts.append(f"{moved}, {report.room:,} left")
+    parts += [words for words in (step.error, f"unsafe: {step.unsafe}" if step.unsafe else None) if words]
+    return "  ".join(parts)

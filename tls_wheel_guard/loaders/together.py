@@ -1,0 +1,90 @@
+"""Whether several modules of one wheel load into one process, in the worst of a few orders; by the same steps as a simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tls_wheel_guard.loaders import freebsd, glibc
+from tls_wheel_guard.loaders.process import Event, Given, Open, Step
+from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.tls import LateModule
+
+__all__ = ["Together", "load_together"]
+
+ROOM_WORDS = (glibc.NO_ROOM, freebsd.NO_SPACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Whether all load; bytes asked (with padding, in the worst order) and bytes of room."""
+
+    fits: bool
+    asked: int
+    room: int
+
+
+def load_together(modules: Sequence[LateModule], target: Target, room: int, live: glibc.State | None = None) -> Together | None:
+    """Whether modules of one machine load one after another into one process.
+
+    ``room``: what a glibc process of the target has left; ``live``: the state of one that was read, in its place. None where the
+    loader has no room to share (musl, Android), or where none is known.
+    """
+    if target.libc not in ("glibc", "freebsd") or not modules:
+        return None
+    modules = [_closed(module, modules) for module in modules]
+    results = [_fold(start, modules) for start in _starts(modules[0], target, room, live)]
+    return min(results, key=lambda together: (together.fits, -together.asked))
+
+
+def _closed(module: LateModule, modules: Sequence[LateModule]) -> LateModule:
+    """The module with what nobody here defines left open: another package may define it."""
+    known = {name for other in modules for name in other.exports}
+    accesses = tuple(a if a.symbol is None or a.symbol in known else replace(a, weak=True) for a in module.accesses)
+    return replace(module, accesses=accesses)
+
+
+def _starts(module: LateModule, target: Target, room: int, live: glibc.State | None) -> Iterator[Any]:
+    machine, variant = module.demand.machine, module.demand.tls_variant
+    if target.libc == "freebsd":
+        yield freebsd.fresh_state(target.oldest, machine)
+    elif live is not None:
+        yield live
+    else:
+        for version in dict.fromkeys((max(target.oldest or glibc.CURRENT, glibc.OLDEST), glibc.CURRENT)):
+            yield glibc.state_with_room(version, machine, variant, room)
+
+
+def _fold(start: Any, modules: list[LateModule]) -> Together:
+    step = glibc.step if isinstance(start, glibc.State) else freebsd.step
+    room: int = start.room
+    if isinstance(start, glibc.State) and _surely_fits(start, modules):
+        return Together(True, sum(m.demand.block_size for m in modules), room)
+    results = [_open_all(step, start, order, Given(modules)) for order in _orders(modules)]
+    return Together(all(fits for fits, _ in results), max(asked for _, asked in results), room)
+
+
+def _surely_fits(start: glibc.State, modules: list[LateModule]) -> bool:
+    """Whether no order can fail: every block with its worst padding fits, and no alignment is refused."""
+    needed = sum(m.demand.block_size + m.demand.first_byte + max(m.demand.block_align, 1) for m in modules)
+    return needed <= start.room and all(1 <= m.demand.block_align <= start.align for m in modules if m.demand.needs_static)
+
+
+def _orders(modules: list[LateModule]) -> Iterator[list[LateModule]]:
+    yield modules
+    for key in (lambda m: m.demand.block_size, lambda m: m.demand.block_align):
+        yield sorted(modules, key=key)
+        yield sorted(modules, key=key, reverse=True)
+
+
+def _open_all(step: Any, start: Any, order: list[LateModule], given: Given) -> tuple[bool, int]:
+    """Whether all load in this order, and the bytes that they ask for up to the first that does not."""
+    state = start
+    for module in order:
+        event: Event = Open(module, given)
+        answer: Step
+        state, answer = step(state, event)
+        if not answer.loads and any(words in (answer.error or "") for words in ROOM_WORDS):
+            return False, max(state.used - start.used, 0) + module.demand.block_size
+    return True, state.used - start.used

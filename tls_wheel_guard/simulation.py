@@ -1,0 +1,199 @@
+"""The recipe of ``simulate``: read modules, open them one after another under a loader's model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tls_wheel_guard.commands import expand
+from tls_wheel_guard.errors import UnreadableInput, UsageError
+from tls_wheel_guard.inspection import Contents, exports_of, inspect_file
+from tls_wheel_guard.loaders import Close, Event, Given, Loader, Open, Step, Use, dependencies_first
+from tls_wheel_guard.tls import LateModule, late_module, names_asked
+
+__all__ = ["Act", "Simulation", "StepReport", "machine_of", "parse_acts", "read_modules", "read_start", "simulate"]
+
+Deed = Literal["open", "close", "use"]
+WORDS: dict[str, Deed] = {"@open": "open", "@close": "close", "@use": "use"}
+MAX_START = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One step as it was asked for: a file, and what is done with all its modules."""
+
+    deed: Deed
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One step: what was done to which module, the answer, and the numbers after it."""
+
+    deed: Deed
+    module: str
+    step: Step
+    used: int
+    room: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """An entry of ``steps``."""
+        found: dict[str, Any] = {
+            "module": self.module,
+            "loads": self.step.loads,
+            "taken": self.step.taken,
+            "used": self.used,
+            "room": self.room,
+            "error": self.step.error,
+        }
+        if self.deed != "open":
+            found["event"] = self.deed
+        if self.step.unsafe:
+            found["unsafe"] = self.step.unsafe
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A loader, the process that it started from, and what each step did."""
+
+    loader: Loader
+    start: dict[str, int | None]
+    room: int
+    steps: tuple[StepReport, ...]
+
+    @property
+    def fails(self) -> bool:
+        """Whether a step failed, or is unsafe."""
+        return any(not report.step.loads or report.step.unsafe for report in self.steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``simulate --format json``."""
+        loader = {"name": self.loader.name, "version": self.loader.spelling, "machine": self.loader.machine}
+        return {"version": 1, "loader": loader, "start": self.start, "room": self.room, "steps": [report.to_dict() for report in self.steps]}
+
+
+def parse_acts(words: Sequence[str]) -> tuple[Act, ...]:
+    """What the words on the command line ask for: PATH opens, ``@close PATH`` closes, ``@use PATH`` is a first dynamic access."""
+    acts: list[Act] = []
+    deed: Deed = "open"
+    waiting: str | None = None
+    for word in words:
+        if waiting is None and word.startswith("@"):
+            if word not in WORDS:
+                raise UsageError(f"unknown step {word!r}", hint=f"steps are PATH, {', '.join(f'{known} PATH' for known in WORDS)}")
+            deed, waiting = WORDS[word], word
+            continue
+        acts += [Act(deed, path) for path in expand(Path(word))]
+        deed, waiting = "open", None
+    if waiting is not None:
+        raise UsageError(f"{waiting} names no file", hint=f"write {waiting} PATH")
+    if not acts:
+        raise UsageError("no PATH was given", hint="name shared objects or wheels in the order in which they are opened")
+    return tuple(acts)
+
+
+def read_modules(paths: Sequence[Path]) -> dict[Path, tuple[LateModule, ...]]:
+    """The shared objects of each file, dependencies first; raises UnreadableInput. A module of a wheel is named ``WHEEL:MEMBER``."""
+    contents: dict[Path, Contents] = {}
+    for path in paths:
+        if path not in contents:
+            contents[path] = _inspect(path)
+    facts = [module for found in contents.values() for _, module in found.modules]
+    wanted = {name for module in facts for name in names_asked(module)}
+    return {path: dependencies_first(_late(path, found, wanted)) for path, found in contents.items()}
+
+
+def _inspect(path: Path) -> Contents:
+    with _naming(path):
+        found = inspect_file(path)
+        if found.unreadable:
+            member, reason = found.unreadable[0]
+            raise UnreadableInput(reason if not found.is_archive else f"{member}: {reason}", hint="give files that are whole")
+        shared = [(name, module) for name, module in found.modules if module.kind == "shared"]
+        if not shared and not found.is_archive:
+            kind = found.modules[0][1].kind if found.modules else "of another format"
+            raise UnreadableInput(f"it is no shared object ({kind})", hint="dlopen opens shared objects")
+        found.modules = shared
+        return found
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Puts a file's name in front of what went wrong with it."""
+    try:
+        yield
+    except UnreadableInput as error:
+        raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def _late(path: Path, contents: Contents, wanted: set[str]) -> Iterator[LateModule]:
+    with _naming(path):
+        exports = exports_of(path, contents, wanted)
+    for name, module in contents.modules:
+        label = f"{path}:{name}" if contents.is_archive else str(path)
+        yield late_module(module, label, exports.get(name, ()))
+
+
+def machine_of(modules: Mapping[Path, tuple[LateModule, ...]], asked: str | None) -> str:
+    """The one machine of all modules; raises UsageError where there are several, or another one was asked for."""
+    machine = asked
+    for found in modules.values():
+        for module in found:
+            if machine is not None and module.demand.machine != machine:
+                raise UsageError(
+                    f"{module.path}: it is for {module.demand.machine}, and the process is one of {machine}",
+                    hint="simulate one machine at a time; --machine says which, and must be that of the modules",
+                )
+            machine = module.demand.machine
+    if machine is None:
+        raise UsageError("these files hold no shared object", hint="name shared objects, or wheels with some in them")
+    return machine
+
+
+def simulate(acts: Sequence[Act], modules: Mapping[Path, tuple[LateModule, ...]], loader: Loader, state: Any) -> Simulation:
+    """Fold the steps over a process. Pure but for its name: everything was read before."""
+    given = Given(module for found in modules.values() for module in found)
+    start, room = loader.start_numbers(state), state.room
+    reports: list[StepReport] = []
+    for act in acts:
+        found = modules[act.path]
+        for module in found if act.deed == "open" else reversed(found):
+            state, step = loader.step(state, _event(act.deed, module, given))
+            reports.append(StepReport(act.deed, _named(module), step, state.used, state.room))
+    return Simulation(loader, start, room, tuple(reports))
+
+
+def _event(deed: Deed, module: LateModule, given: Given) -> Event:
+    if deed == "open":
+        return Open(module, given)
+    return Close(module) if deed == "close" else Use(module)
+
+
+def _named(module: LateModule) -> str:
+    """A module's name in a report: the file, or the member of a wheel."""
+    wheel, colon, member = module.path.partition(".whl:")
+    return member if colon and wheel else module.path
+
+
+def read_start(path: Path) -> dict[str, Any]:
+    """The document that ``env --format json`` wrote; raises UsageError or UnreadableInput."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_START + 1)
+        if len(data) > MAX_START:
+            raise UnreadableInput(f"{path}: it has more than {MAX_START} bytes", hint="give what `env --format json` printed")
+        document = json.loads(data)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file", hint="`tls-wheel-guard env --format json -o env.json` makes one") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnreadableInput(f"{path}: it is no JSON document ({error})", hint="give what `env --format json` printed") from error
+    if not isinstance(document, dict) or document.get("version") != 1 or "start" not in document:
+        raise UnreadableInput(f"{path}: it is not a document of `env --format json`", hint="it has version 1, libc, machine and start")
+    return document
+
+
