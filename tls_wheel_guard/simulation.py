@@ -195,5 +195,3 @@ def read_start(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("version") != 1 or "start" not in document:
         raise UnreadableInput(f"{path}: it is not a document of `env --format json`", hint="it has version 1, libc, machine and start")
     return document
-
-

@@ -9,7 +9,7 @@ from typing import Any
 
 from tls_wheel_guard.cli.options import write_text
 from tls_wheel_guard.errors import UnreadableInput, UsageError
-from tls_wheel_guard.live import Live, read_live
+from tls_wheel_guard.live import read_live
 from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
 from tls_wheel_guard.simulation import Simulation, StepReport, machine_of, parse_acts, read_modules, read_start, simulate
 
@@ -33,7 +33,10 @@ NUMBERS = tuple(_HELP)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument(
-        "steps", nargs="*", metavar="PATH", help="shared objects and wheels, opened in this order; @close PATH closes, @use PATH is a first dynamic access"
+        "steps",
+        nargs="*",
+        metavar="PATH",
+        help="shared objects and wheels, opened in this order; @close PATH closes, @use PATH is a first dynamic access",
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--python", metavar="EXE", help="start from this live interpreter")
@@ -76,13 +79,17 @@ def _start(options: argparse.Namespace, machine: str) -> tuple[Loader, dict[str,
 def _from_document(document: dict[str, Any], source: str, asked: str | None, machine: str) -> tuple[Loader, dict[str, int | None]]:
     there, libc, version = (document.get(name) for name in ("machine", "libc", "libc_version"))
     if there != machine:
-        raise UsageError(f"{source}: it is a process of {there}, and the modules are for {machine}", hint="read an interpreter of the modules' machine")
+        raise UsageError(
+            f"{source}: it is a process of {there}, and the modules are for {machine}", hint="read an interpreter of the modules' machine"
+        )
     name = f"{libc}-{version}" if version else str(libc)
     loader = loader_called(asked or name, machine)
     if loader.name != libc:
         raise UsageError(f"{source}: it is a process of {libc}, and --loader says {asked}", hint="leave --loader out")
     start = document.get("start") or {}
-    if not isinstance(start, dict) or not all(value is None or (isinstance(value, int) and not isinstance(value, bool)) for value in start.values()):
+    if not isinstance(start, dict) or not all(
+        value is None or (isinstance(value, int) and not isinstance(value, bool)) for value in start.values()
+    ):
         raise UnreadableInput(f"{source}: its start is {start!r}", hint="it holds numbers of bytes, as `env --format json` prints them")
     # A number that bisecting can't see keeps the value of a fresh process.
     return loader, {name: value for name, value in start.items() if value is not None or name == "optional"}
@@ -92,7 +99,11 @@ def text(simulation: Simulation) -> str:
     """The answer for people."""
     loader = simulation.loader
     numbers = ", ".join(f"{name} {value}" for name, value in simulation.start.items() if value is not None)
-    lines = [f"{loader.name} {loader.spelling or ''}".rstrip() + f", {loader.machine}" + (f": {numbers}; {simulation.room:,} bytes left" if numbers else "")]
+    lines = [
+        f"{loader.name} {loader.spelling or ''}".rstrip()
+        + f", {loader.machine}"
+        + (f": {numbers}; {simulation.room:,} bytes left" if numbers else "")
+    ]
     lines += [_line(report, bool(loader.numbers)) for report in simulation.steps]
     failed = sum(not report.step.loads for report in simulation.steps)
     lines.append(f"{len(simulation.steps)} steps, {failed} failed")

@@ -69,6 +69,12 @@ class Segment:
     filesz: int
     memsz: int
     align: int
+    flags: int = 0
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is loaded as code: PT_LOAD with PF_X."""
+        return self.type == PT_LOAD and bool(self.flags & 1)
 
 
 def read_header(source: Source) -> Header:
@@ -101,9 +107,9 @@ def read_segments(source: Source, header: Header) -> list[Segment]:
     data = source.read(header.phoff, size * header.phnum)
     if fmt.bits == 64:
         rows = struct.iter_unpack(fmt.order + "IIQQQQQQ", data)
-        return [Segment(t, offset, vaddr, filesz, memsz, align) for t, _, offset, vaddr, _, filesz, memsz, align in rows]
+        return [Segment(t, offset, vaddr, filesz, memsz, align, flags) for t, flags, offset, vaddr, _, filesz, memsz, align in rows]
     rows = struct.iter_unpack(fmt.order + "IIIIIIII", data)
-    return [Segment(t, offset, vaddr, filesz, memsz, align) for t, offset, vaddr, _, filesz, memsz, _, align in rows]
+    return [Segment(t, offset, vaddr, filesz, memsz, align, flags) for t, offset, vaddr, _, filesz, memsz, flags, align in rows]
 
 
 class Image:

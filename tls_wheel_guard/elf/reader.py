@@ -22,6 +22,7 @@ from tls_wheel_guard.elf.layout import (
     read_header,
     read_segments,
 )
+from tls_wheel_guard.elf.local_exec import local_exec_sites
 from tls_wheel_guard.elf.packed import MAX_PACKED, count_relr, scan_android, scan_crel
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, Kind, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import Source
@@ -41,7 +42,7 @@ DT_ANDROID_RELR, DT_ANDROID_RELRSZ = 0x6FFFE000, 0x6FFFE001
 DT_PPC_OPT, DT_PPC64_OPT = 0x70000001, 0x70000003
 DF_TEXTREL, DF_STATIC_TLS, DF_1_PIE, DF_1_NODELETE = 0x4, 0x10, 0x0800_0000, 0x8
 PPC_OPT_TLS = 1
-EM_PPC, EM_PPC64 = 20, 21
+EM_PPC, EM_PPC64, EM_AARCH64 = 20, 21, 183
 
 MAX_SIZE = 2**53
 """Sizes above this are refused: JSON readers cannot hold them."""
@@ -69,6 +70,8 @@ def read_shared_object(source: Source) -> SharedObject:
     relr = _scan_tables(source, header, image, dynamic, tally)
     symbols = read_symbols(source, header.format, image, dynamic, strings, {index for _, index in tally.counts})
     initial_exec, dynamic_tls = _summarise(tally, symbols)
+    kind: Kind = "debug" if is_debug else _kind(header, flags_1, interpreter, soname)
+    tls = _tls_segment(segments)
     return SharedObject(
         size=source.size,
         e_machine=header.e_machine,
@@ -76,7 +79,7 @@ def read_shared_object(source: Source) -> SharedObject:
         little_endian=header.format.little_endian,
         osabi=header.osabi,
         e_type=header.e_type,
-        kind="debug" if is_debug else _kind(header, flags_1, interpreter, soname),
+        kind=kind,
         machine=machine_of(header.e_machine, header.format.bits, header.format.little_endian),
         soname=soname,
         needed=needed,
@@ -86,10 +89,11 @@ def read_shared_object(source: Source) -> SharedObject:
         textrel=bool(flags & DF_TEXTREL) or DT_TEXTREL in dynamic.values,
         has_section_headers=bool(header.shoff and header.shnum),
         note_owners=_note_owners(source, header, segments) if not is_debug else (),
-        tls_segment=_tls_segment(segments),
+        tls_segment=tls,
         initial_exec=initial_exec,
         dynamic=dynamic_tls,
         accesses=_accesses(tally, symbols),
+        local_exec=_local_exec(source, header, segments, tls) if kind == "shared" and not tally.found else (),
         nodelete=bool(flags_1 & DF_1_NODELETE),
         tls_optimised=bool(dynamic.get({EM_PPC: DT_PPC_OPT, EM_PPC64: DT_PPC64_OPT}.get(header.e_machine, 0)) & PPC_OPT_TLS),
         dynamic_relocations=tally.entries,
@@ -188,6 +192,13 @@ def _scan_tables(source: Source, header: Header, image: Image, dynamic: Dynamic,
         if size := dynamic.get(size_tag):
             relr += count_relr(source, image.offset_of(dynamic.get(tag), size, "a RELR table"), size, fmt)
     return relr
+
+
+def _local_exec(source: Source, header: Header, segments: list[Segment], tls: TlsSegment | None) -> tuple[int, ...]:
+    """Where a linker let local-exec code through; looked for only where TLS variables are reached by no relocation."""
+    if header.e_machine != EM_AARCH64 or not header.format.little_endian or tls is None or not tls.memsz:
+        return ()
+    return local_exec_sites(source, segments, tls)
 
 
 def _accesses(tally: Tally, symbols: dict[int, Symbol]) -> tuple[TlsAccess, ...]:

@@ -117,7 +117,8 @@ class SharedObject:
     """The facts of one ELF file. ``machine`` is None where ``e_machine`` has no row in the table of relocations.
 
     ``accesses``: the different TLS relocations, each once, in the order in which a loader meets the first of them (DT_RELA or
-    DT_REL, then DT_JMPREL). ``nodelete``: DF_1_NODELETE. ``tls_optimised``: DT_PPC64_OPT or DT_PPC_OPT has the TLS bit.
+    DT_REL, then DT_JMPREL). ``local_exec``: virtual addresses of local-exec code. ``nodelete``: DF_1_NODELETE.
+    ``tls_optimised``: DT_PPC64_OPT or DT_PPC_OPT has the TLS bit.
 
     ``note_owners``: names in PT_NOTE, such as GNU, Android, FreeBSD. ``relr_relative``: relative relocations packed in DT_RELR.
     ``dynamic_relocations``: entries of the other dynamic tables, overlapping ranges once.
@@ -143,6 +144,7 @@ class SharedObject:
     initial_exec: InitialExec = InitialExec()
     dynamic: DynamicTls = DynamicTls()
     accesses: tuple[TlsAccess, ...] = ()
+    local_exec: tuple[int, ...] = ()
     nodelete: bool = False
     tls_optimised: bool = False
     dynamic_relocations: int = 0

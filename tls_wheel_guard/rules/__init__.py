@@ -33,6 +33,7 @@ RULES: dict[str, Rule] = {
         Rule("static-tls-crowding", "so much of the room that others will fail", "warning", room.crowding),
         Rule("unflagged-static-tls", "initial-exec without DF_STATIC_TLS", "note", access.unflagged),
         Rule("foreign-initial-exec", "initial-exec on a variable of another module", "by the definer", access.foreign),
+        Rule("local-exec-tls", "code for programs only that a linker let into a shared object", "warning", access.local_exec),
         Rule("unsupported-elf-tls", "a TLS segment where the loader refuses any", "error", limits.unsupported),
         Rule("unknown-machine", "an ELF machine without a row in the table", "warning, error with --strict", limits.unknown_machine),
         Rule("unreadable-module", "an ELF member that can't be read in part or whole", "warning, error with --strict", limits.unreadable),

@@ -10,7 +10,7 @@ from tls_wheel_guard.loaders import judge
 from tls_wheel_guard.rules.case import CURE, MAX_RELOCS, Case, hints, severity_of
 from tls_wheel_guard.words import bytes_of, count_of, sentences, today
 
-__all__ = ["foreign", "initial_exec", "unflagged"]
+__all__ = ["foreign", "initial_exec", "local_exec", "unflagged"]
 
 
 def initial_exec(case: Case) -> Iterator[Finding]:
@@ -71,6 +71,33 @@ def foreign(case: Case) -> Iterator[Finding]:
 
 def _where(definer: str) -> str:
     return {"libc": "the C library's own", "wheel": "defined in this wheel", "unknown": "defined outside this wheel"}[definer]
+
+
+def local_exec(case: Case) -> Iterator[Finding]:
+    """Local-exec code in a shared object, which a linker let through."""
+    for module in case.shared:
+        sites = module.shared_object.local_exec
+        if sites:
+            places = ", ".join(f"{at:#x}" for at in sites[:4]) + (", ..." if len(sites) > 4 else "")
+            yield Finding(
+                "local-exec-tls",
+                "warning",
+                module.path,
+                (
+                    (
+                        f"{count_of(len(sites), 'place')} in its code ({places}) add a constant to the thread pointer: local-exec TLS, which is"
+                        " for programs only. In a library that is opened late the constant leads into another module's variables."
+                    ),
+                    "It loads everywhere, and then reads and overwrites memory that is not its own; GNU ld for aarch64 does not refuse it.",
+                ),
+                hints(
+                    'compile every object with -fPIC, without -ftls-model=local-exec and without tls_model("local-exec")',
+                    module=module.path,
+                    rule="local-exec-tls",
+                ),
+                tuple(module.verdicts),
+                tuple(v.target.tag for v in module.verdicts),
+            )
 
 
 def unflagged(case: Case) -> Iterator[Finding]:
