@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit clean
+.PHONY: demo test lint unit truth-env clean
 
 demo:
 	@tools/setup.sh demo
@@ -17,6 +17,10 @@ lint:
 unit:
 	@tools/setup.sh test
 	.venv/bin/python -m pytest
+
+truth-env:
+	@tools/setup.sh test
+	.venv/bin/python -m benchmarks.env_truth
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

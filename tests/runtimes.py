@@ -43,7 +43,16 @@ _TRIPLETS = {
     "s390x": "s390x-linux-gnu",
 }
 _PACKAGES = ("libc6", "libc6-dev", "libcrypt1", "libgcc-s1", "linux-libc-dev")
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "arm": "armhf",
+    "i386": "i386",
+    "ppc64le": "ppc64el",
+    "riscv64": "riscv64",
+    "s390x": "s390x",
+}
+"""Machine -> Debian's name of it; riscv64 is there since trixie."""
 _VERSION = re.compile(rb"GNU C Library [^\n]*version (\d+)\.(\d+)")
 
 
@@ -114,10 +123,13 @@ def _program(runtime: Runtime, source: Path, flags: tuple[str, ...]) -> Path:
     return output
 
 
+def _multiarch(machine: str) -> str:
+    return _TRIPLETS[machine].replace("i686", "i386")
+
+
 def _libraries(machine: str, root: Path) -> Path:
     """The folder of libc.so.6 and ld.so: a release's, or a cross compiler's."""
-    triplet = _TRIPLETS[machine]
-    folders = (root / "lib" / triplet.replace("i686", "i386"), root / "lib")
+    folders = (root / "lib" / _multiarch(machine), root / "lib")
     return next((folder for folder in folders if (folder / "libc.so.6").exists()), folders[0])
 
 
@@ -164,9 +176,9 @@ def emulated(machine: str) -> Runtime:
 
 
 def release(suite: str, machine: str = "x86_64") -> Runtime:
-    """Another Debian release's glibc, x86_64 or aarch64; skips the test where the archive no longer has it."""
+    """A Debian release's glibc of a machine; skips the test where the archive no longer has it."""
     root = sysroot(_ARCHITECTURES[machine], _PACKAGES, suite)
-    triplet = _TRIPLETS[machine]
+    triplet = _multiarch(machine)
     libraries, headers = root / "usr/lib" / triplet, root / "usr/include"
     where = (f"--sysroot={root}", f"-B{libraries}", f"-L{libraries}", "-isystem", str(headers / triplet), "-isystem", str(headers))
     libc = _libraries(machine, root) / "libc.so.6"

@@ -8,6 +8,7 @@
         UnreadableWheel         3   not a zip, cut short, or over a limit
         UnreadableMember        3   one member of a wheel can't be inflated
         MalformedElf            3   an ELF file that contradicts itself
+        UnreadableInterpreter   3   a Python can't be started, hangs, crashes, or gives no answer
       Refused                   4   a change that can't be made safely; nothing was written
 
 A message is one line: what is wrong, with the value; ``hint`` is the next step. The place (file, member) is
@@ -23,6 +24,7 @@ __all__ = [
     "TlsWheelGuardError",
     "Refused",
     "UnreadableInput",
+    "UnreadableInterpreter",
     "UnreadableMember",
     "UnreadableWheel",
     "UsageError",
@@ -80,6 +82,10 @@ class UnreadableWheel(UnreadableInput):
 
 class UnreadableMember(UnreadableInput):
     """One member of a wheel can't be inflated."""
+
+
+class UnreadableInterpreter(UnreadableInput):
+    """An interpreter can't be started, hangs, crashes, or gives no answer that can be used."""
 
 
 class MalformedElf(UnreadableInput):
