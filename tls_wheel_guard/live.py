@@ -122,18 +122,26 @@ def read_live(
     for name in imports:
         if not name or any(not part.isidentifier() for part in name.split(".")):
             raise UsageError(f"{name!r} is not the name of a module", hint="write it as in an import statement")
-    with tempfile.TemporaryDirectory(prefix="tls-wheel-guard-env-") as text:
-        folder = Path(text)
-        script = folder / "static_tls.py"
-        script.write_bytes(resources.files("tls_wheel_guard").joinpath("children", script.name).read_bytes())
-        (folder / "task").write_text(_task(imports, method), encoding="utf-8")
-        ended = run_child([str(path), str(script), str(folder)], timeout, environment)
-        answer = folder / "answer"
-        if ended.code != 0 or not answer.is_file():
-            raise _no_answer(path, ended, timeout)
-        with answer.open("rb") as file:
-            said = file.read(_ANSWER_LIMIT).decode("utf-8", "replace")
+    try:
+        with tempfile.TemporaryDirectory(prefix="tls-wheel-guard-env-", ignore_cleanup_errors=True) as folder:
+            said = _asked(path, Path(folder), _task(imports, method), timeout, environment)
+    except OSError as error:
+        raise UnreadableInterpreter(f"{path}: no temporary folder to ask it by: {error}", hint="TMPDIR chooses another") from error
     return _live(str(path), said, tuple(imports))
+
+
+def _asked(path: Path, folder: Path, task: str, timeout: float, environment: Mapping[str, str] | None) -> str:
+    """The text of the answer."""
+    for file in resources.files("tls_wheel_guard").joinpath("children").iterdir():
+        if file.name.endswith(".py"):
+            (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "task").write_text(task, encoding="utf-8")
+    ended = run_child([str(path), str(folder / "static_tls.py"), str(folder)], timeout, environment)
+    answer = folder / "answer"
+    if ended.code != 0 or not answer.is_file():
+        raise _no_answer(path, ended, timeout)
+    with answer.open("rb") as stream:
+        return stream.read(_ANSWER_LIMIT).decode("utf-8", "replace")
 
 
 def _task(imports: Sequence[str], method: str) -> str:
@@ -198,7 +206,7 @@ def _live(python: str, said: str, imports: tuple[str, ...]) -> Live:
     if failed := answer.get("import-failed"):
         raise UnreadableInterpreter(f"{python}: import {failed}", hint="--import takes modules that this interpreter can import")
     if failed := answer.get("failed"):
-        raise UnreadableInterpreter(f"{python}: {failed}", hint="a temporary folder that forbids execution is one cause; TMPDIR chooses another")
+        raise UnreadableInterpreter(f"{python}: {failed}", hint="simulate takes the numbers as options too")
     libc = answer.get("libc")
     if libc not in LIBCS:
         raise answer.broken("libc")
@@ -211,7 +219,7 @@ def _live(python: str, said: str, imports: tuple[str, ...]) -> Live:
         room, method = 0, KEEPS_NO_ROOM
     elif method is None or room is None:
         raise UnreadableInterpreter(
-            f"{python}: its machine or its libc ({libc}) is not one whose room can be found", hint="give simulate the numbers as options"
+            f"{python}: its machine or its libc ({libc}) is not one whose room can be found", hint="simulate takes the numbers as options too"
         )
     glibc = libc == "glibc"
     return Live(

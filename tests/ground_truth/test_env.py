@@ -141,9 +141,8 @@ def test_a_refused_import_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_child_runs_in_old_pythons() -> None:
-    script = Path(__file__).parents[2] / "tls_wheel_guard" / "children" / "static_tls.py"
+    folder = Path(__file__).parents[2] / "tls_wheel_guard" / "children"
+    ask = "import sys; [compile(open(path).read(), path, 'exec') for path in sys.argv[1:]]"
     for python in pythons():
-        run = subprocess.run(
-            [python, "-c", "import sys; compile(open(sys.argv[1]).read(), 'x', 'exec')", script], capture_output=True, text=True, check=False
-        )
+        run = subprocess.run([python, "-c", ask, *sorted(folder.glob("*.py"))], capture_output=True, text=True, check=False)
         assert run.returncode == 0, (python, run.stderr)

@@ -6,7 +6,9 @@ import argparse
 import json
 import math
 import sys
+from pathlib import Path
 
+from tls_wheel_guard.cli.options import write_text
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.live import KEEPS_NO_ROOM, METHODS, Live, read_live
 
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=METHODS, default="auto", help="how: auto (default) reads, and bisects where that can't be done")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="end the interpreter after this long (default: 60)")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the answer to FILE instead of stdout")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     if not (options.timeout > 0 and math.isfinite(options.timeout)):
         raise UsageError(f"--timeout {options.timeout:g}: it must be more than 0 seconds", hint="the default is 60")
     live = read_live(options.python, imports=options.imports, method=options.method, timeout=options.timeout)
-    sys.stdout.write(json.dumps(live.to_dict(), indent=2) + "\n" if options.format == "json" else text(live))
+    write_text(json.dumps(live.to_dict(), indent=2) + "\n" if options.format == "json" else text(live), options.output)
     return 0
 
 
