@@ -1,0 +1,67 @@
+"""Random histories of a process: the models say byte for byte what the real loaders do. The long run is `make truth`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.runtimes import EMULATED, Runtime, emulated, musl, native, release
+from tests.truth import Tally, compare
+
+SEED = 1_000_000
+RUNTIMES: dict[str, tuple[Callable[[], Runtime], int]] = {
+    "glibc": (native, 150),
+    "glibc of 2020": (lambda: release("bullseye"), 40),
+    "glibc of 2025": (lambda: release("trixie"), 40),
+    "the newest glibc": (lambda: release("sid"), 40),
+    "musl": (musl, 60),
+    **{machine: (lambda machine=machine: emulated(machine), 20) for machine in EMULATED},  # type: ignore[misc]
+}
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_the_model_does_what_the_loader_does(name: str, tmp_path: Path) -> None:
+    make, count = RUNTIMES[name]
+    runtime, tally = make(), Tally()
+    for number in range(count):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        compare(runtime, SEED + number, folder, tally)
+    assert tally.differences == []
+    assert tally.histories == count
+    assert min(tally.loads, tally.refusals, tally.closes) > count // 4, tally
+
+
+def test_the_model_does_what_python_sees(tmp_path: Path) -> None:
+    import sys  # noqa: PLC0415
+
+    tally = Tally()
+    for number in range(15):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        compare(native(), SEED + number, folder, tally, python=Path(sys.executable))
+    assert tally.differences == []
+    assert tally.loads > 20
+
+
+def test_a_wrong_model_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: with one byte of padding too many, and with dlclose that gives everything back."""
+    from tls_wheel_guard.loaders.glibc import process  # noqa: PLC0415
+
+    right = process.allocate
+
+    def wasteful(*args: object, **names: object) -> object:
+        placed = right(*args, **names)  # type: ignore[arg-type]
+        return placed and (process.replace(placed[0], used=placed[0].used + 1), placed[1] + 1)
+
+    for name, wrong in (("allocate", wasteful), ("give_back", lambda used, blocks: used - sum(b.end - b.start for b in blocks))):
+        with monkeypatch.context() as patch:
+            patch.setattr(process, name, wrong)
+            tally = Tally()
+            for number in range(12):
+                folder = tmp_path / f"{name}{number}"
+                folder.mkdir()
+                compare(native(), SEED + number, folder, tally)
+            assert tally.differences, name
