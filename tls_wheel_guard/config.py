@@ -15,7 +15,7 @@ from typing import Any, Literal
 from tls_wheel_guard.errors import ConfigError, UsageError
 from tls_wheel_guard.findings import SEVERITIES, Finding
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.rules import RULES, Thresholds
+from tls_wheel_guard.rules import RULES, LiveProcess, Thresholds
 from tls_wheel_guard.targets import require_target
 
 if sys.version_info >= (3, 11):
@@ -82,11 +82,13 @@ class Config:
     allow: tuple[Allow, ...] = _setting("findings that are accepted: tables with module, rule, reason", ())
     own_tags: bool = True
     """Whether the wheel's own tags are judged; only the command line turns it off."""
+    live: LiveProcess | None = None
+    """A process that was read; only the command line names one."""
 
     @property
     def thresholds(self) -> Thresholds:
         """The numbers that the rules use."""
-        return Thresholds(self.room, self.crowding, self.strict)
+        return Thresholds(self.room, self.crowding, self.strict, self.live)
 
     @property
     def more_targets(self) -> tuple[Target, ...]:

@@ -20,6 +20,7 @@ from typing import Literal
 from tls_wheel_guard.child import Ended, run_child
 from tls_wheel_guard.elf.tiny import TPOFF, tiny
 from tls_wheel_guard.errors import UnreadableInterpreter, UsageError
+from tls_wheel_guard.loaders import glibc
 from tls_wheel_guard.platforms import LIBCS, MACHINES, Libc, Machine, machine_called, machine_of
 from tls_wheel_guard.tunables import read_tunables
 
@@ -60,6 +61,13 @@ class Live:
     method: str
     tunables: Mapping[str, int]
     imported: tuple[str, ...] = ()
+
+    def glibc_state(self) -> glibc.State | None:
+        """The process as the model of glibc sees it; None for another loader's."""
+        if self.variant is None or self.used is None or self.limit is None or self.align is None:
+            return None
+        version = tuple(int(part) for part in (self.libc_version or "").split(".") if part.isdigit()) or glibc.CURRENT
+        return glibc.State(self.variant, self.used, self.limit, self.align, self.optional, version)
 
     def to_dict(self) -> dict[str, object]:
         """The document of ``env --format json``."""

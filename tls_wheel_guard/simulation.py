@@ -13,6 +13,7 @@ from tls_wheel_guard.commands import expand
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.inspection import Contents, exports_of, inspect_file
 from tls_wheel_guard.loaders import Close, Event, Given, Loader, Open, Step, Use, dependencies_first
+from tls_wheel_guard.platforms import machine_called
 from tls_wheel_guard.tls import LateModule, late_module, names_asked
 
 __all__ = ["Act", "Simulation", "StepReport", "machine_of", "parse_acts", "read_modules", "read_start", "simulate"]
@@ -141,7 +142,10 @@ def _late(path: Path, contents: Contents, wanted: set[str]) -> Iterator[LateModu
 
 def machine_of(modules: Mapping[Path, tuple[LateModule, ...]], asked: str | None) -> str:
     """The one machine of all modules; raises UsageError where there are several, or another one was asked for."""
-    machine = asked
+    known = machine_called(asked) if asked else None
+    if asked and known is None:
+        raise UsageError(f"unknown machine {asked!r}", hint="machines are spelled as by `show`: x86_64, aarch64, riscv64, ...")
+    machine = known.name if known else None
     for found in modules.values():
         for module in found:
             if machine is not None and module.demand.machine != machine:
@@ -189,7 +193,7 @@ def read_start(path: Path) -> dict[str, Any]:
             raise UnreadableInput(f"{path}: it has more than {MAX_START} bytes", hint="give what `env --format json` printed")
         document = json.loads(data)
     except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such file", hint="`tls-wheel-guard env --format json -o env.json` makes one") from error
+        raise UsageError(f"{path}: no such file", hint="`tls-wheel-guard env --format json > env.json` makes one") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UnreadableInput(f"{path}: it is no JSON document ({error})", hint="give what `env --format json` printed") from error
     if not isinstance(document, dict) or document.get("version") != 1 or "start" not in document:

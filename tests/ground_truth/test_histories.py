@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.runtimes import EMULATED, Runtime, emulated, musl, native, release
 from tests.truth import Tally, compare
+from tls_wheel_guard.loaders import glibc
+from tls_wheel_guard.loaders.process import Block
+from tls_wheel_guard.tls import TlsDemand
 
 SEED = 1_000_000
 RUNTIMES: dict[str, tuple[Callable[[], Runtime], int]] = {
@@ -35,8 +40,6 @@ def test_the_model_does_what_the_loader_does(name: str, tmp_path: Path) -> None:
 
 
 def test_the_model_does_what_python_sees(tmp_path: Path) -> None:
-    import sys  # noqa: PLC0415
-
     tally = Tally()
     for number in range(15):
         folder = tmp_path / str(number)
@@ -46,22 +49,22 @@ def test_the_model_does_what_python_sees(tmp_path: Path) -> None:
     assert tally.loads > 20
 
 
-def test_a_wrong_model_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison can fail: with one byte of padding too many, and with dlclose that gives everything back."""
-    from tls_wheel_guard.loaders.glibc import process  # noqa: PLC0415
+def _wasteful(state: glibc.State, demand: TlsDemand, *, optional: bool = False) -> tuple[glibc.State, int] | None:
+    placed = glibc.allocate(state, demand, optional=optional)
+    return placed and (replace(placed[0], used=placed[0].used + 1), placed[1] + 1)
 
-    right = process.allocate
 
-    def wasteful(*args: object, **names: object) -> object:
-        placed = right(*args, **names)  # type: ignore[arg-type]
-        return placed and (process.replace(placed[0], used=placed[0].used + 1), placed[1] + 1)
+def _generous(used: int, blocks: list[Block]) -> int:
+    return used - sum(block.end - block.start for block in blocks)
 
-    for name, wrong in (("allocate", wasteful), ("give_back", lambda used, blocks: used - sum(b.end - b.start for b in blocks))):
-        with monkeypatch.context() as patch:
-            patch.setattr(process, name, wrong)
-            tally = Tally()
-            for number in range(12):
-                folder = tmp_path / f"{name}{number}"
-                folder.mkdir()
-                compare(native(), SEED + number, folder, tally)
-            assert tally.differences, name
+
+@pytest.mark.parametrize(("name", "wrong"), [("allocate", _wasteful), ("give_back", _generous)])
+def test_a_wrong_model_is_noticed(name: str, wrong: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: with a byte of padding too many, and with a dlclose that gives everything back."""
+    monkeypatch.setattr(f"tls_wheel_guard.loaders.glibc.process.{name}", wrong)
+    tally = Tally()
+    for number in range(12):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        compare(native(), SEED + number, folder, tally)
+    assert tally.differences

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tls_wheel_guard.cli import build, check, env, explain, mark, show
+from tls_wheel_guard.cli import build, check, env, explain, mark, show, simulate
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
 from tls_wheel_guard.version import __version__
 
 __all__ = ["Parser", "build_parser", "run"]
 
-COMMANDS: dict[str, Any] = {"check": check, "show": show, "explain": explain, "mark": mark, "build": build, "env": env}
+COMMANDS: dict[str, Any] = {"check": check, "show": show, "explain": explain, "mark": mark, "build": build, "simulate": simulate, "env": env}
 
 
 class Parser(argparse.ArgumentParser):

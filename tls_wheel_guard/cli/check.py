@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from tls_wheel_guard.cli.options import (
     add_failing,
@@ -12,12 +13,15 @@ from tls_wheel_guard.cli.options import (
     config_from,
     exit_code,
     paths_from,
+    say,
     say_unreadable,
     write_report,
 )
 from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.commands import check_many
 from tls_wheel_guard.findings import at_or_above
+from tls_wheel_guard.live import read_live
+from tls_wheel_guard.rules import LiveProcess
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -30,12 +34,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     add_judging(parser)
     add_failing(parser)
+    parser.add_argument("--python", metavar="EXE", help="judge static-tls-overflow and -crowding by the room of this live interpreter")
     add_output(parser)
+
+
+def _live(python: str) -> LiveProcess | None:
+    """The interpreter's static TLS; None, and a line that says so, where its loader has no room to share."""
+    live = read_live(python)
+    state = live.glibc_state()
+    if state is None:
+        say(f"{python}: {live.method}; the wheel's targets alone decide")
+        return None
+    return LiveProcess(python, live.machine, state)
 
 
 def run(options: argparse.Namespace) -> int:
     """0 no finding at or above --fail-on, 1 at least one, 2 and 3 as everywhere."""
     config = config_from(options)
+    if options.python is not None:
+        config = replace(config, live=_live(options.python))
     paths, code = paths_from(options)
     progress = Progress(len(paths), options.quiet)
     try:

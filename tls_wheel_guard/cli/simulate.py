@@ -91,8 +91,8 @@ def _from_document(document: dict[str, Any], source: str, asked: str | None, mac
         value is None or (isinstance(value, int) and not isinstance(value, bool)) for value in start.values()
     ):
         raise UnreadableInput(f"{source}: its start is {start!r}", hint="it holds numbers of bytes, as `env --format json` prints them")
-    # A number that bisecting can't see keeps the value of a fresh process.
-    return loader, {name: value for name, value in start.items() if value is not None or name == "optional"}
+    # What bisecting can't see keeps the value of a fresh process.
+    return loader, {name: value for name, value in start.items() if value is not None}
 
 
 def text(simulation: Simulation) -> str:

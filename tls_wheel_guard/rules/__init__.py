@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.rules import access, limits, room
-from tls_wheel_guard.rules.case import DEFAULTS, Case, Thresholds, Unreadable
+from tls_wheel_guard.rules.case import DEFAULTS, Case, LiveProcess, Thresholds, Unreadable
 
-__all__ = ["DEFAULTS", "RULES", "Case", "Rule", "Thresholds", "Unreadable", "run_rules"]
+__all__ = ["DEFAULTS", "RULES", "Case", "LiveProcess", "Rule", "Thresholds", "Unreadable", "run_rules"]
 
 
 @dataclass(frozen=True, slots=True)
