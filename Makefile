@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth-env clean
+.PHONY: demo test lint unit truth truth-env clean
 
 demo:
 	@tools/setup.sh demo
@@ -17,6 +17,9 @@ lint:
 unit:
 	@tools/setup.sh test
 	.venv/bin/python -m pytest
+
+truth: truth-env
+	.venv/bin/python benchmarks/truth.py
 
 truth-env:
 	@tools/setup.sh test

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from tests.runtimes import Runtime, emulated, musl, native, release  # noqa: E402
 from tests.truth import Tally, compare  # noqa: E402
 
+OTHERS = ("riscv64", "ppc64le", "arm", "s390x", "i386")
 RUNS: dict[str, tuple[Callable[[], Runtime], int, bool]] = {
     "x86_64": (native, 1200, False),
     "x86_64-python": (native, 300, True),
@@ -35,11 +36,8 @@ RUNS: dict[str, tuple[Callable[[], Runtime], int, bool]] = {
     "aarch64-2.31": (lambda: release("bullseye", "aarch64"), 100, False),
     "aarch64-2.41": (lambda: release("trixie", "aarch64"), 100, False),
     "aarch64-newest": (lambda: release("sid", "aarch64"), 100, False),
-    "riscv64": (lambda: emulated("riscv64"), 80, False),
-    "ppc64le": (lambda: emulated("ppc64le"), 80, False),
-    "arm": (lambda: emulated("arm"), 80, False),
-    "s390x": (lambda: emulated("s390x"), 80, False),
-    "i386": (lambda: emulated("i386"), 80, False),
+    **{machine: (lambda machine=machine: emulated(machine), 80, False) for machine in OTHERS},  # type: ignore[misc]
+    **{f"{machine}-newest": (lambda machine=machine: release("sid", machine), 50, False) for machine in OTHERS[:-1]},  # type: ignore[misc]
     "musl": (musl, 250, False),
 }
 """Name -> a runtime, how many histories, and whether Python is the host."""

@@ -94,3 +94,17 @@ def test_a_refused_library_at_the_start_under_an_auditor(tmp_path: Path) -> None
         assert (run.returncode == 0) == starts, (size, run)
         if not starts:
             assert run.stderr.endswith(f"error while loading shared libraries: {library}: {glibc.NO_ROOM}\n")
+
+
+@pytest.mark.parametrize(("version", "machine"), sorted(glibc.MEASURED))
+def test_the_measured_starts(version: tuple[int, int], machine: str) -> None:
+    """Each row of MEASURED is what a process of that glibc starts with, and what the model makes of its libc."""
+    suites = {(2, 31): "bullseye", (2, 41): "trixie", (2, 43): "sid"}
+    here = native() if machine == "x86_64" else emulated(machine)
+    runtime = here if version == (2, 36) else release(suites[version], machine)
+    if runtime.version != version:
+        pytest.skip(f"the archive has glibc {runtime.version} now, and the row is for {version}")
+    assert numbers(glibc.place_at_start([libc_of(runtime)], version, machine))[:3] == glibc.MEASURED[version, machine]
+    if machine != "i386" or version == (2, 36):
+        # Before 2.34 the TCB's size is not to be had; programs of this compiler crash under a much newer glibc of that machine.
+        assert start_of(runtime, environment={})[:3] == glibc.MEASURED[version, machine]
