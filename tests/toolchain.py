@@ -45,7 +45,23 @@ COMPILERS: dict[str, tuple[str, ...]] = {
     "arc": ("arc-linux-gnu-gcc",),
     "arceb": ("arc-linux-gnu-gcc", "-mbig-endian"),
 }
-"""Machine of platforms.MACHINES -> a compiler for it."""
+"""Machine of platforms.MACHINES -> a compiler for it.
+
+Debian 12's cross compilers for systems with a dynamic loader are all here, and clang for loongarch64. One has no row: gcc for
+hppa64 builds kernels, and stops at the first thread-local variable. Those for bare boards (arm-none-eabi, avr, bpf,
+h8300, or1k-elf, riscv64-unknown-elf) make nothing that is loaded.
+"""
+
+VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "arm, soft float": ("arm", ("arm-linux-gnueabi-gcc",)),
+    "mips, release 6": ("mips", ("mips-linux-gnu-gcc", "-march=mips32r6")),
+    "mipsel, release 6": ("mipsel", ("mipsel-linux-gnu-gcc", "-march=mips32r6")),
+    "mips64, release 6": ("mips64", ("mips64-linux-gnuabi64-gcc", "-march=mips64r6")),
+    "mips64el, release 6": ("mips64el", ("mips64el-linux-gnuabi64-gcc", "-march=mips64r6")),
+    "mips, n32": ("mips", ("mips64-linux-gnuabi64-gcc", "-mabi=n32")),
+    "mipsel, n32": ("mipsel", ("mips64el-linux-gnuabi64-gcc", "-mabi=n32")),
+}
+"""ABIs that share a row with another: name -> machine, compiler. Release 6 of MIPS has compilers of its own in Debian, of one kind."""
 
 DESCRIPTORS: dict[str, tuple[str, ...]] = {
     "x86_64": ("gcc", "-mtls-dialect=gnu2"),

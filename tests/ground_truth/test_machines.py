@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.ground_truth import readelf
-from tests.toolchain import COMPILERS, DESCRIPTORS, SOURCES, compile_shared, require
+from tests.toolchain import COMPILERS, DESCRIPTORS, SOURCES, VARIANTS, compile_shared, require
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.relocs import TLS_RELOCS
 from tls_wheel_guard.platforms import MACHINES
@@ -20,13 +20,17 @@ def test_each_machine_has_a_row_and_a_compiler() -> None:
     assert {machine.e_machine for machine in MACHINES} == set(TLS_RELOCS)
 
 
-@pytest.mark.parametrize("machine", COMPILERS)
-def test_facts_equal_readelf(machine: str, tmp_path: Path) -> None:
+ABIS = {**{machine: (machine, command) for machine, command in COMPILERS.items()}, **VARIANTS}
+
+
+@pytest.mark.parametrize("abi", ABIS)
+def test_facts_equal_readelf(abi: str, tmp_path: Path) -> None:
+    machine, command = ABIS[abi]
     path = tmp_path / "truth.so"
-    found = read_shared_object(BytesSource(compile_shared(COMPILERS[machine], SOURCES / "models.c", path)))
+    found = read_shared_object(BytesSource(compile_shared(command, SOURCES / "models.c", path)))
     assert found.machine is not None
     assert found.machine.name == machine
-    readelf.assert_same(found, readelf.read(path), machine)
+    readelf.assert_same(found, readelf.read(path), abi)
     # models.c: one own variable and two of other modules by initial-exec; some linkers turn more accesses of their own.
     assert found.initial_exec.own >= 1
     assert {(s.name, s.weak) for s, _ in found.initial_exec.foreign_symbols} == {("foreign", False), ("foreign_weak", True)}
