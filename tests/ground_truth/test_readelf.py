@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.ground_truth import readelf
-from tls_wheel_guard.elf import is_elf, read_shared_object
+from tls_wheel_guard.archive import MemberSource, inflate
+from tls_wheel_guard.elf import BytesSource, defined_tls, is_elf, read_shared_object
 from tls_wheel_guard.inspection import FileSource
 
 FOLDERS = ("/usr/lib", "/lib", sys.prefix, sys.base_prefix, *sorted(map(str, Path("/usr").glob("*-linux-gnu*"))))
@@ -58,3 +60,27 @@ def test_every_shared_object_of_this_machine() -> None:
     with_initial_exec = {machine for machine, count in facts if count}
     # Every libc is among them, so a reader that finds nothing does not pass.
     assert len(with_initial_exec) > FOREIGN_MACHINES, with_initial_exec
+
+
+STREAM_PIECE, STREAM_OVERLAP = 4096, 512
+
+
+def test_a_stream_says_what_a_file_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing kept of the head, and pieces far smaller than the tables, real files need few inflations, however they are laid out."""
+    monkeypatch.setattr(inflate, "HEAD", 0)
+    monkeypatch.setattr(inflate, "OVERLAP", STREAM_OVERLAP)
+    paths = [path for path in _shared_objects() if STREAM_PIECE * 8 < path.stat().st_size < 2 << 20]
+    for path in paths[:: max(1, len(paths) // 400)]:
+        data = path.read_bytes()
+        starts = 0
+
+        def start(data: bytes = data) -> Iterator[bytes]:
+            nonlocal starts
+            starts += 1
+            return (data[at : at + STREAM_PIECE] for at in range(0, len(data), STREAM_PIECE))
+
+        facts = read_shared_object(MemberSource(start, len(data)))
+        assert facts == read_shared_object(BytesSource(data)), path
+        assert starts <= 7, (path, starts)
+        names = ["errno", "__resp", "__libc_errno", "missing"]
+        assert defined_tls(MemberSource(start, len(data)), names) == defined_tls(BytesSource(data), names), path

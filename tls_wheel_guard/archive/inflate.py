@@ -21,6 +21,8 @@ HEAD = 8 << 20
 """Bytes of a member's beginning that are kept."""
 INPUT, OUTPUT = 64 << 10, 1 << 20
 """Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module."""
+OVERLAP = 64 << 10
+"""Bytes before the newest piece that are still at hand: neighbours are read together, and a piece may end between them."""
 MAX_RESTARTS = 16
 """Times that one member is inflated again from its start; an ordinary one needs none or one."""
 
@@ -155,7 +157,8 @@ class MemberSource:
             if at_end_ok:
                 return
             raise UnreadableMember(f"it ends after {self._next} of {self.size} bytes")
-        self._window, self._window_at = piece, self._next
+        kept = self._window[-OVERLAP:]
+        self._window, self._window_at = kept + piece, self._next - len(kept)
         if len(self._head) == self._next < HEAD:
             self._head += piece[: HEAD - self._next]
         self._next += len(piece)

@@ -51,12 +51,19 @@ class _Tables:
         offset = self._image.offset_of(address, layout.size, "a hash table")
         return layout.unpack(self._source.read(offset, layout.size))
 
-    def candidates(self, name: bytes) -> Iterator[int]:
-        """Symbol indexes in the name's bucket."""
+    def candidates(self, names: Iterable[str]) -> dict[int, set[str]]:
+        """Symbol index -> the names in whose chain it stands."""
+        found: dict[int, set[str]] = {}
+        for index, name in self._pairs(sorted(set(names))):
+            found.setdefault(index, set()).add(name)
+        return found
+
+    def _pairs(self, names: list[str]) -> Iterator[tuple[int, str]]:
         if table := self._dynamic.get(DT_GNU_HASH):
-            yield from self._gnu_chain(table, gnu_hash(name))
+            yield from self._gnu_chains(table, {name: gnu_hash(name.encode()) for name in names})
         elif table := self._dynamic.get(DT_HASH):
-            yield from self._sysv_chain(table, sysv_hash(name))
+            for name in names:
+                yield from ((index, name) for index in self._sysv_chain(table, sysv_hash(name.encode())))
 
     def _sysv_chain(self, table: int, wanted: int) -> Iterator[int]:
         letter, size = ("Q", 8) if self._wide_hash else ("I", 4)
@@ -68,28 +75,36 @@ class _Tables:
             yield index
             (index,) = self._words(table + size * (2 + buckets + index), 1, letter)
 
-    def _gnu_chain(self, table: int, wanted: int) -> Iterator[int]:
+    def _gnu_chains(self, table: int, hashes: dict[str, int]) -> Iterator[tuple[int, str]]:
+        # All buckets, then all chains, each in ascending order: in a stream a step back is a new inflation.
         buckets, first, bloom, _ = self._words(table, 4)
         if not buckets:
             return
         start = table + 16 + bloom * self._fmt.word_size
-        (index,) = self._words(start + 4 * (wanted % buckets), 1)
-        for _ in range(MAX_CHAIN):
-            if index < first or index == 0:
-                return
-            (value,) = self._words(start + 4 * (buckets + index - first), 1)
-            if value | 1 == wanted | 1:
-                yield index
-            if value & 1:
-                return
-            index += 1
+        order = sorted(hashes, key=lambda name: hashes[name] % buckets)
+        heads = [(self._words(start + 4 * (hashes[name] % buckets), 1)[0], name) for name in order]
+        for head, name in sorted(heads):
+            for index in range(head, head + MAX_CHAIN):
+                if index < first or index == 0:
+                    break
+                (value,) = self._words(start + 4 * (buckets + index - first), 1)
+                if value | 1 == hashes[name] | 1:
+                    yield index, name
+                if value & 1:
+                    break
 
-    def is_defined_tls(self, index: int, name: str) -> bool:
+    def tls_names(self, indexes: Iterable[int]) -> dict[int, str]:
+        """The names of those symbols that are thread-local variables of this file."""
         layout = struct.Struct(self._fmt.order + ("IBBHQQ" if self._fmt.bits == 64 else "IIIBBH"))
-        offset = self._image.offset_of(self._dynamic.get(DT_SYMTAB) + index * layout.size, layout.size, f"symbol {index}")
-        row = layout.unpack(self._source.read(offset, layout.size))
-        info, section = (row[1], row[3]) if self._fmt.bits == 64 else (row[3], row[5])
-        return info & 0xF == STT_TLS and section != 0 and self._strings.at(row[0]) == name
+        names = {}
+        for index in sorted(indexes):
+            offset = self._image.offset_of(self._dynamic.get(DT_SYMTAB) + index * layout.size, layout.size, f"symbol {index}")
+            row = layout.unpack(self._source.read(offset, layout.size))
+            info, section = (row[1], row[3]) if self._fmt.bits == 64 else (row[3], row[5])
+            if info & 0xF == STT_TLS and section != 0:
+                names[index] = row[0]
+        texts = self._strings.all_at(names.values())
+        return {index: texts[name] for index, name in names.items()}
 
 
 def defined_tls(source: Source, names: Iterable[str]) -> set[str]:
@@ -100,4 +115,5 @@ def defined_tls(source: Source, names: Iterable[str]) -> set[str]:
     if dynamic_segment is None:
         return set()
     tables = _Tables(source, header, Image(segments), read_dynamic(source, header.format, dynamic_segment))
-    return {name for name in names if any(tables.is_defined_tls(i, name) for i in tables.candidates(name.encode()))}
+    candidates = tables.candidates(names)
+    return {name for index, name in tables.tls_names(candidates).items() if name in candidates[index]}

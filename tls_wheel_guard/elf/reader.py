@@ -62,9 +62,10 @@ def read_shared_object(source: Source) -> SharedObject:
     dynamic_segment = next((s for s in segments if s.type == PT_DYNAMIC), None)
     dynamic, is_debug = _dynamic(source, header, dynamic_segment)
     strings = Strings(source, image, dynamic)
-    soname = strings.at(dynamic.get(DT_SONAME)) if DT_SONAME in dynamic.values else None
+    names = strings.all_at([*dynamic.needed, *([dynamic.get(DT_SONAME)] if DT_SONAME in dynamic.values else [])])
+    soname = names[dynamic.get(DT_SONAME)] if DT_SONAME in dynamic.values else None
     interpreter = _interpreter(source, segments) if not is_debug else None
-    needed = tuple(strings.at(index) for index in dynamic.needed)
+    needed = tuple(names[index] for index in dynamic.needed)
     flags, flags_1 = dynamic.get(DT_FLAGS), dynamic.get(DT_FLAGS_1)
     tally = Tally(header.e_machine)
     relr = _scan_tables(source, header, image, dynamic, tally)

@@ -40,9 +40,16 @@ class Strings:
                 break
         return text.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
+    def all_at(self, indexes: Iterable[int]) -> dict[int, str]:
+        """The strings at several bytes of the table, read in ascending order: in a stream each step back is a new inflation."""
+        return {index: self.at(index) for index in sorted(set(indexes))}
+
 
 def read_symbols(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, indexes: Iterable[int]) -> dict[int, Symbol]:
-    """The symbols of the given indexes (0 left out), each with its version where it is undefined."""
+    """The symbols of the given indexes (0 left out), each with its version where it is undefined.
+
+    Each table is gone through once and in ascending order, wherever the file has it: patchelf moves them to its end.
+    """
     layout = struct.Struct(fmt.order + ("IBBHQQ" if fmt.bits == 64 else "IIIBBH"))
     table = dynamic.get(DT_SYMTAB)
     rows: dict[int, tuple[int, int, int, int]] = {}
@@ -50,37 +57,37 @@ def read_symbols(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic,
         offset = image.offset_of(table + index * layout.size, layout.size, f"symbol {index}")
         fields = layout.unpack(source.read(offset, layout.size))
         rows[index] = (fields[0], fields[1], fields[2], fields[3]) if fmt.bits == 64 else (fields[0], fields[3], fields[4], fields[5])
-    versions = _versions(source, fmt, image, dynamic, strings, [i for i, row in rows.items() if row[3] == 0])
+    versions = _versions(source, fmt, image, dynamic, [i for i, row in rows.items() if row[3] == 0])
+    texts = {0: "", **strings.all_at([*(row[0] for row in rows.values() if row[0]), *versions.values()])}
     return {
         index: Symbol(
-            strings.at(name) if name else "",
+            texts[name],
             defined=section != 0,
             weak=info >> 4 == STB_WEAK,
             local=info >> 4 == STB_LOCAL,
-            version=versions.get(index),
+            version=texts[versions[index]] if index in versions else None,
             hidden=other & 3 != STV_DEFAULT,
         )
         for index, (name, info, other, section) in rows.items()
     }
 
 
-def _versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, indexes: list[int]) -> dict[int, str]:
-    """Symbol index -> name of the version that it needs."""
+def _versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, indexes: list[int]) -> dict[int, int]:
+    """Symbol index -> string index of the version that it needs."""
     if not indexes or not dynamic.get(DT_VERSYM) or not dynamic.get(DT_VERNEED):
         return {}
-    names = _needed_versions(source, fmt, image, dynamic, strings)
-    found = {}
+    numbers = {}
     for index in indexes:
         offset = image.offset_of(dynamic.get(DT_VERSYM) + 2 * index, 2, f"the version of symbol {index}")
         (version,) = struct.unpack(fmt.order + "H", source.read(offset, 2))
-        if version & 0x7FFF in names:
-            found[index] = names[version & 0x7FFF]
-    return found
+        numbers[index] = version & 0x7FFF
+    names = _needed_versions(source, fmt, image, dynamic)
+    return {index: names[number] for index, number in numbers.items() if number in names}
 
 
-def _needed_versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings) -> dict[int, str]:
-    """Version index -> version name, from DT_VERNEED."""
-    names: dict[int, str] = {}
+def _needed_versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic) -> dict[int, int]:
+    """Version index -> string index of its name, from DT_VERNEED."""
+    names: dict[int, int] = {}
     address = dynamic.get(DT_VERNEED)
     for _ in range(min(dynamic.get(DT_VERNEEDNUM), MAX_VERSIONS)):
         offset = image.offset_of(address, 16, "a version table")
@@ -89,7 +96,7 @@ def _needed_versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dyna
         for _ in range(count):
             offset = image.offset_of(entry, 16, "a version table")
             _, _, number, name, following = struct.unpack(fmt.order + "IHHII", source.read(offset, 16))
-            names[number & 0x7FFF] = strings.at(name)
+            names[number & 0x7FFF] = name
             if len(names) > MAX_VERSIONS:
                 raise MalformedElf(f"more than {MAX_VERSIONS} symbol versions")
             if not following:
