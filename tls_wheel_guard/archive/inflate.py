@@ -112,7 +112,7 @@ class MemberSource:
 
     def __init__(self, start: Callable[[], Iterator[bytes]], size: int) -> None:
         self.size = size
-        self._start = start
+        self.start = start
         self._stream = start()
         self._head = bytearray()
         self._window = b""
@@ -168,5 +168,5 @@ class MemberSource:
         self._restarts += 1
         if self._restarts > MAX_RESTARTS:
             raise MalformedElf(f"its parts are so scattered that it would be inflated more than {MAX_RESTARTS} times")
-        self._stream = self._start()
+        self._stream = self.start()
         self._window, self._window_at, self._next = b"", 0, 0
