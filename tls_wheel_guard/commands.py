@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.config import Allow, Config
-from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
+from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.findings import Finding, ModuleReport, Report
 from tls_wheel_guard.inspection import Contents, inspect_file
 from tls_wheel_guard.loaders import Given, dependencies, judge
@@ -27,11 +29,14 @@ WORKERS_PAY_FROM = 24 << 20
 
 def expand(path: Path) -> list[Path]:
     """The files that one argument stands for: itself, or the wheels in a folder; raises UsageError."""
-    if not path.exists() and not path.is_symlink():
-        raise UsageError(f"{path}: no such file or folder", hint="check the path; a shell pattern that matches nothing stays as it is")
-    if not path.is_dir():
-        return [path]
-    wheels = sorted(child for child in path.iterdir() if child.suffix == ".whl")
+    try:
+        if not path.exists() and not path.is_symlink():
+            raise UsageError(f"{path}: no such file or folder", hint="check the path; a shell pattern that matches nothing stays as it is")
+        if not path.is_dir():
+            return [path]
+        wheels = sorted(child for child in path.iterdir() if child.suffix == ".whl")
+    except OSError as error:
+        raise UsageError(f"{path}: it can't be looked at: {error.strerror}", hint="check the path and its permissions") from error
     if not wheels:
         raise UsageError(f"{path}: no wheel in this folder", hint="build one first, or give the folder that holds the *.whl files")
     return wheels
@@ -126,35 +131,64 @@ def _allow_notes(config: Config, used: set[Allow]) -> Iterator[Finding]:
 
 
 def check_path(path: Path, config: Config) -> Report:
-    """As :func:`check_wheel`, with an unreadable file as a report that says so."""
+    """As :func:`check_wheel`, with whatever goes wrong as a report that says so: one file must not hide the others' results."""
     try:
         return check_wheel(path, config)
     except TlsWheelGuardError as error:
-        return Report(wheel=path.name, path=str(path), error=error.message, error_hint=error.hint)
+        return Report(path.name, str(path), error=error.message, error_hint=error.hint, error_code=error.exit_code)
+    except Exception as error:
+        bug = bug_of(error)
+        trace = traceback.format_exc()
+        return Report(path.name, str(path), error=bug.message, error_hint=bug.hint, error_code=bug.exit_code, error_trace=trace)
 
 
-def check_many(paths: Sequence[Path], config: Config, jobs: int, on_done: Callable[[Report], None] | None = None) -> Iterator[Report]:
-    """Judge many files, in parallel where that pays; reports come in the order of ``paths``."""
+def check_many(paths: Sequence[Path], config: Config, jobs: int, on_done: Callable[[Path], None] | None = None) -> Iterator[Report]:
+    """Judge many files, in parallel where that pays; reports come in the order of ``paths``.
+
+    ``on_done`` is called with each path as soon as it is done, from another thread where there are workers.
+    """
+    done = on_done or (lambda _: None)
     if jobs > 1 and len(paths) > 1 and sum(_size(path) for path in paths) >= WORKERS_PAY_FROM:
-        # spawn: fork is not safe where threads run, and does not exist on Windows.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(jobs, len(paths)), mp_context=context) as pool:
-            futures = [pool.submit(check_path, path, config) for path in paths]
-            try:
-                for future in futures:
-                    yield _told(future.result(), on_done)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        yield from _by_workers(paths, config, min(jobs, len(paths)), done)
     else:
         for path in paths:
-            yield _told(check_path(path, config), on_done)
+            report = check_path(path, config)
+            done(path)
+            yield report
 
 
-def _told(report: Report, on_done: Callable[[Report], None] | None) -> Report:
-    if on_done is not None:
-        on_done(report)
-    return report
+def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Callable[[Path], None]) -> Iterator[Report]:
+    with _pool(workers) as pool:
+        futures = []
+        try:
+            for path in paths:
+                future = pool.submit(check_path, path, config)
+                future.add_done_callback(lambda _, path=path: done(path))  # type: ignore[misc]  # a default that binds
+                futures.append(future)
+            for path, future in zip(paths, futures, strict=True):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    # Any of the files may have killed the worker; all that were under way are lost with it.
+                    yield _alone(path, config)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # spawn: fork is not safe where threads run, and does not exist on Windows.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _alone(path: Path, config: Config) -> Report:
+    """Judge a file in a process of its own, so that the one that kills its worker does not hide the others' results."""
+    with _pool(1) as pool:
+        try:
+            return pool.submit(check_path, path, config).result()
+        except BrokenProcessPool:
+            died = "the process that read it was killed, perhaps for want of memory"
+            return Report(path.name, str(path), error=died, error_hint="check it by itself, on a machine with more memory")
 
 
 def _size(path: Path) -> int:

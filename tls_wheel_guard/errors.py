@@ -17,6 +17,8 @@ added by whoever knows it.
 
 from __future__ import annotations
 
+from tls_wheel_guard.version import __version__
+
 __all__ = [
     "CheckFailed",
     "ConfigError",
@@ -28,6 +30,7 @@ __all__ = [
     "UnreadableMember",
     "UnreadableWheel",
     "UsageError",
+    "bug_of",
 ]
 
 
@@ -96,3 +99,10 @@ class Refused(TlsWheelGuardError):  # noqa: N818  (nothing went wrong: it was no
     """A change can't be made safely; nothing was written."""
 
     exit_code = 4
+
+
+def bug_of(error: Exception) -> TlsWheelGuardError:
+    """What an exception that nobody expected is to the user: a bug of ours, which must not look like his fault."""
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    hint = "please report this line with the command and the wheel's name; TLS_WHEEL_GUARD_TRACEBACK=1 shows where"
+    return TlsWheelGuardError(f"a bug in tls-wheel-guard {__version__}: {words}", hint=hint)

@@ -151,7 +151,8 @@ class Report:
     """What ``check`` knows of one wheel, or of one bare file.
 
     ``not_applicable``: formats without static TLS and how many members have them. ``nested``: archives that were not entered.
-    ``error``: why nothing could be read, None when it could.
+    ``error``: why nothing could be read, None when it could; ``error_code``: the exit code for it; ``error_trace``: where a bug of
+    ours arose.
     """
 
     wheel: str
@@ -165,6 +166,8 @@ class Report:
     nested: tuple[str, ...] = ()
     error: str | None = None
     error_hint: str | None = None
+    error_code: int = 3
+    error_trace: str | None = None
 
     @property
     def worst(self) -> Severity | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tls_wheel_guard.commands import check_path
 from tls_wheel_guard.config import Config
-from tls_wheel_guard.errors import CheckFailed, ConfigError, UnreadableWheel, UsageError
+from tls_wheel_guard.errors import CheckFailed, ConfigError, TlsWheelGuardError, UnreadableWheel, UsageError
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.marking import mark_file
 from tls_wheel_guard.report import WRITERS, Style
@@ -35,7 +35,8 @@ def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = N
     reports = [check_path(path, config) for path in paths]
     for report in reports:
         if report.error is not None:
-            raise UnreadableWheel(f"{report.path}: {report.error}", hint=report.error_hint)
+            kind = UnreadableWheel if report.error_code == UnreadableWheel.exit_code else TlsWheelGuardError
+            raise kind(f"{report.path}: {report.error}", hint=report.error_hint)
     if any(report.findings or report.allowed for report in reports):
         # The wheel still lies in a folder of ours; only its name means anything to the reader.
         shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]

@@ -119,12 +119,13 @@ def wheel_tags(name: str) -> tuple[str, ...]:
 
 def _inspect_archive(archive: Archive, name: str) -> Contents:
     contents = Contents(name, wheel_tags(name) or _tags_in_metadata(archive), is_archive=True)
-    members: dict[str, Member] = {}
+    read: list[tuple[Member, SharedObject]] = []
     for member in archive.members():
-        _inspect_member(archive, member, contents)
-        if contents.modules and contents.modules[-1][0] == member.name:
-            members.setdefault(member.name, member)
-    _find_definers(archive, members, contents)
+        facts = _inspect_member(archive, member, contents)
+        if facts is not None:
+            contents.modules.append((member.name, facts))
+            read.append((member, facts))
+    _find_definers(archive, read, contents)
     return contents
 
 
@@ -136,14 +137,15 @@ def _tags_in_metadata(archive: Archive) -> tuple[str, ...]:
     return tuple(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("Tag:"))
 
 
-def _inspect_member(archive: Archive, member: Member, contents: Contents) -> None:
+def _inspect_member(archive: Archive, member: Member, contents: Contents) -> SharedObject | None:
+    """The facts of an ELF member; what else there is to say of a member goes into ``contents``."""
     try:
         source = archive.source(member)
         first = source.peek(PEEK)
     except UnreadableMember as error:
         if not name_says_no_elf(member.name):
             contents.unreadable.append((member.name, error.message))
-        return
+        return None
     kind = format_of(first, member.name)
     if kind == "archive":
         contents.nested.append(member.name)
@@ -156,25 +158,26 @@ def _inspect_member(archive: Archive, member: Member, contents: Contents) -> Non
         except (MalformedElf, UnreadableMember) as error:
             contents.unreadable.append((member.name, error.message))
         else:
-            contents.modules.append((member.name, facts))
+            return facts
+    return None
 
 
-def _find_definers(archive: Archive, members: dict[str, Member], contents: Contents) -> None:
+def _find_definers(archive: Archive, read: list[tuple[Member, SharedObject]], contents: Contents) -> None:
     """Look foreign TLS variables up in the wheel's other modules; most wheels have none, and nothing is read again."""
     wanted = {
         symbol.name
-        for _, facts in contents.modules
+        for _, facts in read
         if facts.kind == "shared"
         for symbol, _ in facts.initial_exec.foreign_symbols
         if symbol.version != "GLIBC_PRIVATE"
     }
     if not wanted:
         return
-    for path, facts in contents.modules:
+    for member, facts in read:
         if facts.kind == "shared" and facts.tls_segment is not None:
             try:
-                found = defined_tls(archive.source(members[path]), wanted)
+                found = defined_tls(archive.source(member), wanted)
             except (MalformedElf, UnreadableMember):
                 continue
             for name in found:
-                contents.definers.setdefault(name, path)
+                contents.definers.setdefault(name, member.name)

@@ -95,7 +95,7 @@ def test_a_bad_crc_is_unreadable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "reported"), [("pkg/x.so", True), ("pkg/tool", True), ("pkg/x.py", False)])
-@pytest.mark.parametrize(("offset", "value", "words"), [(8, b"\x01\x00", "encrypted"), (10, b"\x63\x00", "")])
+@pytest.mark.parametrize(("offset", "value", "words"), [(8, b"\x01\x00", "encrypted"), (10, b"\x63\x00", "99 (AES encryption)")])
 def test_encrypted_and_unknown_methods(name: str, reported: bool, offset: int, value: bytes, words: str, tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path, {name: build(IE)})
     contents = inspect_file(damaged(wheel, wheel.read_bytes().index(b"PK\x01\x02") + offset, value))

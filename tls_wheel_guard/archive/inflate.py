@@ -8,6 +8,7 @@ a second time, up to there. Memory stays the same for a member of any size.
 from __future__ import annotations
 
 import lzma
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,7 +27,25 @@ OVERLAP = 64 << 10
 MAX_RESTARTS = 16
 """Times that one member is inflated again from its start; an ordinary one needs none or one."""
 
-_FAILURES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+METHODS = {
+    8: "deflate", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard, from Python 3.14 on", 95: "XZ", 98: "PPMd", 99: "AES encryption",
+}  # fmt: skip
+"""Compression methods of zip (APPNOTE.TXT 4.4.5), in words for those that this Python may not have."""
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """All that decompressors raise on damaged data."""
+    known = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
+    if sys.version_info >= (3, 14):
+        try:
+            from compression.zstd import ZstdError  # noqa: PLC0415  (an interpreter may be built without it)
+        except ImportError:
+            return known
+        return (*known, ZstdError)
+    return known
+
+
+_FAILURES = _failures()
 
 
 def _fastest_zlib() -> Any:
@@ -52,6 +71,9 @@ def raw_pieces(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo)
                     yield piece
     except UnreadableMember:
         raise
+    except NotImplementedError as error:
+        number = info.compress_type
+        raise UnreadableMember(f"this Python does not know its compression method, {number} ({METHODS.get(number, 'no usual one')})") from error
     except _FAILURES as error:
         raise UnreadableMember(f"it can't be inflated: {_reason(error)}") from error
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tls_wheel_guard.cli import build, check, env, explain, mark, show, simulate
-from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
+from tls_wheel_guard.cli.options import say, wants_traceback
+from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.version import __version__
 
 __all__ = ["Parser", "build_parser", "run"]
@@ -22,7 +25,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the usage and exiting."""
-        raise UsageError(message, hint=_near_option(self, message) or f"see {self.prog} --help")
+        near = _near_option(self, message) or _near_choice(message)
+        raise UsageError(message, hint=f"did you mean {near}?" if near else f"see {self.prog} --help")
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:
@@ -35,12 +39,18 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _near_option(parser: argparse.ArgumentParser, message: str) -> str | None:
-    for word in message.split():
-        if word.startswith("-"):
-            near = difflib.get_close_matches(word.split("=")[0], _options(parser), 1)
-            if near:
-                return f"did you mean {near[0]}?"
-    return None
+    if not message.startswith("unrecognized arguments:"):
+        return None
+    # Without the dashes, which would make any two options alike.
+    names = {name.lstrip("-"): name for name in _options(parser)}
+    typed = (word.split("=")[0].lstrip("-") for word in message.split()[2:] if word.startswith("--"))
+    return next((names[near[0]] for word in typed if (near := difflib.get_close_matches(word, names, 1))), None)
+
+
+def _near_choice(message: str) -> str | None:
+    choices = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)$", message)
+    near = difflib.get_close_matches(choices[1], re.findall(r"[\w-]+", choices[2]), 1) if choices else []
+    return near[0] if near else None
 
 
 def build_parser() -> Parser:
@@ -50,7 +60,8 @@ def build_parser() -> Parser:
         description="Finds native code in wheels that dlopen will refuse for want of static TLS, before the release.",
         epilog="example: tls-wheel-guard check dist/*.whl",
     )
-    parser.add_argument("--version", action="version", version=f"tls-wheel-guard {__version__}")
+    version = f"tls-wheel-guard {__version__}"
+    parser.add_argument("--version", action="version", version=version)
     children = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name, module in COMMANDS.items():
         child = children.add_parser(
@@ -60,6 +71,7 @@ def build_parser() -> Parser:
             epilog=f"example: {module.EXAMPLE}",
             allow_abbrev=False,
         )
+        child.add_argument("--version", action="version", version=version)
         module.add_arguments(child)
     return parser
 
@@ -74,23 +86,13 @@ def run(arguments: Sequence[str]) -> int:
         options = build_parser().parse_args(arguments)
         return int(COMMANDS[options.command].run(options))
     except TlsWheelGuardError as error:
-        print(f"tls-wheel-guard: {error.line()}", file=sys.stderr)
+        say(error.line())
         return error.exit_code
     except (KeyboardInterrupt, BrokenPipeError):
         raise
-    except Exception as error:  # the last resort: a bug of ours must not look like the user's fault
-        line = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        print(
-            f"tls-wheel-guard: a bug in tls-wheel-guard {__version__}: {line}; hint: please report this line with the command and the"
-            " wheel's name; TLS_WHEEL_GUARD_TRACEBACK=1 shows where",
-            file=sys.stderr,
-        )
-        if _wants_traceback():
+    except Exception as error:  # the last resort: no traceback by default
+        bug = bug_of(error)
+        say(bug.line())
+        if wants_traceback(os.environ):
             raise
-        return 5
-
-
-def _wants_traceback() -> bool:
-    import os
-
-    return os.environ.get("TLS_WHEEL_GUARD_TRACEBACK") == "1"
+        return bug.exit_code

@@ -54,11 +54,8 @@ def run(options: argparse.Namespace) -> int:
     if options.python is not None:
         config = replace(config, live=_live(options.python))
     paths, code = paths_from(options)
-    progress = Progress(len(paths), options.quiet)
-    try:
+    with Progress(paths, options.quiet) as progress:
         reports = list(check_many(paths, config, options.jobs, progress))
-    finally:
-        progress.close()
     say_unreadable(reports)
     if reports or not code:
         write_report(reports, options)

@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.project import nearest_pyproject, read_config
 from tls_wheel_guard.report import WRITERS, Style
+from tls_wheel_guard.report.style import printable
 from tls_wheel_guard.rules import RULES
 from tls_wheel_guard.targets import require_target
 
@@ -30,6 +31,7 @@ __all__ = [
     "say",
     "say_unreadable",
     "style_from",
+    "wants_traceback",
     "write_report",
     "write_text",
 ]
@@ -41,7 +43,13 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     """PATH..., --files-from, -j."""
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="wheels, folders of wheels, bare shared objects")
     parser.add_argument("--files-from", metavar="FILE", help="read more paths from FILE, one a line; - for stdin")
-    parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: the cores)")
+    parser.add_argument("-j", "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: the cores)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count of 1 or more")
+    return int(text)
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +80,8 @@ def add_destination(parser: argparse.ArgumentParser) -> None:
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
-    print(f"tls-wheel-guard: {message}", file=sys.stderr)
+    """One line on stderr, whatever a file's name may hold."""
+    print(f"tls-wheel-guard: {printable(message)}", file=sys.stderr)
 
 
 def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
@@ -161,7 +169,12 @@ def write_text(text: str, output: Path | None) -> None:
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(output)
     except OSError as error:
-        raise UsageError(f"{output}: it can't be written: {error.strerror}", hint="choose a folder that exists") from error
+        raise UsageError(f"{output}: it can't be written: {error.strerror}", hint="name a file in a folder that exists") from error
+
+
+def wants_traceback(environment: Mapping[str, str]) -> bool:
+    """Whether the user asked to see where a bug of ours arises."""
+    return environment.get("TLS_WHEEL_GUARD_TRACEBACK") == "1"
 
 
 def say_unreadable(reports: Iterable[Report]) -> None:
@@ -169,8 +182,10 @@ def say_unreadable(reports: Iterable[Report]) -> None:
     for report in reports:
         if report.error is not None:
             say(f"{report.path}: {report.error}" + (f"; hint: {report.error_hint}" if report.error_hint else ""))
+        if report.error_trace is not None and wants_traceback(os.environ):
+            print(report.error_trace, file=sys.stderr)
 
 
 def exit_code(reports: Sequence[Report], so_far: int) -> int:
-    """2 for a wrong command line, 3 for what could not be read, else 0."""
-    return so_far or (3 if any(report.error is not None for report in reports) else 0)
+    """2 for a wrong command line, 5 for a bug of ours, 3 for what could not be read, else 0."""
+    return so_far or max((report.error_code for report in reports if report.error is not None), default=0)

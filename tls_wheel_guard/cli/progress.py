@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
+import threading
+from collections.abc import Sequence
+from pathlib import Path
 
-from tls_wheel_guard.findings import Report
+from tls_wheel_guard.report.style import printable
 
 __all__ = ["Progress"]
 
@@ -14,25 +16,57 @@ PATIENCE = 0.5
 
 
 class Progress:
-    """A counter of files done, on one line that is wiped at the end."""
+    """A count of files and bytes done, on one line that is wiped at the end. Safe to call from several threads."""
 
-    def __init__(self, total: int, quiet: bool) -> None:
-        self._total = total
-        self._done = 0
-        self._started = time.monotonic()
+    def __init__(self, paths: Sequence[Path], quiet: bool) -> None:
+        self._sizes = {path: _size(path) for path in paths}
+        self._total = len(paths)
+        self._done = self._bytes = 0
+        self._name = ""
         self._shown = False
-        self._on = sys.stderr.isatty() and not quiet and total > 1
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(PATIENCE, self._begin)
+        self._timer.daemon = True
+        if sys.stderr.isatty() and not quiet:
+            self._timer.start()
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, path: Path) -> None:
         """Count one more file."""
-        self._done += 1
-        if self._on and time.monotonic() - self._started >= PATIENCE:
-            sys.stderr.write(f"\r\x1b[K{self._done}/{self._total} {report.wheel[:60]}")
-            sys.stderr.flush()
+        with self._lock:
+            self._done += 1
+            self._bytes += self._sizes[path]
+            self._name = printable(path.name)[:48]
+            if self._shown:
+                self._draw()
+
+    def _begin(self) -> None:
+        with self._lock:
             self._shown = True
+            self._draw()
+
+    def _draw(self) -> None:
+        total = sum(self._sizes.values())
+        sys.stderr.write(f"\r\x1b[K{self._done}/{self._total} files, {self._bytes / 1e6:,.0f}/{total / 1e6:,.0f} MB {self._name}")
+        sys.stderr.flush()
 
     def close(self) -> None:
         """Wipe the line."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self._timer.cancel()
+        with self._lock:
+            if self._shown:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+                self._shown = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

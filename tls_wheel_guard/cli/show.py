@@ -16,6 +16,7 @@ from tls_wheel_guard.cli.options import (
     say_unreadable,
     write_report,
 )
+from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.commands import check_many
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
@@ -35,7 +36,8 @@ def run(options: argparse.Namespace) -> int:
     """0 when everything could be read, 3 when not."""
     config = replace(config_from(options), select=("unreadable-module",), ignore=(), allow=())
     paths, code = paths_from(options)
-    reports = list(check_many(paths, config, options.jobs))
+    with Progress(paths, options.quiet) as progress:
+        reports = list(check_many(paths, config, options.jobs, progress))
     say_unreadable(reports)
     for report in reports:
         for finding in report.findings:
