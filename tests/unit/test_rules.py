@@ -130,6 +130,19 @@ def test_overflow_of_all_modules_together_is_a_warning(tmp_path: Path) -> None:
     assert found(check(tmp_path, members, "manylinux_2_28_x86_64", select=("static-tls-overflow",))) == []
 
 
+def test_modules_of_one_file_name_each_have_their_needs(tmp_path: Path) -> None:
+    members = {f"pkg/{folder}/_ext.so": ie(900, needed=("liba.so",)) for folder in ("one", "two")}
+    members["pkg.libs/liba.so"] = ie(900, soname="liba.so")
+    report = check(tmp_path, members, "manylinux_2_28_x86_64", select=("static-tls-overflow",))
+    assert [(f.severity, f.module) for f in report.findings] == [("error", "pkg/one/_ext.so"), ("error", "pkg/two/_ext.so")]
+
+
+def test_a_chain_of_needs_may_be_long(tmp_path: Path) -> None:
+    members = {f"m{n}.so": ie(2, soname=f"m{n}.so", needed=(f"m{n + 1}.so",)) for n in range(1200)}
+    report = check(tmp_path, members, "musllinux_1_2_x86_64", select=("unknown-machine",))
+    assert len(report.modules) == 1200
+
+
 def test_a_cycle_of_needs_ends(tmp_path: Path) -> None:
     members = {"a.so": ie(900, soname="a.so", needed=("b.so",)), "b.so": ie(900, soname="b.so", needed=("a.so", "b.so"))}
     report = check(tmp_path, members, "manylinux_2_28_x86_64", select=("static-tls-overflow",))
