@@ -67,20 +67,25 @@ def assert_musl(data: bytes, path: Path) -> None:
         assert said == "", (verdict, said)
 
 
-ROOM_SIZES = [(size, align, first) for align in (1, 8, 16, 32, 64) for first in (0, 5) if first < align for size in (-1, 0, 1)]
+ROOM_SIZES = [(size, align, first) for align in (1, 2, 4, 8, 16, 32, 64) for first in (0, 1, 5) if first < align for size in (-1, 0, 1)]
 ALIGNS = [(8, align, first) for align in (2, 4, 16, 32, 63, 64, 65, 128, 256, 4096) for first in (0, 1)]
 
 
 @pytest.mark.parametrize(("off", "align", "first"), ROOM_SIZES)
 def test_glibc_within_one_byte_of_the_room(off: int, align: int, first: int, tmp_path: Path) -> None:
+    """And musl, which has no room at all, refuses each of the same modules."""
     state = glibc.fresh_state(this_glibc(), "x86_64", 2)
     size = state.room - first + off
-    assert_glibc(build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(size, align, first))), tmp_path / "m.so")
+    module = build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(size, align, first)))
+    assert_glibc(module, tmp_path / "m.so")
+    assert_musl(module, tmp_path / "m.so")
 
 
 @pytest.mark.parametrize(("size", "align", "first"), ALIGNS)
 def test_glibc_around_the_alignment_limit(size: int, align: int, first: int, tmp_path: Path) -> None:
-    assert_glibc(build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(size, align, first))), tmp_path / "m.so")
+    module = build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(size, align, first)))
+    assert_glibc(module, tmp_path / "m.so")
+    assert_musl(module, tmp_path / "m.so")
 
 
 MODULES = {
