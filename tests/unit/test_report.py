@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from tests.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.unit.test_rules import check, ie
+from tests.wheel_builder import make_wheel
+from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.config import Allow
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.report import WRITERS, Style
@@ -153,3 +156,12 @@ def test_the_schema_is_one() -> None:
     VALIDATOR.check_schema(SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate({"version": 1})
+
+
+def test_the_hint_to_accept_a_finding_works_as_it_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wheel = str(make_wheel(tmp_path, {"pkg/it's [1].so": ie()}, "cp312-cp312-musllinux_1_2_x86_64"))
+    assert main(["check", "--no-config", wheel]) == 1
+    (printed,) = re.findall(r"--allow (.*) or, in pyproject", " ".join(capsys.readouterr().out.split()))
+    (option,) = shlex.split(printed)
+    assert main(["check", "--no-config", wheel, "--allow", option]) == 0
+    assert "allowed: initial-exec-tls in pkg/it's [1].so: WHY" in capsys.readouterr().out

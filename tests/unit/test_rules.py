@@ -81,7 +81,7 @@ def test_the_message_says_what_happens_to_whom(tmp_path: Path) -> None:
     assert "LD_STATIC_TLS_EXTRA=1024" in finding.hint
     assert "FreeBSD 13 has no LD_STATIC_TLS_EXTRA yet" in finding.hint
     assert "-ftls-model=global-dynamic" in finding.hint
-    assert 'module = "pkg/m.so", rule = "initial-exec-tls", reason = "..."' in finding.hint
+    assert "--allow 'pkg/m.so:initial-exec-tls:WHY'" in finding.hint
     assert finding.targets == ("musllinux_1_2_x86_64", "freebsd_14_2_amd64", "freebsd_13_1_amd64")
     assert (len(finding.relocs), finding.relocs_total) == (1, 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -82,9 +83,11 @@ CURE = (
 
 
 def hints(*steps: str | None, module: str | None, rule: str) -> tuple[str, ...]:
-    """The next steps, and at last how to accept the finding."""
-    path = f'module = "{module}", ' if module else ""
-    allow = f'to accept it, in pyproject.toml: [[tool.tls-wheel-guard.allow]] {path}rule = "{rule}", reason = "..."'
+    """The next steps, and at last how to accept the finding: an option to copy, without spaces so that no terminal breaks it."""
+    pattern = (module or "*").replace("[", "[[]")
+    text = f"{pattern}:{rule}:WHY"
+    option = shlex.quote(text) if "'" in text else f"'{text}'"
+    allow = f"to accept it: --allow {option} or, in pyproject.toml, a table [[tool.tls-wheel-guard.allow]] of module, rule and reason"
     return (*(step for step in steps if step), allow)
 
 
