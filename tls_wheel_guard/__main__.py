@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 __all__ = ["main"]
@@ -25,8 +24,9 @@ def main(argv: list[str] | None = None) -> int:
         print("tls-wheel-guard: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # `| head` closed stdout. The interpreter would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from tls_wheel_guard.cli.options import forget_stdout
+
+        forget_stdout()
         return 0
     return code
 

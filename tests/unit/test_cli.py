@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -114,6 +115,13 @@ def test_files_from(tmp_path: Path, capsys: Captured, monkeypatch: pytest.Monkey
     (tmp_path / "list.txt").write_text(wheel(tmp_path, build(Spec())) + "\n\n")
     assert main(["check", "--files-from", "list.txt"]) == 0
     assert "1 file" in capsys.readouterr().out
+    odd = os.fsencode(tmp_path) + b"/\xff-1.0-py3-none-any.whl"
+    Path(os.fsdecode(odd)).write_bytes((tmp_path / wheel(tmp_path, ie())).read_bytes())
+    (tmp_path / "list.txt").write_bytes(odd + b"\r\n")
+    assert main(["check", "--files-from", "list.txt", "--fail-on", "never"]) == 0
+    assert "1 file, 1 ELF module" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", io.StringIO(wheel(tmp_path, ie()) + "\n"))
+    assert main(["check", "--files-from", "-"]) == 1
 
 
 def test_json_on_stdout_is_only_the_document(tmp_path: Path, capsys: Captured) -> None:
@@ -128,6 +136,9 @@ def test_output_file(tmp_path: Path, capsys: Captured) -> None:
     assert main(["check", name, "-o", "report.json", "--format", "json"]) == 1
     assert json.loads((tmp_path / "report.json").read_text())["summary"]["error"] == 1
     assert main(["check", name, "-o", "no/such/folder.json"]) == 2
+    (tmp_path / "folder.json").mkdir()
+    assert main(["check", name, "-o", "folder.json"]) == 2
+    (tmp_path / "folder.json").rmdir()
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "can't be written" in shown.err
@@ -225,9 +236,11 @@ print([m for m in extras if m in sys.modules])
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     name = wheel(tmp_path, build(Spec(relocs=tuple(Reloc(18) for _ in range(10)), tls=Tls(8))))
     command = " ".join([*GUARD, "check", "-v", *[name] * 300])
-    run = subprocess.run(f"{command} | head -n 1", shell=True, capture_output=True, text=True, check=False)  # noqa: S602
+    script = f'{command} | head -n 1; echo "code ${{PIPESTATUS[0]}}"'
+    run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert run.stderr == ""
-    assert run.stdout.count("\n") == 1
+    # The reader has gone, the verdict has not.
+    assert run.stdout.splitlines()[1:] == ["code 1"]
 
 
 def test_interrupted(tmp_path: Path) -> None:

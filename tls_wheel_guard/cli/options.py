@@ -27,6 +27,7 @@ __all__ = [
     "config_from",
     "add_failing",
     "exit_code",
+    "forget_stdout",
     "paths_from",
     "say",
     "say_unreadable",
@@ -104,9 +105,11 @@ def _listed(source: str | None) -> list[Path]:
     if source is None:
         return []
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text()
+        # As the system spells names: any bytes.
+        text = sys.stdin.read() if source == "-" else os.fsdecode(Path(source).read_bytes())
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--files-from {source}: {error}", hint="give a text file with one path a line") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"--files-from {source}: {reason}", hint="give a text file with one path a line") from error
     return [Path(line) for line in text.splitlines() if line.strip()]
 
 
@@ -145,7 +148,8 @@ def add_failing(parser: argparse.ArgumentParser) -> None:
 def style_from(options: argparse.Namespace) -> Style:
     """Colour and width: --color, NO_COLOR, the terminal."""
     to_terminal = options.output is None and sys.stdout.isatty()
-    color = options.color == "always" or (options.color == "auto" and to_terminal and not os.environ.get("NO_COLOR"))
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    color = options.color == "always" or (options.color == "auto" and to_terminal and not plain)
     width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
     return Style(min(width, 120), color, -1 if options.quiet else int(options.verbose), options.command != "show")
 
@@ -158,18 +162,40 @@ def write_report(reports: Sequence[Report], options: argparse.Namespace) -> None
 def write_text(text: str, output: Path | None) -> None:
     """A text to stdout or to a file, whole or not at all; raises UsageError."""
     if output is None:
-        sys.stdout.write(text)
+        _to_stdout(text)
         return
     try:
-        if output.exists() and not output.is_file():
-            # /dev/stderr, a FIFO: there is nothing to replace.
-            output.write_text(text, encoding="utf-8")
-            return
-        unfinished = output.with_name(f".{output.name}.{os.getpid()}")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(output)
+        _to_file(text, output)
     except OSError as error:
         raise UsageError(f"{output}: it can't be written: {error.strerror}", hint="name a file in a folder that exists") from error
+
+
+def _to_stdout(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has read enough. The exit code still says what was found.
+        forget_stdout()
+
+
+def forget_stdout() -> None:
+    """Send what is still to come nowhere: nobody reads it, and the interpreter would complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _to_file(text: str, output: Path) -> None:
+    if output.exists() and not output.is_file():
+        # /dev/stderr, a FIFO: there is nothing to replace.
+        output.write_text(text, encoding="utf-8")
+        return
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(output)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def wants_traceback(environment: Mapping[str, str]) -> bool:
