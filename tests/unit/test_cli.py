@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -246,8 +245,9 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
 def test_interrupted(tmp_path: Path) -> None:
     fifo = tmp_path / "paths"
     os.mkfifo(fifo)
-    with subprocess.Popen([*GUARD, "check", "--files-from", str(fifo)], stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(0.5)
+    command = [*GUARD, "check", "--files-from", str(fifo)]
+    # Opening the FIFO waits for its reader, so the command is at work when it is interrupted.
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, fifo.open("wb"):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
     assert (process.returncode, said) == (130, "tls-wheel-guard: interrupted\n")
