@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tls_wheel_guard.commands import check_path
 from tls_wheel_guard.config import Config
-from tls_wheel_guard.errors import CheckFailed, ConfigError, TlsWheelGuardError, UnreadableWheel, UsageError
+from tls_wheel_guard.errors import CheckFailed, ConfigError, Refused, TlsWheelGuardError, UnreadableWheel, UsageError
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.marking import mark_file
 from tls_wheel_guard.report import WRITERS, Style
@@ -57,7 +57,11 @@ def _mark(reports: Sequence[Report], epoch: int | None, say: Say) -> None:
     for report in reports:
         if not any(m.kind == "shared" and m.demand.own_static and not m.demand.flagged for m in report.modules):
             continue
-        marking = mark_file(Path(report.path), Path(report.path), epoch)
+        try:
+            marking = mark_file(Path(report.path), Path(report.path), epoch)
+        except Refused as error:  # the wheel itself must not change; `warn` never stops a build
+            say(f"warning: {report.wheel}: DF_STATIC_TLS could not be set: {error.line()}")
+            continue
         for module, how in marking.marked:
             say(f"marked {module}: {how}")
         for module, why in marking.refused:

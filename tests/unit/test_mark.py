@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import random
 import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -19,9 +20,11 @@ from tests.toolchain import require
 from tests.wheel_builder import DEFLATED, STORED, make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.archive.record import rewrite_record
+from tls_wheel_guard.config import Config
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.relocs import TLS_RELOCS
 from tls_wheel_guard.errors import Refused
+from tls_wheel_guard.guarding import guard
 from tls_wheel_guard.marking import mark_file
 from tls_wheel_guard.platforms import MACHINES, machine_called
 from tls_wheel_guard.repair import Patch, apply_patches, plan_flag
@@ -126,8 +129,11 @@ def test_patches_that_do_not_fit_are_refused() -> None:
 
 
 def test_record_keeps_every_other_line() -> None:
-    text = 'a.so,sha256=old,1\r\n"b,c.so",sha256=old,2\nRECORD,,\n'
-    assert rewrite_record(text, {"b,c.so": ("sha256=new", 3)}) == 'a.so,sha256=old,1\r\n"b,c.so",sha256=new,3\nRECORD,,\n'
+    text = b'a.so,sha256=old,1\r\n"b,c.so",sha256=old,2\nRECORD,,\n'
+    assert rewrite_record(text, {"b,c.so": ("sha256=new", 3)}) == b'a.so,sha256=old,1\r\n"b,c.so",sha256=new,3\nRECORD,,\n'
+    for hostile in (b"\xff,,\n", b'"' + b"a" * 200_000 + b'",,\n'):
+        with pytest.raises(Refused, match="RECORD can't be read"):
+            rewrite_record(hostile, {})
 
 
 def full_wheel(folder: Path, members: dict[str, bytes], method: int = DEFLATED) -> Path:
@@ -185,7 +191,7 @@ def test_refusals_leave_the_module_as_it_is(tmp_path: Path, capsys: pytest.Captu
     before = wheel.read_bytes()
     assert main(["mark", str(wheel), "--in-place"]) == 4
     assert wheel.read_bytes() == before
-    assert "pkg/m.so: DF_STATIC_TLS could not be set: its dynamic segment has no DT_FLAGS and no spare" in capsys.readouterr().err
+    assert "pkg/m.so is left as it is, DF_STATIC_TLS could not be set: its dynamic segment has no DT_FLAGS and no spare" in capsys.readouterr().err
     bare = tmp_path / "m.so"
     bare.write_bytes(build(IE))
     assert main(["mark", str(bare), "--in-place"]) == 4
@@ -214,3 +220,118 @@ def test_a_bare_object_keeps_its_mode(tmp_path: Path) -> None:
     assert main(["mark", str(path), "--in-place"]) == 0
     assert path.stat().st_mode & 0o777 == 0o640
     assert read_shared_object(BytesSource(path.read_bytes())).df_static_tls
+
+
+def raw_member(path: Path, name: str) -> bytes:
+    """A member's compressed bytes."""
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(name)
+        return path.read_bytes()[info.header_offset :][: 30 + len(name) + len(info.extra) + info.compress_size]
+
+
+def edit_method(path: Path, name: bytes, method: int, flags: int = 0) -> None:
+    """Say another compression method of a member, in its own header and in the directory."""
+    data = bytearray(path.read_bytes())
+    for signature, fixed, at in ((b"PK\x03\x04", 30, 6), (b"PK\x01\x02", 46, 8)):
+        start = -1
+        while (start := data.find(signature, start + 1)) >= 0:
+            if data[start + fixed :].startswith(name):
+                data[start + at] |= flags
+                data[start + at + 2] = method
+    path.write_bytes(data)
+
+
+def test_members_that_do_not_change_keep_their_compressed_bytes(tmp_path: Path) -> None:
+    text = b"".join(b"%d, " % (i * i) for i in range(9999))
+    old = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, spare=1)})
+    with zipfile.ZipFile(old, "a") as archive:
+        for level in (1, 9):
+            archive.writestr(zipfile.ZipInfo(f"level{level}.bin"), text, zipfile.ZIP_DEFLATED, level)
+        archive.writestr("zst\u00e9.bin", text, zipfile.ZIP_STORED)
+        archive.writestr("pkg/", b"")
+        archive.comment = b"a comment"
+    edit_method(old, "zst\u00e9.bin".encode(), 93)
+    assert main(["mark", str(old), "-w", str(tmp_path / "out")]) == 3  # what can't be read may be ELF: said, and the rest is marked
+    new = tmp_path / "out" / old.name
+    with zipfile.ZipFile(old) as before, zipfile.ZipFile(new) as after:
+        assert before.namelist() == after.namelist()
+        assert [i.compress_size for i in before.infolist()][2:] == [i.compress_size for i in after.infolist()][2:]
+        assert after.comment == b"a comment"
+    for name in ("level1.bin", "level9.bin", "pkg-1.0.dist-info/WHEEL"):
+        assert raw_member(old, name) == raw_member(new, name)
+    assert subprocess.run(["unzip", "-tq", str(new), "level*"], capture_output=True, check=False).returncode == 0
+
+
+def test_a_streamed_wheel_keeps_its_data_descriptors(tmp_path: Path) -> None:
+    """Written to a pipe, each member's sizes stand behind its data."""
+    old = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, spare=1), "pkg/a.py": b"x = 1\n" * 500})
+    streamed = tmp_path / "streamed" / old.name
+    streamed.parent.mkdir()
+    script = "import sys, zipfile\nz = zipfile.ZipFile(sys.stdout.buffer, 'w', 8)\nfor i in (o := zipfile.ZipFile(sys.argv[1])).infolist():\n"
+    with streamed.open("wb") as file:
+        cat = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
+        made = subprocess.run([sys.executable, "-c", f"{script} z.writestr(i, o.read(i))\nz.close()", str(old)], stdout=cat.stdin, check=True)
+        assert made.returncode == 0
+        assert cat.stdin is not None
+        cat.stdin.close()
+        cat.wait()
+    assert main(["mark", str(streamed), "--in-place"]) == 0
+    assert_record_is_right(streamed)
+    assert subprocess.run(["unzip", "-tq", str(streamed)], capture_output=True, check=False).returncode == 0
+
+
+def test_members_that_cannot_be_read_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    so = with_fields(IE, spare=1)
+    cases = {"zstd": (93, 0, "not supported"), "encrypted": (8, 1, "encrypted")}
+    for name, (method, flags, words) in cases.items():
+        (tmp_path / name).mkdir()
+        wheel = full_wheel(tmp_path / name, {"pkg/m.so": so, "pkg/n.py": b"x"})
+        edit_method(wheel, b"pkg/m.so", method, flags)
+        before = wheel.read_bytes()
+        assert main(["mark", str(wheel), "--in-place"]) == 3
+        assert wheel.read_bytes() == before
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "pkg/m.so is left as it is, it can't be read: " in line
+        assert words in line
+    wheel = full_wheel(tmp_path, {"pkg/m.so": so})
+    data = bytearray(wheel.read_bytes())
+    data[data.index(b"pkg/m.so") + 300] ^= 0xFF
+    wheel.write_bytes(data)
+    assert main(["mark", str(wheel), "--in-place"]) == 3
+    cut = full_wheel(tmp_path, {"pkg/m.so": so[:300]})
+    assert main(["mark", str(cut), "--in-place"]) == 3
+    (tmp_path / "text").write_text("no ELF file")
+    capsys.readouterr()
+    assert main(["mark", str(tmp_path / "text"), "--in-place"]) == 3
+    assert "neither a wheel nor an ELF file" in capsys.readouterr().err
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    wheel = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, spare=1)})
+    with zipfile.ZipFile(wheel, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("pkg/m.so", b"x")
+    before = wheel.read_bytes()
+    assert main(["mark", str(wheel), "--in-place"]) == 4
+    assert wheel.read_bytes() == before
+
+
+def test_a_wheel_without_need_is_copied_whole_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wheel = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, flags=0x18)})
+    wheel.chmod(0o640)
+    assert main(["mark", str(wheel), "-w", str(tmp_path / "out")]) == 0
+    copied = tmp_path / "out" / wheel.name
+    assert copied.read_bytes() == wheel.read_bytes()
+    assert copied.stat().st_mode & 0o777 == 0o640
+    (tmp_path / "taken" / wheel.name).mkdir(parents=True)
+    capsys.readouterr()
+    assert main(["mark", str(wheel), "-w", str(tmp_path / "taken")]) == 2
+    assert "it can't be written: Is a directory; hint:" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == [wheel.name]
+
+
+def test_warn_goes_on_where_the_wheel_must_not_change(tmp_path: Path) -> None:
+    wheel = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, spare=1), "pkg-1.0.dist-info/RECORD.jws": b"x"})
+    before, said = wheel.read_bytes(), list[str]()
+    guard([wheel], Config(action="warn"), said.append)
+    assert wheel.read_bytes() == before
+    assert "the wheel is signed" in said[-1]

@@ -6,6 +6,8 @@ import base64
 import csv
 import io
 
+from tls_wheel_guard.errors import Refused
+
 __all__ = ["digest_field", "rewrite_record"]
 
 
@@ -14,16 +16,19 @@ def digest_field(digest: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def rewrite_record(text: str, changed: dict[str, tuple[str, int]]) -> str:
-    """RECORD with new hashes and sizes for the changed members; every other line stays as it is, byte for byte."""
+def rewrite_record(record: bytes, changed: dict[str, tuple[str, int]]) -> bytes:
+    """RECORD with new hashes and sizes for the changed members; every other line stays as it is, byte for byte. Raises Refused."""
     lines = []
-    for line in text.splitlines(keepends=True):
-        row = next(csv.reader([line]), [])
-        if row and row[0] in changed:
-            digest, size = changed[row[0]]
-            out = io.StringIO()
-            ending = line[len(line.rstrip("\r\n")) :]
-            csv.writer(out, lineterminator=ending).writerow([row[0], digest, size])
-            line = out.getvalue()  # noqa: PLW2901
-        lines.append(line)
-    return "".join(lines)
+    try:
+        for line in record.decode("utf-8").splitlines(keepends=True):
+            row = next(csv.reader([line]), [])
+            if row and row[0] in changed:
+                digest, size = changed[row[0]]
+                out = io.StringIO()
+                ending = line[len(line.rstrip("\r\n")) :]
+                csv.writer(out, lineterminator=ending).writerow([row[0], digest, size])
+                line = out.getvalue()  # noqa: PLW2901
+            lines.append(line)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Refused(f"the wheel's RECORD can't be read: {error}", hint="build it again") from error
+    return "".join(lines).encode("utf-8")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import add_destination, paths_from, say
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
 from tls_wheel_guard.guarding import source_date_epoch
-from tls_wheel_guard.marking import mark_file
+from tls_wheel_guard.marking import copy_file, mark_file
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -26,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when every module has its flag, 2 and 3 as everywhere, 4 where it can't be set in one; that one is left as it is."""
+    """0 when every module has its flag, 2 and 3 as everywhere, 4 where it can't be set in one; that one is left as it is.
+
+    Of several codes the greatest counts.
+    """
     paths, code = paths_from(options)
     epoch = source_date_epoch(os.environ)
     for path in paths:
@@ -44,13 +46,14 @@ def _mark(path: Path, options: argparse.Namespace, epoch: int | None) -> int:
     for module, how in marking.marked:
         print(f"{path}: marked {module}: {how}")
     for module, why in marking.refused:
-        say(f"{path}: {module}: DF_STATIC_TLS could not be set: {why}; hint: the module is left as it is")
-    if not marking.marked:
-        if not marking.refused:
-            print(f"{path}: nothing to mark")
-        if destination != path and not marking.refused:
-            shutil.copy2(path, destination)
-    return 4 if marking.refused else 0
+        say(f"{path}: {module} is left as it is, DF_STATIC_TLS could not be set: {why}")
+    for module, why in marking.unreadable:
+        say(f"{path}: {module} is left as it is, it can't be read: {why}; hint: see `tls-wheel-guard check`")
+    if not (marking.marked or marking.refused or marking.unreadable):
+        print(f"{path}: nothing to mark")
+        if destination != path:
+            copy_file(path, destination)
+    return 4 if marking.refused else 3 if marking.unreadable else 0
 
 
 def _destination(path: Path, folder: Path) -> Path:
