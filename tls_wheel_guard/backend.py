@@ -22,7 +22,8 @@ from typing import Any
 
 from tls_wheel_guard.config import Config, from_settings
 from tls_wheel_guard.errors import ConfigError, TlsWheelGuardError
-from tls_wheel_guard.guarding import changed_modules, guard, require_available, source_date_epoch, unreleased
+from tls_wheel_guard.guarding import guard, release, require_available, source_date_epoch, unreleased
+from tls_wheel_guard.products import changed_modules, extension_modules
 from tls_wheel_guard.project import project_config
 
 __all__ = ["HOOKS"]
@@ -94,7 +95,7 @@ def _inner() -> Any:
         backend: Any = importlib.import_module(module_name)
         for attribute in filter(None, attributes.split(".")):
             backend = getattr(backend, attribute)
-    except Exception as error:  # the code of others: it may raise anything
+    except (Exception, SystemExit) as error:  # the code of others: it may raise anything
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ConfigError(
             f"pyproject.toml: tool.tls-wheel-guard.build-backend: {config.build_backend!r} can't be imported: {why}",
@@ -139,9 +140,9 @@ def _guarded(hook: Callable[..., str], editable: bool) -> Callable[..., str]:
             epoch = source_date_epoch(os.environ)
             with unreleased(Path(wheel_directory)) as folder:
                 name = hook(str(folder), inner, metadata_directory)
-                in_place = changed_modules(Path.cwd(), started) if editable else []
-                guard([folder / name, *in_place], config, _say, epoch)
-                (folder / name).replace(Path(wheel_directory) / name)
+                in_place = [*changed_modules(Path.cwd(), started), *extension_modules(Path.cwd())] if editable else []
+                guard([folder / name, *dict.fromkeys(in_place)], config, _say, epoch)
+                release(folder / name, Path(wheel_directory))
         return name
 
     return build

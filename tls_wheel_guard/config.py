@@ -49,7 +49,10 @@ NOTE_RULES = ("unexplained-allow", "unused-allow")
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """One finding that the user accepts: a glob on the member's path, a rule, and why."""
+    """One finding that the user accepts: a glob on the member's path, a rule, and why.
+
+    An editable build has files on disk instead of members, so there the end of the path counts, from any folder on.
+    """
 
     module: str
     rule: str
@@ -57,7 +60,15 @@ class Allow:
 
     def matches(self, finding: Finding) -> bool:
         """Whether it covers a finding."""
-        return self.rule == finding.rule and (self.module == "*" or fnmatch.fnmatchcase(finding.module or "", self.module))
+        if self.rule != finding.rule:
+            return False
+        return self.module == "*" or any(fnmatch.fnmatchcase(tail, self.module) for tail in _tails(finding.module or ""))
+
+
+def _tails(path: str) -> list[str]:
+    """The path; of an absolute one also all that stands behind each of its slashes."""
+    parts = path.split("/") if path.startswith("/") else []
+    return [path, *("/".join(parts[start:]) for start in range(1, len(parts)))]
 
 
 def _setting(doc: str, default: Any) -> Any:

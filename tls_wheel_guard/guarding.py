@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +15,9 @@ from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.marking import mark_file
 from tls_wheel_guard.report import WRITERS, Style
 
-__all__ = ["Say", "changed_modules", "guard", "snapshot", "source_date_epoch", "unreleased"]
+__all__ = ["Say", "guard", "release", "require_available", "source_date_epoch", "unreleased"]
 
 Say = Callable[[str], None]
-
-SKIPPED_FOLDERS = frozenset({".git", ".hg", "target", "node_modules", "__pycache__", ".tox", ".nox"})
-"""Folders whose shared objects nobody imports from: cargo's target holds copies of what it installs."""
 
 
 def require_available(config: Config) -> None:
@@ -41,8 +37,8 @@ def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = N
         # The wheel still lies in a folder of ours; only its name means anything to the reader.
         shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
         say(WRITERS["text"](shown, Style(verbosity=-1)).rstrip())
-    failing = sum(at_or_above(finding.severity, config.fail_on) for report in reports for finding in report.findings)
-    names = ", ".join(report.wheel for report in reports)
+    failing = [report for report in reports if any(at_or_above(finding.severity, config.fail_on) for finding in report.findings)]
+    names = ", ".join(report.wheel for report in failing)
     if config.action == "warn":
         if failing:
             say(f'warning: {names} will not load everywhere, see above; action = "warn" lets the build go on')
@@ -90,25 +86,9 @@ def unreleased(folder: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def snapshot(folders: Sequence[Path]) -> dict[Path, tuple[int, int, int]]:
-    """Each wheel in some folders with its time, size and inode."""
-    found = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.whl")) if folder.is_dir() else ():
-            status = path.stat()
-            found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
-    return found
-
-
-def changed_modules(folder: Path, since_ns: int) -> list[Path]:
-    """Shared objects below a folder that were written since a moment: what an editable build put in place."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not Path(root, f, "pyvenv.cfg").exists())
-        for name in sorted(names):
-            path = Path(root, name)
-            if ".so" in name and not path.is_symlink() and path.is_file() and path.stat().st_mtime_ns >= since_ns:
-                with path.open("rb") as file:
-                    if file.read(4) == b"\x7fELF":
-                        found.append(path)
-    return found
+def release(wheel: Path, folder: Path) -> None:
+    """Give an accepted wheel its final place; raises UsageError."""
+    try:
+        wheel.replace(folder / wheel.name)
+    except OSError as error:
+        raise UsageError(f"{folder / wheel.name}: it can't be written: {error.strerror}", hint="see what lies there") from error

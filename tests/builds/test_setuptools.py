@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.builds.conftest import OLD
+from tests.builds.test_backend import INITIAL_EXEC
 from tests.ground_truth import readelf
 from tests.projects import ROOT, Built, add_table, build, copy_project, run
 from tests.toolchain import require
@@ -141,14 +144,54 @@ def test_an_editable_install_is_judged_in_place(action: str, code: int, python: 
         run([*pip, "uninstall", "-y", "scratch-flag"], project)
 
 
+OTHER = """
+import shutil
+from setuptools.command.build_ext import build_ext
+
+class Other(build_ext):
+    def run(self):
+        super().run()
+        shutil.copy("ready.bin", "src/scratch/libother.so")
+
+"""
+
+
+def test_an_editable_install_is_judged_by_what_other_tools_compile_too(python: str, tmp_path: Path) -> None:
+    """setuptools-rust, CMake in a build_ext of the project's own: the module is nobody's Extension."""
+    project = copy_project("setuptools-clean", tmp_path)
+    add_table(project)
+    path = project / "setup.py"
+    path.write_text(OTHER + path.read_text().replace("setup(", "setup(cmdclass={'build_ext': Other}, ", 1))
+    (project / "ready.bin").write_bytes(INITIAL_EXEC)
+    code, output = run([python, "-m", "pip", "install", "-v", "--no-build-isolation", "--no-deps", "-e", "."], project)
+    assert code == 1, output
+    assert "libother.so is not released" in output
+
+
+def test_what_is_allowed_in_the_wheel_is_allowed_in_an_editable_install(new_python: str, tmp_path: Path) -> None:
+    project = copy_project("setuptools-flag", tmp_path)
+    rules = ("initial-exec-tls", "static-tls-crowding")
+    add_table(project, "".join(f'[[tool.tls-wheel-guard.allow]]\nmodule = "scratch/*"\nrule = "{rule}"\nreason = "glibc"\n' for rule in rules))
+    pip = [new_python, "-m", "pip", "--disable-pip-version-check"]
+    code, output = run([*pip, "install", "-v", "--no-build-isolation", "--no-deps", "-e", "."], project)
+    run([*pip, "uninstall", "-y", "scratch-flag"], project)
+    assert code == 0, output
+
+
 # ---- isolated, with what the front end itself installs
 
 
 @pytest.mark.parametrize("front_end", ["pip", "build"])
-def test_an_isolated_build_gets_the_guard_from_its_requirements(front_end: str, new_python: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("setuptools", [("setuptools",), OLD], ids=["newest", "65"])
+def test_an_isolated_build_gets_the_guard_from_its_requirements(
+    setuptools: tuple[str, ...], front_end: str, new_python: str, tmp_path: Path
+) -> None:
+    if setuptools == OLD and sys.version_info >= (3, 12):
+        pytest.skip("setuptools 65 does not start on Python 3.12 and newer")
     project = copy_project("setuptools-flag", tmp_path)
     path = project / "pyproject.toml"
-    path.write_text(path.read_text().replace("requires = [", f'requires = ["tls-wheel-guard @ {ROOT.as_uri()}", ', 1))
+    requires = [f"tls-wheel-guard @ {ROOT.as_uri()}", *setuptools]
+    path.write_text(path.read_text().replace('requires = ["setuptools >=65"]', f"requires = {requires}", 1))
     add_table(project)
     built = build(project, front_end, python=new_python, isolated=True)
     assert built.code == 1

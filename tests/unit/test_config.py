@@ -6,6 +6,7 @@ import pytest
 
 from tls_wheel_guard.config import Allow, Config, allow_from_option, from_environment, from_toml, merge
 from tls_wheel_guard.errors import ConfigError
+from tls_wheel_guard.findings import Finding
 
 TABLE = "[tool.tls-wheel-guard]\n"
 
@@ -118,6 +119,18 @@ def test_order_of_precedence() -> None:
     low, middle, high = {"room": 1, "fail_on": "error", "targets": ("a",)}, {"room": 2}, {"room": 3, "targets": ("b",)}
     merged = merge(low, middle, high)
     assert (merged.room, merged.fail_on, merged.targets) == (3, "error", ("a", "b"))
+
+
+def test_an_allow_for_a_wheel_holds_in_an_editable_build() -> None:
+    def finding(module: str) -> Finding:
+        return Finding("initial-exec-tls", "warning", module, ("x",), ())
+
+    allow = Allow("pkg/_m*.so", "initial-exec-tls", "known")
+    assert allow.matches(finding("pkg/_m.so"))
+    assert allow.matches(finding("/home/me/project/src/pkg/_m.abi3.so"))
+    assert not allow.matches(finding("src/pkg/_m.so"))
+    assert not allow.matches(finding("/home/me/otherpkg/_m.so"))
+    assert not Allow("pkg/_m*.so", "static-tls-crowding", "known").matches(finding("pkg/_m.so"))
 
 
 def test_allow_on_the_command_line() -> None:

@@ -191,7 +191,9 @@ def test_refusals_leave_the_module_as_it_is(tmp_path: Path, capsys: pytest.Captu
     before = wheel.read_bytes()
     assert main(["mark", str(wheel), "--in-place"]) == 4
     assert wheel.read_bytes() == before
-    assert "pkg/m.so is left as it is, DF_STATIC_TLS could not be set: its dynamic segment has no DT_FLAGS and no spare" in capsys.readouterr().err
+    assert (
+        "pkg/m.so is left as it is, DF_STATIC_TLS could not be set: its dynamic segment has no DT_FLAGS and no spare" in capsys.readouterr().err
+    )
     bare = tmp_path / "m.so"
     bare.write_bytes(build(IE))
     assert main(["mark", str(bare), "--in-place"]) == 4

@@ -8,21 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import add_judging, config_from, say
 from tls_wheel_guard.config import ACTIONS
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
-from tls_wheel_guard.guarding import changed_modules, guard, require_available, snapshot, source_date_epoch
+from tls_wheel_guard.guarding import guard, require_available, source_date_epoch
+from tls_wheel_guard.products import changed_modules, installed_modules, wheels_in
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "run a build command, then judge the wheels that it made"
 EXAMPLE = "tls-wheel-guard build -- maturin build --release"
 
-USUAL_FOLDERS = ("dist", "wheelhouse", "target/wheels", ".")
-"""Where build commands put wheels when nothing is said: build and hatch, auditwheel and cibuildwheel, maturin, pip wheel."""
+USUAL_FOLDERS = ("dist", "wheelhouse", ".")
+"""Where build commands put wheels when nothing is said: build and hatch, auditwheel and cibuildwheel, pip wheel."""
 FOLDER_OPTIONS = ("-o", "-w", "-d", "--out", "--outdir", "--out-dir", "--output-dir", "--wheel-dir", "--dist-dir", "--dest-dir")
 """Options of build commands whose value is the folder for wheels."""
 
@@ -47,15 +49,16 @@ def run(options: argparse.Namespace) -> int:
         config = replace(config, action=options.action)
     require_available(config)
     epoch = source_date_epoch(os.environ)
-    folders = [*options.wheels, *folders_named(command), *(Path(folder) for folder in USUAL_FOLDERS)]
-    before, started = snapshot(folders), time.time_ns()
+    folders = [*options.wheels, *folders_named(command), *cargo_folders(command, os.environ), *(Path(folder) for folder in USUAL_FOLDERS)]
+    before, started = wheels_in(folders), time.time_ns()
     code = _run(command, {**os.environ, "TLS_WHEEL_GUARD_ACTION": config.action})
-    after = snapshot(folders)
-    made = list({path.resolve(): path for path, status in after.items() if before.get(path) != status}.values())
+    made = list({path.resolve(): path for path, status in wheels_in(folders).items() if before.get(path) != status}.values())
     # `maturin develop` and editable builds make no wheel: what they put in place is judged.
-    made = made or changed_modules(Path.cwd(), started)
     if not made:
-        return code or _made_nothing(command)
+        made = [*changed_modules(Path.cwd(), started), *installed_modules(Path.cwd(), os.environ, started)]
+        if not made:
+            return code or _made_nothing(command)
+        say(f"{command[0]} made no wheel that could be found; judged is what it put in place; hint: --wheels DIR names a folder of wheels")
     try:
         guard(made, config, say_plain, epoch)
     except TlsWheelGuardError as error:
@@ -66,14 +69,25 @@ def run(options: argparse.Namespace) -> int:
 
 def folders_named(command: list[str]) -> list[Path]:
     """The folders that a build command's own options name."""
-    found = []
+    return [Path(value) for value in _values(command, FOLDER_OPTIONS)]
+
+
+def cargo_folders(command: list[str], environment: Mapping[str, str]) -> list[Path]:
+    """Where maturin puts wheels when nothing is said: ``wheels`` in cargo's target folder, which may be the workspace's."""
+    targets = [*_values(command, ("--target-dir",)), *(environment.get(name) for name in ("CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"))]
+    crates = [Path.cwd(), *(Path(value).resolve().parent for value in _values(command, ("-m", "--manifest-path")))]
+    workspaces = [folder for crate in crates for folder in (crate, *crate.parents) if (folder / "Cargo.toml").is_file()]
+    return [*(Path(target, "wheels") for target in targets if target), Path("target/wheels"), *(f / "target" / "wheels" for f in workspaces)]
+
+
+def _values(command: list[str], options: tuple[str, ...]) -> Iterator[str]:
+    """The values of some options, as ``--option value`` or ``--option=value``."""
     for index, word in enumerate(command):
         name, equals, value = word.partition("=")
-        if name in FOLDER_OPTIONS and equals:
-            found.append(Path(value))
-        elif word in FOLDER_OPTIONS and index + 1 < len(command):
-            found.append(Path(command[index + 1]))
-    return found
+        if name in options and equals:
+            yield value
+        elif word in options and index + 1 < len(command):
+            yield command[index + 1]
 
 
 def say_plain(message: str) -> None:

@@ -1,0 +1,75 @@
+"""What a build made: wheels in folders, modules in the source tree, modules installed from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from tests.elf_builder import Spec, build
+from tls_wheel_guard.products import changed_modules, extension_modules, installed_modules, wheels_in
+
+ELF = build(Spec())
+TAG = EXTENSION_SUFFIXES[0]
+HOUR = 3600 * 10**9
+
+
+def put(path: Path, data: bytes = ELF, age_hours: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    when = time.time_ns() - age_hours * HOUR
+    os.utime(path, ns=(when, when))
+    return path
+
+
+def test_modules_of_the_source_tree(tmp_path: Path) -> None:
+    new, old = put(tmp_path / "pkg" / "libnew.so.1"), put(tmp_path / "src" / f"_old{TAG}", age_hours=2)
+    put(tmp_path / "pkg" / "libold.so", age_hours=2)
+    put(tmp_path / "pkg" / "text.so", b"INPUT(libc.so.6)")
+    for skipped in ("target", ".git", "node_modules", "venv"):
+        put(tmp_path / skipped / f"m{TAG}")
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    (tmp_path / "link.so").symlink_to(new)
+    assert changed_modules(tmp_path, time.time_ns() - HOUR) == [new]
+    assert extension_modules(tmp_path) == [old]
+
+
+def test_wheels_that_change(tmp_path: Path) -> None:
+    wheel = put(tmp_path / "dist" / "a.whl", b"1")
+    folders = [tmp_path / "dist", tmp_path / "missing"]
+    before = wheels_in(folders)
+    assert list(before) == [wheel]
+    put(wheel, b"22")
+    assert wheels_in(folders) != before
+
+
+def installed(site: Path, name: str, origin: dict[str, object] | str | None) -> Path:
+    """A distribution in a site-packages folder with one module; ``origin``: its direct_url.json."""
+    module = put(site / name / f"_m{TAG}")
+    info = site / f"{name}-1.0.dist-info"
+    put(info / "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode())
+    put(info / "RECORD", f"{name}/_m{TAG},,\n{name}/gone.so,,\n{name}/__init__.py,,\n".encode())
+    if origin is not None:
+        put(info / "direct_url.json", (origin if isinstance(origin, str) else json.dumps(origin)).encode())
+    return module
+
+
+def test_modules_installed_from_the_project(tmp_path: Path) -> None:
+    project, started = tmp_path / "my project", time.time_ns() - HOUR
+    site = project / ".venv" / "lib" / "python3.12" / "site-packages"
+    mine = installed(site, "mine", {"url": project.as_uri(), "dir_info": {"editable": True}})
+    member = installed(site, "member", {"url": (project / "crates" / "member").as_uri(), "dir_info": {}})
+    others: dict[str, dict[str, object] | str | None] = {
+        "wheel": {"url": "https://example.org/wheel-1.0.whl", "archive_info": {}},
+        "other": {"url": tmp_path.as_uri(), "dir_info": {}},
+        "none": None,
+        "broken": "{",
+        "list": "[]",
+    }
+    for name, origin in others.items():
+        installed(site, name, origin)
+    assert set(installed_modules(project, {}, started)) == {mine, member}
+    assert installed_modules(project, {}, time.time_ns() + HOUR) == []
+    assert set(installed_modules(project / "crates", {"VIRTUAL_ENV": str(project / ".venv")}, started)) == {member}

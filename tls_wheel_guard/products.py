@@ -1,0 +1,87 @@
+"""What a build made: wheels in some folders, and shared objects that it put in place."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["changed_modules", "extension_modules", "installed_modules", "wheels_in"]
+
+SKIPPED_FOLDERS = frozenset({".git", ".hg", "target", "node_modules", "__pycache__", ".tox", ".nox"})
+"""Folders whose shared objects nobody imports from: cargo's target holds copies of what it installs."""
+TAGGED = tuple(suffix for suffix in EXTENSION_SUFFIXES if suffix != ".so")
+"""How the extension modules of this interpreter end: ``.cpython-312-x86_64-linux-gnu.so``, ``.abi3.so``."""
+SITE_PACKAGES = ("lib/python*/site-packages", "Lib/site-packages")
+
+
+def wheels_in(folders: Sequence[Path]) -> dict[Path, tuple[int, int, int]]:
+    """Each wheel in some folders with its time, size and inode."""
+    found = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.whl")) if folder.is_dir() else ():
+            status = path.stat()
+            found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
+    return found
+
+
+def changed_modules(folder: Path, since_ns: int) -> list[Path]:
+    """Shared objects below a folder that were written since a moment."""
+    return [path for path in _modules_below(folder) if path.stat().st_mtime_ns >= since_ns]
+
+
+def extension_modules(folder: Path) -> list[Path]:
+    """Extension modules of this interpreter below a folder: an editable build leaves them alone when their sources are older."""
+    return [path for path in _modules_below(folder) if path.name.endswith(TAGGED)]
+
+
+def installed_modules(project: Path, environment: Mapping[str, str], since_ns: int) -> list[Path]:
+    """Shared objects of distributions that were installed from a folder since a moment (PEP 610), as ``maturin develop`` does."""
+    found = []
+    for distribution in importlib.metadata.distributions(path=[str(path) for path in _site_packages(project, environment)]):
+        origin = _origin(distribution)
+        if origin is not None and origin.is_relative_to(project.resolve()):
+            files = [Path(str(distribution.locate_file(file))) for file in distribution.files or () if ".so" in file.name]
+            # An installer that links from its cache leaves the old time of writing; the link is new.
+            found += [path for path in files if _is_elf(path) and max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) >= since_ns]
+    return found
+
+
+def _origin(distribution: importlib.metadata.Distribution) -> Path | None:
+    """The local folder that a distribution was installed from; None where it came from elsewhere."""
+    try:
+        url = urlsplit(json.loads(distribution.read_text("direct_url.json") or "{}").get("url", ""))
+    except (ValueError, AttributeError):  # written by others
+        return None
+    return Path(unquote(url.path)).resolve() if url.scheme == "file" else None
+
+
+def _site_packages(project: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Those of the active environments, and of the nearest .venv."""
+    active = [Path(environment[name]) for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if environment.get(name)]
+    near = [folder / ".venv" for folder in (project, *project.parents) if (folder / ".venv").is_dir()][:1]
+    for prefix in dict.fromkeys([*active, *near]):
+        for pattern in SITE_PACKAGES:
+            yield from sorted(prefix.glob(pattern))
+
+
+def _modules_below(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not Path(root, f, "pyvenv.cfg").exists())
+        for name in sorted(names):
+            if ".so" in name and _is_elf(path := Path(root, name)):
+                yield path
+
+
+def _is_elf(path: Path) -> bool:
+    try:
+        if path.is_symlink() or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(4) == b"\x7fELF"
+    except OSError:
+        return False
