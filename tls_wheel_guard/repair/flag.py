@@ -1,4 +1,4 @@
-"""Set DF_STATIC_TLS where a linker left it out (GNU ld and lld do on aarch64).
+"""Set DF_STATIC_TLS where a linker left it out (on aarch64 GNU ld does, and lld 14; lld 19 and gold set it).
 
 The flag goes into an existing DT_FLAGS, else into a spare DT_NULL slot: linkers leave some behind the first (gABI: entries
 behind it are ignored), and the last one must stay as the end mark.

@@ -109,8 +109,8 @@ def unflagged(case: Case) -> Iterator[Finding]:
                 "note",
                 module.path,
                 (
-                    ("it has initial-exec relocations, and its linker left DF_STATIC_TLS out of DT_FLAGS (GNU ld and lld do so on"
-                    " aarch64): tools that look at the flag alone take it for safe."),
+                    ("it has initial-exec relocations, and its linker left DF_STATIC_TLS out of DT_FLAGS (GNU ld does so on aarch64)"
+                    ": tools that look at the flag alone take it for safe."),
                 ),
                 hints("nothing breaks by this alone: cure the initial-exec access", module=module.path, rule="unflagged-static-tls"),
             )  # fmt: skip

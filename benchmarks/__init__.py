@@ -1,0 +1,1 @@
+"""Long proofs, each a seeded script; their results are pages in docs/."""
