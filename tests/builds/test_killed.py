@@ -2,74 +2,55 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.killing import SEED, TRIALS, left_after_kills
 from tests.projects import add_table, copy_project
 from tests.unit.test_mark import IE, assert_record_is_right, full_wheel, with_fields
+from tests.wheel_builder import STORED
 
-SEED, TRIALS = 20, 20
-
-
-def killed_after(seconds: float, command: list[str], folder: Path, environment: dict[str, str] | None = None) -> bool:
-    """Run a command with its children and kill them all after a time; whether it was still running."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**os.environ, **(environment or {})},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    return False
+MARK = [sys.executable, "-m", "tls_wheel_guard", "mark"]
 
 
-def moments(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> list[float]:
-    """Random moments within the time that the command takes here."""
-    started = time.monotonic()
-    subprocess.run(command, cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, check=True)
-    took = time.monotonic() - started
-    # Most of a command's time is its start; the second half is where it writes.
-    return [took * random.Random(SEED + trial).uniform(0.3, 1.05) for trial in range(TRIALS)]
+def large_wheel(folder: Path, **fields: object) -> Path:
+    """So large that writing it takes a good part of the command's time."""
+    noise = random.Random(SEED).randbytes(6 << 20)
+    return full_wheel(folder, {"pkg/m.so": with_fields(IE, padding=6 << 20, **fields), "pkg/random.bin": noise}, STORED)
 
 
 @pytest.mark.parametrize("in_place", [True, False])
 def test_mark(in_place: bool, tmp_path: Path) -> None:
-    big = with_fields(IE, spare=1, padding=6 << 20)
-    members = {"pkg/m.so": big, "pkg/random.bin": random.Random(SEED).randbytes(6 << 20)}
-    source = full_wheel(tmp_path, members)
+    source = large_wheel(tmp_path, spare=1)
     before = source.read_bytes()
-    out = tmp_path / "out"
-    out.mkdir()
-    command = [sys.executable, "-m", "tls_wheel_guard", "mark", source.name, *(["--in-place"] if in_place else ["-w", "out"])]
-    times = moments(command, tmp_path)
-    final = source if in_place else out / source.name
-    after = final.read_bytes()
-    killed = 0
-    for seconds in times:
+    final = source if in_place else tmp_path / "out" / source.name
+
+    def prepare() -> bytes | None:
         source.write_bytes(before)
-        if not in_place:
-            final.unlink(missing_ok=True)
-        killed += killed_after(seconds, command, tmp_path)
-        if final.exists():
-            assert final.read_bytes() in (before, after)
-            assert_record_is_right(final)
-        assert source.read_bytes() in ((before, after) if in_place else (before,))
-    assert killed >= TRIALS // 4
+        if in_place:
+            return before
+        final.unlink(missing_ok=True)
+        return None
+
+    left = left_after_kills([*MARK, source.name, *(["--in-place"] if in_place else ["-w", "out"])], tmp_path, final, prepare)
+    assert left["half-written"] == 0, left
+    assert left["killed"] >= TRIALS // 4
+    if final.exists():
+        assert_record_is_right(final)
+    if not in_place:
+        assert source.read_bytes() == before
+
+
+def test_the_copy_of_a_wheel_that_needs_no_mark(tmp_path: Path) -> None:
+    source = large_wheel(tmp_path, flags=0x18)
+    final = tmp_path / "out" / source.name
+    left = left_after_kills([*MARK, source.name, "-w", "out"], tmp_path, final, lambda: final.unlink(missing_ok=True))
+    assert left["half-written"] == 0, left
+    assert left["killed"] >= TRIALS // 4
 
 
 def test_a_build(new_python: str, tmp_path: Path) -> None:
@@ -78,14 +59,10 @@ def test_a_build(new_python: str, tmp_path: Path) -> None:
     # So much that writing the wheel takes a good part of the build.
     (project / "src" / "scratch" / "noise.py").write_bytes(b"#" + random.Random(SEED).randbytes(12 << 20).hex().encode() + b"\n")
     command = [new_python, "setup.py", "-q", "bdist_wheel", "-d", "out"]
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    final = project / "out" / f"scratch_flag-1.0-{tag}-{tag}-linux_x86_64.whl"
     environment = {"SOURCE_DATE_EPOCH": "1700000000", "PYTHONDONTWRITEBYTECODE": "1"}
-    times = moments(command, project, environment)
-    (wheel,) = (project / "out").glob("*.whl")
-    whole = wheel.read_bytes()
-    killed = 0
-    for seconds in times:
-        shutil.rmtree(project / "out")
-        killed += killed_after(seconds, command, project, environment)
-        for path in (project / "out").glob("*.whl") if (project / "out").is_dir() else ():
-            assert path.read_bytes() == whole
-    assert killed >= TRIALS // 4
+    left = left_after_kills(command, project, final, lambda: shutil.rmtree(project / "out", ignore_errors=True), environment)
+    assert left["half-written"] == 0, left
+    assert left["killed"] >= TRIALS // 4
+    assert {path.name for path in (project / "out").glob("*.whl")} <= {final.name} if (project / "out").exists() else True
