@@ -16,7 +16,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,23 +85,31 @@ def _inner() -> Any:
     module_name, _, attributes = config.build_backend.partition(":")
     if module_name == __name__:
         raise ConfigError("pyproject.toml: tool.tls-wheel-guard.build-backend is this backend itself", hint="name the real one")
-    for folder in reversed(config.backend_path):
-        path = (Path.cwd() / folder).resolve()
-        if not path.is_relative_to(Path.cwd().resolve()):
-            raise ConfigError(f"pyproject.toml: tool.tls-wheel-guard.backend-path: {folder!r} is outside the project", hint="see PEP 517")
-        if str(path) not in sys.path:
-            sys.path.insert(0, str(path))
+    _extend_path(config.backend_path)
+    named = f"pyproject.toml: tool.tls-wheel-guard.build-backend: {config.build_backend!r}"
     try:
         backend: Any = importlib.import_module(module_name)
         for attribute in filter(None, attributes.split(".")):
             backend = getattr(backend, attribute)
     except (Exception, SystemExit) as error:  # the code of others: it may raise anything
         why = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ConfigError(
-            f"pyproject.toml: tool.tls-wheel-guard.build-backend: {config.build_backend!r} can't be imported: {why}",
-            hint="check its name, and that [build-system] requires it",
-        ) from error
+        raise ConfigError(f"{named} can't be imported: {why}", hint="check its name, and that [build-system] requires it") from error
+    if not callable(getattr(backend, "build_wheel", None)):
+        raise ConfigError(f"{named} is no build backend: it has no build_wheel", hint="name the one that [build-system] named before")
     return backend
+
+
+def _extend_path(folders: Sequence[str]) -> None:
+    """Put the folders of backend-path in front of sys.path; raises ConfigError."""
+    place = "pyproject.toml: tool.tls-wheel-guard.backend-path"
+    for folder in reversed(folders):
+        path = (Path.cwd() / folder).resolve()
+        if not path.is_relative_to(Path.cwd().resolve()):
+            raise ConfigError(f"{place}: {folder!r} is outside the project", hint="see PEP 517")
+        if not path.is_dir():
+            raise ConfigError(f"{place}: {folder!r} is not a folder", hint="name the folder that holds the backend's module or package")
+        if str(path) not in sys.path:
+            sys.path.insert(0, str(path))
 
 
 def _split(settings: Settings) -> tuple[Settings, dict[str, Any]]:

@@ -171,6 +171,8 @@ def test_errors_of_the_inner_backend_come_through_unchanged(new_python: str, tmp
         ),
         (['build-backend = "recorded:missing.thing"', 'backend-path = ["backends"]'], "can't be imported: AttributeError:"),
         (['build-backend = "recorded"', 'backend-path = ["../elsewhere"]'], "is outside the project; hint: see PEP 517"),
+        (['build-backend = "recorded"', 'backend-path = ["backend"]'], "backend-path: 'backend' is not a folder; hint:"),
+        (['build-backend = "os.path"'], "'os.path' is no build backend: it has no build_wheel; hint:"),
         (['build-backend = "recorded"', 'backend-path = "backends"'], "backend-path"),
         (["build-backend = 5"], "build-backend"),
         (['build-backend = "recorded"', 'backend-path = ["backends"]', 'action = "repair"'], "not available in this version"),
@@ -184,6 +186,18 @@ def test_a_wrong_table_is_one_line(table: list[str], message: str, new_python: s
     assert line.startswith("tls-wheel-guard: ")
     assert message in line
     assert not list((project).rglob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"), [("taken", "File exists"), ("taken/below", "Not a directory"), ("/proc/out", "No such file or directory")]
+)
+def test_an_output_folder_that_cannot_be_written_is_one_line(folder: str, why: str, new_python: str, tmp_path: Path) -> None:
+    project = in_tree(tmp_path, RECORDED)
+    (project / "taken").write_text("a file")
+    code, output = call(new_python, project, f"b.build_wheel({folder!r})")
+    assert (code, len(output.splitlines())) == (2, 1), output
+    assert f"{folder}: it can't be written: {why}; hint:" in output
+    assert not (project / "calls.jsonl").exists()
 
 
 @pytest.mark.parametrize(
