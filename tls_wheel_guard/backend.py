@@ -23,7 +23,7 @@ from typing import Any
 from tls_wheel_guard.config import Config, from_settings
 from tls_wheel_guard.errors import ConfigError, TlsWheelGuardError
 from tls_wheel_guard.guarding import guard, release, require_available, source_date_epoch, unreleased
-from tls_wheel_guard.products import changed_modules, extension_modules
+from tls_wheel_guard.products import editable_modules
 from tls_wheel_guard.project import project_config
 
 __all__ = ["HOOKS"]
@@ -148,8 +148,8 @@ def _guarded(hook: Callable[..., str], editable: bool) -> Callable[..., str]:
             epoch = source_date_epoch(os.environ)
             with unreleased(Path(wheel_directory)) as folder:
                 name = hook(str(folder), inner, metadata_directory)
-                in_place = [*changed_modules(Path.cwd(), started), *extension_modules(Path.cwd())] if editable else []
-                guard([folder / name, *dict.fromkeys(in_place)], config, _say, epoch)
+                in_place = editable_modules(Path.cwd(), started) if editable else []
+                guard([folder / name, *in_place], config, _say, epoch)
                 release(folder / name, Path(wheel_directory))
         return name
 

@@ -10,7 +10,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["changed_modules", "extension_modules", "installed_modules", "wheels_in"]
+__all__ = ["changed_modules", "editable_modules", "installed_modules", "wheels_in"]
 
 SKIPPED_FOLDERS = frozenset({".git", ".hg", "target", "node_modules", "__pycache__", ".tox", ".nox"})
 """Folders whose shared objects nobody imports from: cargo's target holds copies of what it installs."""
@@ -34,9 +34,12 @@ def changed_modules(folder: Path, since_ns: int) -> list[Path]:
     return [path for path in _modules_below(folder) if path.stat().st_mtime_ns >= since_ns]
 
 
-def extension_modules(folder: Path) -> list[Path]:
-    """Extension modules of this interpreter below a folder: an editable build leaves them alone when their sources are older."""
-    return [path for path in _modules_below(folder) if path.name.endswith(TAGGED)]
+def editable_modules(folder: Path, since_ns: int) -> list[Path]:
+    """What an editable build left below a folder: all that was written since a moment, and this interpreter's extension modules.
+
+    The latter stay as they are where they are up to date, and are imported all the same.
+    """
+    return [path for path in _modules_below(folder) if path.stat().st_mtime_ns >= since_ns or path.name.endswith(TAGGED)]
 
 
 def installed_modules(project: Path, environment: Mapping[str, str], since_ns: int) -> list[Path]:

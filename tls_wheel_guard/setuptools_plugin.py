@@ -58,7 +58,7 @@ def _guarded(command: Any, config: Any) -> Any:
     """A subclass of a command that writes a wheel into ``dist_dir``."""
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.guarding import guard, release, source_date_epoch, unreleased
-    from tls_wheel_guard.products import changed_modules, extension_modules
+    from tls_wheel_guard.products import editable_modules
 
     class Guarded(command):  # type: ignore[misc]
         dist_dir: Any
@@ -75,8 +75,8 @@ def _guarded(command: Any, config: Any) -> Any:
                     super().run()
                     wheels = sorted(folder.glob("*.whl"))
                     editable = self.get_command_name() == "editable_wheel"
-                    in_place = [*changed_modules(Path.cwd(), started), *extension_modules(Path.cwd())] if editable else []
-                    guard([*wheels, *dict.fromkeys(in_place)], config, _say, source_date_epoch(os.environ))
+                    in_place = editable_modules(Path.cwd(), started) if editable else []
+                    guard([*wheels, *in_place], config, _say, source_date_epoch(os.environ))
                     for wheel in wheels:
                         release(wheel, final)
             except TlsWheelGuardError as error:

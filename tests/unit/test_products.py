@@ -9,7 +9,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from tests.elf_builder import Spec, build
-from tls_wheel_guard.products import changed_modules, extension_modules, installed_modules, wheels_in
+from tls_wheel_guard.products import changed_modules, editable_modules, installed_modules, wheels_in
 
 ELF = build(Spec())
 TAG = EXTENSION_SUFFIXES[0]
@@ -33,7 +33,7 @@ def test_modules_of_the_source_tree(tmp_path: Path) -> None:
     (tmp_path / "venv" / "pyvenv.cfg").touch()
     (tmp_path / "link.so").symlink_to(new)
     assert changed_modules(tmp_path, time.time_ns() - HOUR) == [new]
-    assert extension_modules(tmp_path) == [old]
+    assert editable_modules(tmp_path, time.time_ns() - HOUR) == [new, old]
 
 
 def test_wheels_that_change(tmp_path: Path) -> None:
