@@ -25,8 +25,11 @@ SDISTS = {
     "rpds-py==0.22.3": ("import rpds; assert list(rpds.List([1, 2])) == [1, 2]", False),
 }
 """mimalloc by Rust, Go's runtime by setuptools-golang; C, C++, Cython and Rust without."""
-RELEASED_WITH = {"cachebox==5.2.0": {"MATURIN_PEP517_ARGS": "--features mimalloc"}}
-"""What its maintainers' workflow adds; without it there is no mimalloc in the wheel."""
+ENVIRONMENT = {
+    "cachebox==5.2.0": {"MATURIN_PEP517_ARGS": "--features mimalloc"},
+    "dockerfile==3.4.0": {"GOFLAGS": "-trimpath"},
+}
+"""cachebox is released with that feature. setuptools-golang builds in a folder of random name, and without the flag Go writes it down."""
 ROUNDS = 3
 STARTS = 20
 
@@ -132,7 +135,7 @@ def sdists(bench: Bench) -> int:
     for requirement, (statement, initial_exec) in SDISTS.items():
         source = fetch_sdist(bench, requirement)
         through = "plugin" if _uses_setuptools(source) else "backend"
-        environment = RELEASED_WITH.get(requirement, {})
+        environment = ENVIRONMENT.get(requirement, {})
         plain, failed, warned = (_build_sdist(bench, source, action, environment) for action in (None, "fail", "warn"))
         fail, warn, works = _equal(plain, failed), _equal(plain, warned), _imports(bench, warned, statement)
         right = failed.code == int(initial_exec) and warned.code == 0 and works == "works" and "all" in warn
