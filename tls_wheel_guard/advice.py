@@ -6,7 +6,8 @@ smaller one works. That is why each value is simulated, and why glibc.rtld.nns c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,20 +17,25 @@ from tls_wheel_guard.tls import LateModule
 from tls_wheel_guard.tunables import BOUNDS
 
 __all__ = [
+    "MANY",
     "Brought",
     "Start",
     "Tuning",
+    "best_order",
     "brought",
     "first_refused",
     "least_extra",
     "least_tuning",
     "merged_tunables",
+    "orders",
     "preloaded",
     "start_up_order",
 ]
 
 MARGIN = 512
 """Bytes of room that a padded value leaves for modules that nobody has thought of."""
+MANY = 5
+"""Imports up to which all their orders are tried: 120 of them."""
 MAX_NNS = BOUNDS["rtld.nns"][1]
 
 
@@ -102,6 +108,26 @@ def brought(loader: Loader, state: Any, events: Iterable[Open]) -> Brought:
         if any(access.kind in ("TPOFF", "TLSDESC") or module.tls_optimised for module in new for access in module.accesses):
             kept.append(event)
     return Brought(tuple(kept), tuple(modules))
+
+
+def orders(count: int, last: int) -> Iterator[tuple[int, ...]]:
+    """Orders of ``count`` imports, the nearest to their own first: ``last`` in front of all, then others; many where there are few."""
+    rest = [place for place in range(count) if place != last]
+    own = (*rest, last)
+    tried = {own}
+    candidates = itertools.permutations(own) if count <= MANY else ((place, *(p for p in own if p != place)) for place in own)
+    for order in itertools.chain([(last, *rest)], candidates):
+        if order not in tried:
+            tried.add(order)
+            yield order
+
+
+def best_order(start: Start, groups: Sequence[Sequence[Open]], last: int) -> tuple[int, ...] | None:
+    """The first order of imports in which all events load; None where none is. ``groups``: what each import opens."""
+    for order in orders(len(groups), last):
+        if first_refused(start.loader, start.state, (event for place in order for event in groups[place])) is None:
+            return order
+    return None
 
 
 def least_tuning(start: Start, events: Sequence[Open]) -> tuple[Tuning, Tuning] | None:

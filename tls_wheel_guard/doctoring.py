@@ -17,8 +17,9 @@ from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.live import Live, interpreter
 from tls_wheel_guard.loaders.process import definer_of, dependencies, seen_by_all
 from tls_wheel_guard.observed import Files, Observed, observe
+from tls_wheel_guard.patient import Case, Patient
 from tls_wheel_guard.recording import Recording, Stage
-from tls_wheel_guard.remedies import Advice, Case, Patient, advise
+from tls_wheel_guard.remedies import Advice, advise
 from tls_wheel_guard.replay import Taken, is_static_tls
 from tls_wheel_guard.tls import LateModule
 

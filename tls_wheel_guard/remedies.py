@@ -5,21 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from tls_wheel_guard.advice import Tuning, first_refused, least_extra, least_tuning, merged_tunables, preloaded
-from tls_wheel_guard.errors import UnreadableInterpreter
-from tls_wheel_guard.inspection import linkage_of
-from tls_wheel_guard.loaders import Open, freebsd
-from tls_wheel_guard.observed import Files, Observed, observe
-from tls_wheel_guard.recording import Recording, record
+from tls_wheel_guard.advice import MANY, Tuning, best_order, first_refused, least_extra, least_tuning, orders, preloaded
+from tls_wheel_guard.loaders import freebsd
+from tls_wheel_guard.patient import AMPLE, Case
 
-__all__ = ["Advice", "Case", "Kind", "Patient", "advise"]
+__all__ = ["Advice", "Kind", "advise"]
 
 Kind = Literal["import-order", "tunables", "preload", "extra", "author"]
-AMPLE = (Tuning(16, 16384), Tuning(16, 1 << 20))
-"""Tunables under which a process has room for nearly everything: what it opens then is all that the import wants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,111 +42,6 @@ class Advice:
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Patient:
-    """An interpreter and what it is to do. ``environment``: its variables."""
-
-    python: Path
-    stages: tuple[str, ...]
-    timeout: float
-    environment: dict[str, str]
-
-    def record(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> Recording:
-        """Run it, with more variables."""
-        return record(self.python, stages, self.timeout, {**self.environment, **(more or {})})
-
-    def tries(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> Recording | None:
-        """The same; None when the child hangs or crashes, which is an answer here."""
-        try:
-            return self.record(stages, more)
-        except UnreadableInterpreter:
-            return None
-
-    def works(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> bool:
-        """Whether everything is imported."""
-        recording = self.tries(stages, more)
-        return recording is not None and recording.failed is None and len(recording.stages) == len(stages)
-
-
-@dataclass(slots=True)
-class Case:
-    """A refusal. ``definer``: the file whose variables want static TLS; ``asking``: the one that was opened, or refers to them.
-
-    ``ample``: the same with room for all; ``alone``: the refused import as the first. Both may be missing.
-    ``events``: all dlopens that must work.
-    """
-
-    patient: Patient
-    first: Recording
-    files: Files
-    definer: str
-    asking: str
-    ample: Recording | None = None
-    alone: Recording | None = None
-    observed: Observed | None = None
-    events: tuple[Open, ...] = ()
-    alone_events: tuple[Open, ...] = ()
-
-    @property
-    def failing(self) -> str:
-        """The stage that failed."""
-        return self.patient.stages[len(self.first.stages) - 1]
-
-    @property
-    def name(self) -> str:
-        """The definer's file name."""
-        return self.definer.rsplit("/", 1)[-1]
-
-    @property
-    def too_aligned(self) -> bool:
-        """Whether glibc refuses the alignment, whatever the room."""
-        facts = self.files.facts(self.definer)
-        limit = self.first.live.align
-        return facts is not None and facts.tls_segment is not None and limit is not None and facts.tls_segment.align > limit
-
-    def tunables(self, tuning: Tuning) -> dict[str, str]:
-        """The variable that sets them, what else is in it kept."""
-        now = self.now or tuning
-        values = tuning.changed(now) or {"rtld.nns": tuning.nns}
-        return {"GLIBC_TUNABLES": merged_tunables(self.patient.environment.get("GLIBC_TUNABLES", ""), values)}
-
-    @property
-    def now(self) -> Tuning | None:
-        """The tunables in force."""
-        found = self.first.live.tunables
-        return Tuning(found["rtld.nns"], found["rtld.optional_static_tls"]) if found else None
-
-    def learn(self) -> None:
-        """Run it once with room for all, where the libc can be told so, and once with the refused import in front."""
-        if self.now is not None and not self.too_aligned:
-            for tuning in AMPLE:
-                self.ample = self.patient.tries(self.patient.stages, self.tunables(tuning))
-                if self.ample is not None and self.ample.failed is None:
-                    break
-        if len(self.patient.stages) > 1:
-            self.alone = self.patient.tries([self.failing])
-        for recording in (self.ample, self.alone):
-            if recording is not None:
-                self.files.read(recording.files)
-
-    def settle(self, observed: Observed | None) -> None:
-        """Decide what can be simulated: only where the model gives the numbers of every process that was recorded."""
-        if observed is None or observed.replay.difference is not None:
-            return
-        self.events = tuple(each.event for each in observed.replay.happened)
-        for recording in (self.ample, self.alone):
-            if recording is None:
-                continue
-            told = observe(recording, self.files)
-            if told is None or told.replay.difference is not None:
-                return
-            if recording is self.ample and recording.failed is None:
-                self.events = tuple(event for _, event in told.replay.events)
-            elif recording is self.alone:
-                self.alone_events = tuple(event for _, event in told.replay.events)
-        self.observed = observed
-
-
 def advise(case: Case) -> Iterator[Advice]:
     """All that was looked at, what helps first."""
     found = [*_import_order(case), *_tunables(case), *_preload(case), *_extra(case)]
@@ -172,31 +61,31 @@ def _statement(stages: Sequence[str]) -> str:
 
 
 def _import_order(case: Case) -> Iterator[Advice]:
+    stages, last = case.patient.stages, len(case.first.stages) - 1
     name = _stage_name(case.failing)
     if case.first.live.libc in ("musl", "bionic") or case.too_aligned:
         return
     if case.alone is None or case.alone.failed is not None:
-        single = len(case.patient.stages) == 1
-        why = "nothing is imported before it" if single else "it fails as the first import too"
-        if case.first.live.libc == "glibc" and any(each.taken for each in (case.observed.replay.happened if case.observed else ())):
-            why += f"; the order inside {name} is the package's own affair"
+        why = "nothing is imported before it" if len(stages) == 1 else "it fails as the first import too"
+        if case.observed is not None and any(each.taken and each.stage == last for each in case.observed.replay.happened):
+            why += f"; in which order {name} opens its own files is the package's own affair"
         yield Advice("import-order", False, f"no other order of imports helps: {why}")
         return
-    order = [case.failing, *(stage for stage in case.patient.stages if stage != case.failing)]
-    simulated = None
+    order: tuple[int, ...] | None = next(orders(len(stages), last))
     if case.observed is not None:
-        refused = first_refused(case.observed.start.loader, case.observed.start.state, (*case.alone_events, *case.events))
-        simulated = refused is None
-        if refused is not None:
-            yield Advice("import-order", False, f"{name} as the first import: then {refused.module.name} finds no room", simulated=False)
+        order = best_order(case.observed.start, case.groups, last)
+        if order is None:
+            what = f"{len(stages)} imports in any order" if len(stages) <= MANY else "any of the imports put first"
+            yield Advice("import-order", False, f"no other order of imports helps: {what} find no room for all", simulated=False)
             return
-    rest = ", ".join(map(_stage_name, order[1:]))
-    if case.patient.works(order):
-        yield Advice(
-            "import-order", True, f"import {name} before {rest}", f"python -c {shlex.quote(_statement(order))}", None, None, simulated, True
-        )
+    simulated = case.observed is not None or None
+    ordered = [stages[place] for place in order or ()]
+    spelled = ", ".join(map(_stage_name, ordered))
+    if case.patient.works(ordered):
+        command = f"python -c {shlex.quote(_statement(ordered))}"
+        yield Advice("import-order", True, f"import in this order: {spelled}", command, simulated=simulated, ran=True)
     else:
-        yield Advice("import-order", False, f"{name} before {rest} was run, and fails too", simulated=simulated, ran=False)
+        yield Advice("import-order", False, f"the order {spelled} was run, and fails too", simulated=simulated, ran=False)
 
 
 def _tunables(case: Case) -> Iterator[Advice]:
@@ -214,7 +103,7 @@ def _tunables(case: Case) -> Iterator[Advice]:
     if case.observed is None or not case.observed.start.is_known:
         yield from _tunables_unknown(case, now)
         return
-    found = least_tuning(case.observed.start, case.events)
+    found = least_tuning(case.observed.start, case.opens)
     if found is None:
         yield Advice("tunables", False, "no values of the tunables are found that help")
         return
@@ -259,7 +148,7 @@ def _preload(case: Case) -> Iterator[Advice]:
         before = [m for word in there.replace(":", " ").split() if (m := case.observed.given.find(word.rsplit("/", 1)[-1])) is not None]
         state = preloaded(case.observed.start, case.observed.program, before, library, case.observed.given)
         if state is not None:
-            simulated = first_refused(case.observed.start.loader, state, case.events) is None
+            simulated = first_refused(case.observed.start.loader, state, case.opens) is None
     if not case.patient.works(case.patient.stages, variables):
         yield Advice("preload", False, f"LD_PRELOAD of {case.name} was run, and does not help", simulated=simulated, ran=False)
         return
@@ -269,7 +158,7 @@ def _preload(case: Case) -> Iterator[Advice]:
 
 def _cautions(case: Case) -> Iterator[str]:
     """When not to preload."""
-    linkage = linkage_of(Path(case.definer), ("malloc", "free", "calloc", "realloc", "posix_memalign"))
+    linkage = case.linkage
     if linkage.needs_python:
         yield "It is an extension module and needs Python's own symbols: any other program that is started with this variable stops"
     if "malloc" in linkage.defined:
@@ -287,7 +176,7 @@ def _extra(case: Case) -> Iterator[Advice]:
         return
     found = None
     if observed is not None:
-        found = least_extra(observed.start, freebsd.extra_from(words, observed.start.state.rules), case.events)
+        found = least_extra(observed.start, freebsd.extra_from(words, observed.start.state.rules), case.opens)
     if found is None:
         yield Advice("extra", False, "how much LD_STATIC_TLS_EXTRA is needed can't be computed here; on FreeBSD 14 and newer, try 4096")
         return
@@ -302,6 +191,13 @@ def _extra(case: Case) -> Iterator[Advice]:
 
 def _author(case: Case) -> Advice:
     """What cures it: only a new build of the file that has the variables."""
+    if "malloc" in case.linkage.defined:
+        # __tls_get_addr may itself call malloc.
+        return Advice(
+            "author",
+            True,
+            f"for good: {case.name} replaces malloc, and such a library must stay initial-exec: only preload it, never open it late",
+        )
     text = f"for good: {case.name} must reach its thread-local variables by global-dynamic code (-ftls-model=global-dynamic)"
     opened = {segment.opened for segment in case.first.segments}
     if case.definer not in opened:

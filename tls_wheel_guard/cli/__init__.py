@@ -17,9 +17,7 @@ from tls_wheel_guard.version import __version__
 
 __all__ = ["Parser", "build_parser", "run"]
 
-COMMANDS: dict[str, Any] = {
-    module.__name__.rsplit(".", 1)[-1]: module for module in (check, show, explain, mark, build, simulate, env, doctor)
-}
+COMMANDS: dict[str, Any] = {module.__name__.rsplit(".", 1)[-1]: module for module in (check, show, explain, mark, build, simulate, env, doctor)}
 
 
 class Parser(argparse.ArgumentParser):

@@ -101,9 +101,10 @@ def _room(diagnosis: Diagnosis) -> Iterator[str]:
         return
     took = [share for share in diagnosis.took if share.stage is not None]
     if live.room is not None:
-        there = f", of {bytes_of(live.room)} at the start" if diagnosis.room is not None else " at the start"
-        left = diagnosis.room if diagnosis.room is not None else live.room
-        yield f"  room left: {bytes_of(left)}{there}"
+        if diagnosis.room is None:
+            yield f"  room at the start: {bytes_of(live.room)}"
+        else:
+            yield f"  room left: {bytes_of(diagnosis.room)}, of {live.room:,} at the start"
     if took:
         yield "  who took room:"
         yield from (f"    {_share(share)}" for share in took)
