@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,25 +50,29 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was refused. ``asking``: files with initial-exec code for the variables of ``definer``; sizes in bytes, None where unknown."""
+    """What was refused. ``asking``: files with initial-exec code for the variables of ``definer``; sizes in bytes, None where unknown.
+
+    ``opened``: the file whose dlopen was refused, which may only need the others.
+    """
 
     asking: tuple[str, ...]
     definer: str
     size: int | None
     align: int | None
+    opened: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry ``asked``."""
-        return {"modules": list(self.asking), "definer": self.definer, "size": self.size, "align": self.align}
+        return {"modules": list(self.asking), "definer": self.definer, "opened": self.opened, "size": self.size, "align": self.align}
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """What became of one import.
 
-    ``stages``: what was done, in order; the last may have failed. ``took``: who has room, in order. ``room``: bytes left at the end, None
-    where the loader keeps none or they can't be read. ``refused``: words of the loader about static TLS in an import that worked
-    all the same. ``disagrees``: where the model and the process first differ, None where nowhere or where there is no model.
+    ``stages``: what was done, in order; the last may have failed, and then ``not_tried`` are the rest. ``took``: who has room, in order.
+    ``room``: bytes left at the end, None where the loader keeps none or they can't be read. ``refused``: words of the loader about static
+    TLS in an import that worked all the same. ``disagrees``: where model and process first differ, None where nowhere or without a model.
     """
 
     live: Live
@@ -81,6 +85,7 @@ class Diagnosis:
     has_model: bool = False
     disagrees: str | None = None
     advice: tuple[Advice, ...] = ()
+    not_tried: tuple[str, ...] = ()
 
     @property
     def error(self) -> str | None:
@@ -94,6 +99,7 @@ class Diagnosis:
             "version": 1,
             "outcome": self.outcome,
             "stages": [{"name": stage.name, "error": stage.error} for stage in self.stages],
+            "not_tried": list(self.not_tried),
             "error": self.error,
             "loader_says": self.stages[-1].static_tls,
             **{name: live[name] for name in ("python", "implementation", "libc", "libc_version", "machine", "start", "method", "tunables")},
@@ -111,6 +117,8 @@ def stage_of(word: str) -> str:
     """What a child is to do with a word of the command line: a module to import, or a shared object to open; raises UsageError."""
     looks_like_file = os.sep in word or word.endswith(".so") or ".so." in word
     path = Path(word)
+    if not word.isprintable():
+        raise UsageError(f"{word!r} has characters that can't be printed", hint="rename the file")
     if not looks_like_file:
         if not word or any(not part.isidentifier() for part in word.split(".")):
             raise UsageError(f"{word!r} is neither a module's name nor a shared object", hint="write `pkg.module`, or the path of a .so file")
@@ -143,14 +151,15 @@ def examine(
     files.read(first.files)
     _same_machine(first, files, stages)
     failed = first.failed is not None
+    rest = tuple(stage.partition(" ")[2] for stage in stages[len(first.stages) :])
     if not (failed and first.stages[-1].static_tls):
-        return _of(first, observe(first, files), "fails" if failed else "loads")
+        return replace(_of(first, observe(first, files), "fails" if failed else "loads"), not_tried=rest)
     case = Case(patient, first, files, *_culprit(first, files))
     case.learn()
     observed = observe(first, files)
     asked = _asked(case, observed)
     case.settle(observed)
-    return _of(first, observed, "static-tls", asked, tuple(advise(case)))
+    return replace(_of(first, observed, "static-tls", asked, tuple(advise(case))), not_tried=rest)
 
 
 def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> None:
@@ -169,7 +178,7 @@ def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> 
 def _culprit(recording: Recording, files: Files) -> tuple[str, str]:
     """The file that defines the variable, and the one that asks for it, as far as the loader's words say it."""
     words = recording.stages[-1].static_tls or ""
-    asking = next((s.opened for s in reversed(recording.segments) if s.opened and is_static_tls(s.error)), None)
+    asking = _refused_file(recording)
     match = next((found for pattern in _WORDS if (found := pattern.search(words))), None)
     named = match.groupdict() if match else {}
     definer = named.get("definer") or asking or named.get("asking") or ""
@@ -179,11 +188,16 @@ def _culprit(recording: Recording, files: Files) -> tuple[str, str]:
     return definer, named.get("asking") or asking or definer
 
 
+def _refused_file(recording: Recording) -> str | None:
+    return next((s.opened for s in reversed(recording.segments) if s.opened and is_static_tls(s.error)), None)
+
+
 def _asked(case: Case, observed: Observed | None) -> Asked:
     facts: SharedObject | None = case.files.facts(case.definer)
     segment = facts.tls_segment if facts else None
     asking = _asking(case, observed) if observed else ()
-    return Asked(asking or (case.asking,), case.definer, segment.memsz if segment else None, segment.align if segment else None)
+    opened = _refused_file(case.first)
+    return Asked(asking or (case.asking,), case.definer, segment.memsz if segment else None, segment.align if segment else None, opened)
 
 
 def _asking(case: Case, observed: Observed) -> tuple[str, ...]:

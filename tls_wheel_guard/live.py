@@ -167,7 +167,7 @@ def _asked(path: Path, folder: Path, task: str, timeout: float, environment: Map
     ended = run_child([str(path), str(folder / "static_tls.py"), str(folder)], timeout, environment)
     answer = folder / "answer"
     if ended.code != 0 or not answer.is_file():
-        raise _no_answer(path, ended, timeout)
+        raise _no_answer(path, ended, timeout, _doing(folder))
     with answer.open("rb") as stream:
         return stream.read(_ANSWER_LIMIT).decode("utf-8", "replace")
 
@@ -186,8 +186,18 @@ def _task(imports: Sequence[str], method: str, stages: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _no_answer(path: Path, ended: Ended, timeout: float) -> UnreadableInterpreter:
-    last = f": {ended.last_line}" if ended.last_line else ""
+def _doing(folder: Path) -> str:
+    """What the child was doing at the end, where it has said so."""
+    try:
+        with (folder / "doing").open("rb") as stream:
+            said = stream.read(4096).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return " while " + "".join(letter if letter.isprintable() else "?" for letter in said)
+
+
+def _no_answer(path: Path, ended: Ended, timeout: float, doing: str) -> UnreadableInterpreter:
+    last = doing + (f": {ended.last_line}" if ended.last_line else "")
     if ended.timed_out:
         return UnreadableInterpreter(f"{path}: no answer within {timeout:g} seconds{last}", hint="--timeout SECONDS gives it more")
     if ended.not_started:

@@ -14,7 +14,7 @@ from tls_wheel_guard.loaders import Open
 from tls_wheel_guard.observed import Files, Observed, observe
 from tls_wheel_guard.recording import Recording, record
 
-__all__ = ["AMPLE", "Case", "Patient"]
+__all__ = ["Case", "Patient"]
 
 AMPLE = (Tuning(16, 16384), Tuning(16, 1 << 20))
 """Tunables under which a process has room for nearly everything: what it opens then is all that the import wants."""
@@ -114,10 +114,15 @@ class Case:
         found = self.first.live.tunables
         return Tuning(found["rtld.nns"], found["rtld.optional_static_tls"]) if found else None
 
+    @property
+    def roomy(self) -> tuple[Tuning, ...]:
+        """Tunables with room for nearly everything, never less than now."""
+        return tuple(Tuning(tuning.nns, max(tuning.optional, self.now.optional if self.now else 0)) for tuning in AMPLE)
+
     def learn(self) -> None:
         """Run it once with room for all, where the libc can be told so, and once with the refused import in front."""
         if self.now is not None and not self.too_aligned:
-            for tuning in AMPLE:
+            for tuning in self.roomy:
                 self.ample = self.patient.tries(self.patient.stages, self.tunables(tuning))
                 if self.ample is not None and self.ample.failed is None:
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from tls_wheel_guard.advice import MANY, Tuning, best_order, first_refused, least_extra, least_tuning, orders, preloaded
 from tls_wheel_guard.loaders import freebsd
-from tls_wheel_guard.patient import AMPLE, Case
+from tls_wheel_guard.patient import Case
 
 __all__ = ["Advice", "Kind", "advise"]
 
@@ -56,7 +57,7 @@ def _stage_name(stage: str) -> str:
 
 def _statement(stages: Sequence[str]) -> str:
     """A line of Python that does the same."""
-    parts = [f"import {_stage_name(s)}" if s.startswith("module ") else f"ctypes.CDLL({_stage_name(s)!r})" for s in stages]
+    parts = [f"import {_stage_name(s)}" if s.startswith("module ") else f"ctypes.CDLL({json.dumps(_stage_name(s))})" for s in stages]
     return "; ".join((["import ctypes"] if any(s.startswith("file ") for s in stages) else []) + parts)
 
 
@@ -121,7 +122,8 @@ def _tunables(case: Case) -> Iterator[Advice]:
 def _tunables_unknown(case: Case, now: Tuning) -> Iterator[Advice]:
     """Without exact numbers: what was run with much room, and no least value."""
     if case.ample is not None and case.ample.failed is None:
-        tuning = next((t for t in (Tuning(8, now.optional), *AMPLE) if case.patient.works(case.patient.stages, case.tunables(t))), None)
+        tries = (Tuning(max(8, now.nns), now.optional), *case.roomy)
+        tuning = next((t for t in tries if case.patient.works(case.patient.stages, case.tunables(t))), None)
         if tuning is not None:
             text = f"more room: {_spelled(tuning, now)}; how much is needed can't be computed here"
             yield Advice("tunables", True, text, f"{_assigned(case.tunables(tuning))} python ...", None, tuning.changed(now), None, True)
@@ -193,12 +195,8 @@ def _author(case: Case) -> Advice:
     """What cures it: only a new build of the file that has the variables."""
     if "malloc" in case.linkage.defined:
         # __tls_get_addr may itself call malloc.
-        return Advice(
-            "author",
-            True,
-            f"for good: {case.name} replaces malloc, and such a library must stay initial-exec: only preload it, never open it late",
-        )
-    text = f"for good: {case.name} must reach its thread-local variables by global-dynamic code (-ftls-model=global-dynamic)"
+        return Advice("author", True, f"{case.name} replaces malloc, so it must stay initial-exec: preload it, never open it late")
+    text = f"{case.name} must reach its thread-local variables by global-dynamic code (-ftls-model=global-dynamic)"
     opened = {segment.opened for segment in case.first.segments}
     if case.definer not in opened:
         text += "; it came as another file's dependency: where it is a copy in a wheel, leave it out, or put one there that is built so"

@@ -205,9 +205,11 @@ def main():
     if stages or imports(names):
         warnings.simplefilter("ignore")  # a module may have changed it; fork warns of its threads
         try:
+            if stages and sys.version_info < (3, 5):
+                raise ask.ProbeError("what it opens can be written down from Python 3.5 on")
             numbers = measure(rows, method)
             if stages:
-                recording.record(recording.Recorder(answer, mapped, numbers), stages)
+                recording.record(recording.Recorder(answer, mapped, numbers, os.path.join(FOLDER, "doing")), stages)
         except ask.ProbeError as error:
             answer("failed", " ".join(str(error).split())[:2000])
     unfinished = os.path.join(FOLDER, "answer.unfinished")

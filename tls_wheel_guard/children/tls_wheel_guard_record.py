@@ -6,6 +6,7 @@ opens shared objects are wrapped, _imp.create_dynamic and ctypes._dlopen. What C
 
 from __future__ import unicode_literals
 
+import io
 import os
 import sys
 
@@ -17,12 +18,19 @@ def one_line(words, most=4000):
 
 
 class Recorder:
-    """``answer(name, value)`` gets the lines; ``mapped()`` lists files, ``numbers()`` is "used limit align optional" or ""."""
+    """``answer(name, value)`` gets the lines; ``mapped()`` lists files, ``numbers()`` is "used limit align optional" or "".
 
-    def __init__(self, answer, mapped, numbers):
-        self.answer, self.mapped, self.numbers = answer, mapped, numbers
+    ``doing``: a file that says what is going on, in case that the process does not come back.
+    """
+
+    def __init__(self, answer, mapped, numbers, doing):
+        self.answer, self.mapped, self.numbers, self.doing = answer, mapped, numbers, doing
         self.known = set()
         self.busy = False
+
+    def say(self, words):
+        with io.open(self.doing, "w", encoding="utf-8", errors="replace") as file:
+            file.write(words)
 
     def snapshot(self):
         """What is mapped since the last one, and the numbers now."""
@@ -44,6 +52,7 @@ class Recorder:
             if path is None:
                 return function(*arguments, **more)
             self.snapshot()
+            self.say("opening %s" % one_line(path))
             self.answer("open", os.path.realpath(path) if os.path.exists(path) else one_line(path))
             try:
                 result = function(*arguments, **more)
@@ -69,6 +78,7 @@ class Recorder:
     def stage(self, name, action):
         """One import, or one opening; False when it fails."""
         self.answer("stage", name)
+        self.say("importing %s" % name)
         try:
             action()
         except BaseException as error:

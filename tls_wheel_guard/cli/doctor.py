@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tls_wheel_guard.words import bytes_of
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run", "text"]
 
 SUMMARY = "import a module in a child process; when it fails for static TLS, say who took the room and what helps now"
+MOST = 300
+"""Characters of an exception that are shown."""
 EXAMPLE = "tls-wheel-guard doctor sklearn --python .venv/bin/python --import torch"
 
 
@@ -60,15 +63,21 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield from (f"  on the way something was refused: {words}" for words in diagnosis.refused)
         yield from _room(diagnosis)
         return
-    yield f"  {last.name} fails{after}: {diagnosis.error}"
+    yield f"  {last.name} fails{after}: {_cut(diagnosis.error or '')}"
+    if diagnosis.not_tried:
+        yield f"  not tried after it: {', '.join(diagnosis.not_tried)}"
     if diagnosis.outcome == "fails":
         yield "  that is no matter of static TLS"
         yield from (f"  on the way something was refused: {words}" for words in diagnosis.refused)
         return
     if last.static_tls and last.static_tls not in (diagnosis.error or ""):
-        yield f"  the loader says: {last.static_tls}"
+        yield f"  the loader says: {_cut(last.static_tls)}"
     yield from _asked(diagnosis)
     yield from _room(diagnosis)
+    yield from _remedies(diagnosis)
+
+
+def _remedies(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.disagrees:
         yield f"  the model of this loader and the process disagree, so no exact numbers are given: {diagnosis.disagrees}"
     elif not diagnosis.has_model:
@@ -80,8 +89,16 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     useless = [advice for advice in diagnosis.advice if not advice.helps]
     if useless:
         yield "what does not help"
-        yield from (f"  - {advice.text}" for advice in useless)
-    yield from (f"for the author\n  - {advice.text.removeprefix('for good: ')}" for advice in diagnosis.advice if advice.kind == "author")
+        yield from (_item(advice.text) for advice in useless)
+    for advice in diagnosis.advice:
+        if advice.kind == "author":
+            yield "for the author"
+            yield _item(advice.text)
+
+
+def _cut(words: str) -> str:
+    """An exception's text may be a page long."""
+    return words if len(words) <= MOST else f"{words[:MOST]}..."
 
 
 def _asked(diagnosis: Diagnosis) -> Iterator[str]:
@@ -90,6 +107,8 @@ def _asked(diagnosis: Diagnosis) -> Iterator[str]:
         return
     others = [path for path in asked.asking if path != asked.definer]
     yield f"  who asks: {', '.join(asked.asking)}" + (f", for the variables of {asked.definer}" if others else "")
+    if asked.opened is not None and asked.opened not in asked.asking:
+        yield f"  it is needed by: {asked.opened}"
     if asked.size is not None:
         yield f"  how much: {bytes_of(asked.size)}, alignment {asked.align}"
 
@@ -120,8 +139,12 @@ def _share(share: Share) -> str:
     return f"{share.size:>6,}  {share.path} (by {share.stage})"
 
 
+def _item(words: str) -> str:
+    return textwrap.fill(words, 100, initial_indent="  - ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+
+
 def _advice(advice: Advice) -> Iterator[str]:
     proof = [word for word, holds in (("simulated", advice.simulated), ("run: works", advice.ran)) if holds]
-    yield f"  - {advice.text}" + (f" [{', '.join(proof)}]" if proof else "")
+    yield _item(advice.text + (f" [{', '.join(proof)}]" if proof else ""))
     if advice.command:
         yield f"      {advice.command}"
