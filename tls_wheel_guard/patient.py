@@ -116,8 +116,10 @@ class Case:
 
     @property
     def roomy(self) -> tuple[Tuning, ...]:
-        """Tunables with room for nearly everything, never less than now."""
-        return tuple(Tuning(tuning.nns, max(tuning.optional, self.now.optional if self.now else 0)) for tuning in AMPLE)
+        """Tunables with room for nearly everything, never less than now. An auditing module takes one of the namespaces."""
+        now = self.now or Tuning(0, 0)
+        auditors = sum(bool(word) for word in self.patient.environment.get("LD_AUDIT", "").split(":"))
+        return tuple(Tuning(max(tuning.nns - auditors, now.nns), max(tuning.optional, now.optional)) for tuning in AMPLE)
 
     def learn(self) -> None:
         """Run it once with room for all, where the libc can be told so, and once with the refused import in front."""

@@ -16,6 +16,7 @@ import pytest
 from tests.advising import Count, make_case, prove
 from tests.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.ground_truth.wheels import fetch, unpack
+from tests.live_histories import auditor
 from tests.musl_python import musl_python
 from tests.runtimes import native, release
 from tls_wheel_guard.__main__ import main
@@ -89,7 +90,7 @@ def test_libgomp_of_scikit_learn(tmp_path: Path, capsys: Captured, monkeypatch: 
     found = doctor(capsys, "--import", "eater", library)
     assert found["outcome"] == "static-tls"
     assert found["model"] == {"known": True, "agrees": True, "difference": None}
-    assert found["asked"] == {"modules": [str(library)], "definer": str(library), "size": 120, "align": 8}
+    assert found["asked"] == {"modules": [str(library)], "definer": str(library), "opened": str(library), "size": 120, "align": 8}
     shares = [(Path(each["module"]).name, each["import"]) for each in found["took"] if each["import"]]
     assert shares == [("eater0.so", "eater"), ("eater1.so", "eater"), ("eater2.so", "eater")]
     assert found["room"] == found["room_at_start"] - sum(each["taken"] for each in found["took"] if each["import"])
@@ -134,7 +135,7 @@ def test_cachebox_on_musl(tmp_path: Path, capsys: Captured, monkeypatch: pytest.
     assert found["libc"] == "musl"
     assert "initial-exec TLS resolves to dynamic definition" in found["loader_says"]
     core = next(place.glob("cachebox/_core*.so"))
-    assert found["asked"] == {"modules": [str(core)], "definer": str(core), "size": 177, "align": 8}
+    assert found["asked"] == {"modules": [str(core)], "definer": str(core), "opened": str(core), "size": 177, "align": 8}
     assert found["room"] is None
     helps = advice(found)
     assert set(helps) == {"preload"}
@@ -214,13 +215,26 @@ def test_another_library_asks_than_the_one_that_has_the_variable(tmp_path: Path,
     needs = Spec(relocs=(Reloc(TPOFF, "shared"),), symbols=(Sym("shared"),), needed=("libdef.so",), runpath="$ORIGIN", soname="user.so")
     library.write_bytes(build(needs))
     found = doctor(capsys, library)
-    assert found["asked"] == {"modules": [str(library)], "definer": str(tmp_path / "libdef.so"), "size": 3000, "align": 8}
+    definer = str(tmp_path / "libdef.so")
+    assert found["asked"] == {"modules": [str(library)], "definer": definer, "opened": str(library), "size": 3000, "align": 8}
     helps = advice(found)
     assert set(helps) == {"tunables", "preload"}
     assert "libdef.so" in helps["preload"]["command"]
     assert "it came as another file's dependency" in found["advice"][-1]["text"]
     for each in helps.values():
         assert follow(each["command"], sys.executable, opening(library)).returncode == 0
+
+
+def test_under_an_auditing_module(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block is then laid out in another way: what is advised was run, and nothing is computed."""
+    monkeypatch.setenv("LD_AUDIT", str(auditor(tmp_path)))
+    library = module(tmp_path, "big.so", 2500)
+    found = doctor(capsys, library)
+    helps = advice(found)
+    assert helps["tunables"]["least"] is None
+    assert helps["tunables"]["simulated"] is None
+    assert "can't be computed here" in helps["tunables"]["text"]
+    assert follow(helps["tunables"]["command"], sys.executable, opening(library)).returncode == 0
 
 
 def test_a_module_that_was_reached_dynamically(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

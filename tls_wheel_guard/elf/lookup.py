@@ -106,9 +106,7 @@ class _Tables:
     def defined(self, names: Iterable[str], kind: int | None) -> set[str]:
         """Those of ``names`` that are defined here, as symbols of the type ``kind``, or of any where that is None."""
         candidates = self.candidates(names)
-        found = {
-            index: name for index, name, info, section in self._rows(candidates) if section != 0 and (kind is None or info & 0xF == kind)
-        }
+        found = {index: name for index, name, info, section in self._rows(candidates) if section != 0 and (kind is None or info & 0xF == kind)}
         texts = self._strings.all_at(found.values())
         return {texts[name] for index, name in found.items() if texts[name] in candidates[index]}
 
