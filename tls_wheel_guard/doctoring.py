@@ -23,16 +23,17 @@ from tls_wheel_guard.remedies import Advice, advise
 from tls_wheel_guard.replay import Taken, is_static_tls
 from tls_wheel_guard.tls import LateModule
 
-__all__ = ["Asked", "Diagnosis", "Outcome", "Share", "examine", "stage_of"]
+__all__ = ["Asked", "Diagnosis", "Outcome", "Share", "examine", "named_in", "stage_of"]
 
 Outcome = Literal["loads", "static-tls", "fails"]
 
 _WORDS = (
     re.compile(r"Error relocating (?P<asking>.+?): [^:]*: initial-exec TLS resolves to dynamic definition in (?P<definer>[^'\"]+?)\.?$"),
     re.compile(r"(?P<definer>/[^:'\"]+|[^\s:'\"]+): cannot allocate memory in static TLS block"),
-    re.compile(r"(?P<asking>/[^:'\"]+|[^\s:'\"]+): No space available for static Thread Local Storage"),
+    re.compile(r"(?P<asking>/[^:'\"]+|[^\s:'\"]+): (?:No space available for static|Use of initialized) Thread Local Storage"),
+    re.compile(r'in dlopened "(?P<definer>[^"]+)" referenced from "(?P<asking>[^"]+)" using IE access model'),
 )
-"""glibc names the file that defines the variable, FreeBSD the one that refers to it, musl both."""
+"""glibc names the file that defines the variable, FreeBSD and NetBSD the one that refers to it, musl and Android both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +176,23 @@ def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> 
                 )
 
 
-def _culprit(recording: Recording, files: Files) -> tuple[str, str]:
-    """The file that defines the variable, and the one that asks for it, as far as the loader's words say it."""
-    words = recording.stages[-1].static_tls or ""
-    asking = _refused_file(recording)
+def named_in(words: str) -> tuple[str, str]:
+    """The files that a loader names as the definer and as the one that asks; the same where it names just one, "" where none."""
     match = next((found for pattern in _WORDS if (found := pattern.search(words))), None)
     named = match.groupdict() if match else {}
-    definer = named.get("definer") or asking or named.get("asking") or ""
+    definer, asking = named.get("definer"), named.get("asking")
+    return definer or asking or "", asking or definer or ""
+
+
+def _culprit(recording: Recording, files: Files) -> tuple[str, str]:
+    """The file that defines the variable, and the one that asks for it, as far as the loader's words say it."""
+    asking = _refused_file(recording)
+    definer, named = named_in(recording.stages[-1].static_tls or "")
+    definer = definer or asking or ""
     if definer and os.sep in definer:
         definer = os.path.realpath(definer)
         files.read([definer])
-    return definer, named.get("asking") or asking or definer
+    return definer, named or asking or definer
 
 
 def _refused_file(recording: Recording) -> str | None:

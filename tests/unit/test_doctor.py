@@ -12,7 +12,7 @@ import pytest
 
 from tests.elf_builder import Reloc, Spec, Tls, build
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.doctoring import examine
+from tls_wheel_guard.doctoring import examine, named_in
 
 Captured = pytest.CaptureFixture[str]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a Linux interpreter is started")
@@ -162,6 +162,64 @@ static-tls {words}
 END
 """
 """What the child writes there: no /proc, no numbers of the loader's own. 300 bytes after 16 end at 320: 304 of reserve."""
+
+
+OLD_GLIBC = """\
+cat > "$2/answer" <<END
+implementation CPython 3.8.1
+libc glibc
+libc-version 2.28
+machine 62 64 1
+used 144
+limit 1856
+align 64
+room 1712
+method _dl_get_tls_static_info
+numbers 144 1856 64 0
+stage {module}
+open {module}
+numbers 144 1856 64 0
+END
+[ -n "$LD_PRELOAD" ] && exit 0
+cat >> "$2/answer" <<END
+refused {words}
+failed-stage OSError: {words}
+static-tls {words}
+END
+"""
+
+
+@needs_sh
+def test_a_glibc_without_the_tunables(tmp_path: Path, capsys: Captured) -> None:
+    module = tmp_path / "m.so"
+    module.write_bytes(build(Spec(relocs=(Reloc(18),), tls=Tls(3000, 8))))
+    words = f"{module}: cannot allocate memory in static TLS block"
+    python = script(tmp_path, OLD_GLIBC.format(module=module, words=words))
+    assert main(["doctor", str(module), "--python", str(python)]) == 1
+    out = capsys.readouterr().out
+    assert "this glibc (2.28) has no tunables for it" in out
+    assert f"LD_PRELOAD={module} python ..." in out
+    assert "[run: works]" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "definer", "asking"),
+    [
+        ("/a b/x.so: cannot allocate memory in static TLS block", "/a b/x.so", "/a b/x.so"),
+        ("sorry: x.so: cannot allocate memory in static TLS block, so", "x.so", "x.so"),
+        ("Error relocating /p/a.so: : initial-exec TLS resolves to dynamic definition in /p/b.so", "/p/b.so", "/p/a.so"),
+        ("Error relocating /p/a.so: (null): initial-exec TLS resolves to dynamic definition in /p/a.so", "/p/a.so", "/p/a.so"),
+        ("/p/a.so: No space available for static Thread Local Storage", "/p/a.so", "/p/a.so"),
+        (
+            "/p/a.so: Use of initialized Thread Local Storage with model initial-exec and dlopen is not supported",
+            "/p/a.so",
+            "/p/a.so",
+        ),
+        ('dlopen failed: TLS symbol "(null)" in dlopened "/p/b.so" referenced from "/p/a.so" using IE access model', "/p/b.so", "/p/a.so"),
+    ],
+)
+def test_loaders_words(words: str, definer: str, asking: str) -> None:
+    assert named_in(words) == (definer, asking)
 
 
 @needs_sh

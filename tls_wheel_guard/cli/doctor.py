@@ -127,7 +127,7 @@ def _room(diagnosis: Diagnosis) -> Iterator[str]:
     if took:
         yield "  who took room:"
         yield from (f"    {_share(share)}" for share in took)
-    elif diagnosis.has_model and diagnosis.disagrees is None:
+    elif live.libc == "glibc" and diagnosis.has_model and diagnosis.disagrees is None:
         yield "  nothing that came late took any"
     start = [share for share in diagnosis.took if share.stage is None]
     if start:
