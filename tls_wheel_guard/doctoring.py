@@ -159,8 +159,8 @@ def examine(
     case.learn()
     observed = observe(first, files)
     asked = _asked(case, observed)
-    case.settle(observed)
-    return replace(_of(first, observed, "static-tls", asked, tuple(advise(case))), not_tried=rest)
+    disagrees = case.settle(observed)
+    return replace(_of(first, observed, "static-tls", asked, tuple(advise(case))), not_tried=rest, disagrees=disagrees)
 
 
 def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> None:

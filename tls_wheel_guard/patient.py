@@ -134,19 +134,20 @@ class Case:
             if recording is not None:
                 self.files.read(recording.files)
 
-    def settle(self, observed: Observed | None) -> None:
-        """Decide what can be simulated: only where the model gives the numbers of every process that was recorded."""
+    def settle(self, observed: Observed | None) -> str | None:
+        """Decide what can be simulated: only where the model has the numbers of every process that was recorded; else where it first differs."""
         if observed is None or observed.replay.difference is not None:
-            return
+            return observed.replay.difference if observed else None
         self.events = tuple((each.stage, each.event) for each in observed.replay.happened)
         for recording in (self.ample, self.alone):
             if recording is None:
                 continue
             told = observe(recording, self.files)
             if told is None or told.replay.difference is not None:
-                return
+                return told.replay.difference if told else None
             if recording is self.ample and recording.failed is None:
                 self.events = told.replay.events
             elif recording is self.alone:
                 self.alone_events = tuple(event for _, event in told.replay.events)
         self.observed = observed
+        return None
