@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env proof-builds clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds clean
 
 demo:
 	@tools/setup.sh demo
@@ -18,8 +18,13 @@ unit:
 	@tools/setup.sh test
 	.venv/bin/python -m pytest
 
-truth: truth-env
+truth: truth-env truth-advice
 	.venv/bin/python benchmarks/truth.py
+
+truth-advice:
+	@tools/setup.sh test
+	.venv/bin/python benchmarks/advice.py
+	.venv/bin/python benchmarks/doctor.py
 
 truth-env:
 	@tools/setup.sh test

@@ -17,7 +17,7 @@ from tls_wheel_guard.loaders import Loader, Step, glibc, loader_called
 from tls_wheel_guard.loaders.process import there_from_the_start
 from tls_wheel_guard.tls import TlsDemand, demand_of
 
-__all__ = ["Tally", "compare", "libc_of"]
+__all__ = ["Answer", "Tally", "compare", "libc_of", "run_history"]
 
 HAS_TUNABLES = (2, 31)
 """Debian's 2.31 has them by a backport."""
@@ -51,7 +51,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     error: str
     used: int
     optional: int
@@ -83,7 +83,7 @@ def _environment(history: History, tunables: dict[str, int]) -> dict[str, str]:
     return found
 
 
-def _run(runtime: Runtime, history: History, environment: dict[str, str], python: Path | None) -> tuple[list[int], list[_Answer], int]:
+def run_history(runtime: Runtime, history: History, environment: dict[str, str], python: Path | None) -> tuple[list[int], list[Answer], int]:
     """The start's numbers, an answer a step, and the exit code."""
     words = [act.word() for act in history.acts]
     if python is not None:
@@ -96,7 +96,7 @@ def _run(runtime: Runtime, history: History, environment: dict[str, str], python
     answers = []
     for line in lines[1:]:
         error, used, optional = line[1:].rsplit("\t", 2)
-        answers.append(_Answer(error, int(used), int(optional)))
+        answers.append(Answer(error, int(used), int(optional)))
     return start, answers, run.returncode
 
 
@@ -123,7 +123,7 @@ def compare(runtime: Runtime, seed: int, folder: Path, tally: Tally, *, python: 
     tunables = _tunables(random.Random(seed), runtime)
     loader = loader_called(f"{runtime.libc}-{'.'.join(map(str, runtime.version))}", runtime.machine)
     state = _start(runtime, history, tunables, loader)
-    words, answers, code = _run(runtime, history, _environment(history, tunables), python)
+    words, answers, code = run_history(runtime, history, _environment(history, tunables), python)
     tally.histories += 1
     tally.tunables += bool(tunables)
     tally.descriptors += any(a.kind == "TLSDESC" for m in history.given for a in m.accesses)
@@ -159,7 +159,7 @@ def compare(runtime: Runtime, seed: int, folder: Path, tally: Tally, *, python: 
             return
 
 
-def _differs(loader: Loader, state: Any, step: Step, answer: _Answer, is_open: bool, folder: Path) -> str | None:
+def _differs(loader: Loader, state: Any, step: Step, answer: Answer, is_open: bool, folder: Path) -> str | None:
     said = answer.error.replace(f"{folder}/", "")
     if step.loads != (said == ""):
         return f"loader {said!r}, model {step}"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from tls_wheel_guard.archive import Archive, Member, format_of, name_says_no_elf, open_archive
 from tls_wheel_guard.archive.magic import PEEK
-from tls_wheel_guard.elf import SharedObject, defined_tls, read_shared_object
+from tls_wheel_guard.elf import Linkage, SharedObject, defined_tls, linkage, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
 
-__all__ = ["Contents", "FileSource", "exports_of", "inspect_file", "is_wheel"]
+__all__ = ["Contents", "FileSource", "exports_of", "inspect_file", "is_wheel", "linkage_of"]
 
 
 @dataclass(slots=True)
@@ -66,6 +67,12 @@ def exports_of(path: Path, contents: Contents, wanted: set[str]) -> dict[str, se
         for member in archive.members():
             members.setdefault(member.name, member)
         return {name: defined_tls(archive.source(members[name]), wanted) for name in definers}
+
+
+def linkage_of(path: Path, names: Iterable[str]) -> Linkage:
+    """What a bare shared object defines of ``names``, and what it lacks; raises UnreadableInput."""
+    with _open_regular(path) as file:
+        return linkage(FileSource(file), names)
 
 
 def inspect_file(path: Path) -> Contents:

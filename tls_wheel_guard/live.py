@@ -24,7 +24,7 @@ from tls_wheel_guard.loaders import glibc
 from tls_wheel_guard.platforms import LIBCS, MACHINES, Libc, Machine, machine_called, machine_of
 from tls_wheel_guard.tunables import read_tunables
 
-__all__ = ["KEEPS_NO_ROOM", "METHODS", "NO_STATIC_TLS", "Live", "interpreter", "read_live"]
+__all__ = ["KEEPS_NO_ROOM", "METHODS", "NO_STATIC_TLS", "Answer", "Live", "ask", "interpreter", "live_from", "read_live"]
 
 METHODS = ("auto", "read", "bisect")
 """How the numbers may be found: ``auto`` reads, and bisects where that can't be done."""
@@ -32,7 +32,7 @@ METHODS = ("auto", "read", "bisect")
 NO_STATIC_TLS = "the system has no static TLS block"
 KEEPS_NO_ROOM = "the loader keeps no room for late modules"
 
-_ANSWER_LIMIT = 1 << 16
+_ANSWER_LIMIT = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +127,35 @@ def read_live(
         UnreadableInterpreter: it can't be started, hangs, dies, is no Python, can't import, or its loader gives no clear answer.
     """
     path = interpreter(python)
+    return live_from(ask(path, imports=imports, method=method, timeout=timeout, environment=environment), tuple(imports))
+
+
+def ask(
+    path: Path,
+    *,
+    imports: Sequence[str] = (),
+    method: str = "auto",
+    stages: Sequence[str] = (),
+    timeout: float = 60.0,
+    environment: Mapping[str, str] | None = None,
+) -> Answer:
+    """What a child of the interpreter answers.
+
+    ``stages``: what it does, ``module NAME`` or ``file PATH`` each, with all that it opens written down.
+
+    Raises:
+        UsageError: a name in ``imports`` can't be one.
+        UnreadableInterpreter: there is no answer.
+    """
     for name in imports:
         if not name or any(not part.isidentifier() for part in name.split(".")):
             raise UsageError(f"{name!r} is not the name of a module", hint="write it as in an import statement")
     try:
         with tempfile.TemporaryDirectory(prefix="tls-wheel-guard-env-", ignore_cleanup_errors=True) as folder:
-            said = _asked(path, Path(folder), _task(imports, method), timeout, environment)
+            said = _asked(path, Path(folder), _task(imports, method, stages), timeout, environment)
     except OSError as error:
         raise UnreadableInterpreter(f"{path}: no temporary folder to ask it by: {error}", hint="TMPDIR chooses another") from error
-    return _live(str(path), said, tuple(imports))
+    return Answer(str(path), said)
 
 
 def _asked(path: Path, folder: Path, task: str, timeout: float, environment: Mapping[str, str] | None) -> str:
@@ -147,13 +167,14 @@ def _asked(path: Path, folder: Path, task: str, timeout: float, environment: Map
     ended = run_child([str(path), str(folder / "static_tls.py"), str(folder)], timeout, environment)
     answer = folder / "answer"
     if ended.code != 0 or not answer.is_file():
-        raise _no_answer(path, ended, timeout)
+        raise _no_answer(path, ended, timeout, _doing(folder))
     with answer.open("rb") as stream:
         return stream.read(_ANSWER_LIMIT).decode("utf-8", "replace")
 
 
-def _task(imports: Sequence[str], method: str) -> str:
+def _task(imports: Sequence[str], method: str, stages: Sequence[str]) -> str:
     lines = [f"method {method}", *(f"import {name}" for name in imports)]
+    lines += [f"open {stage}" for stage in stages]
     for machine in MACHINES:
         identity = f"{machine.e_machine} {machine.bits} {int(machine.little_endian)}"
         if machine.name in TPOFF:
@@ -165,8 +186,18 @@ def _task(imports: Sequence[str], method: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _no_answer(path: Path, ended: Ended, timeout: float) -> UnreadableInterpreter:
-    last = f": {ended.last_line}" if ended.last_line else ""
+def _doing(folder: Path) -> str:
+    """What the child was doing at the end, where it has said so."""
+    try:
+        with (folder / "doing").open("rb") as stream:
+            said = stream.read(4096).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return " while " + "".join(letter if letter.isprintable() else "?" for letter in said)
+
+
+def _no_answer(path: Path, ended: Ended, timeout: float, doing: str) -> UnreadableInterpreter:
+    last = doing + (f": {ended.last_line}" if ended.last_line else "")
     if ended.timed_out:
         return UnreadableInterpreter(f"{path}: no answer within {timeout:g} seconds{last}", hint="--timeout SECONDS gives it more")
     if ended.not_started:
@@ -179,25 +210,25 @@ def _no_answer(path: Path, ended: Ended, timeout: float) -> UnreadableInterprete
     return UnreadableInterpreter(f"{path}: it is no working Python: exit code {ended.code}, no answer{last}", hint="start it by hand to see why")
 
 
-class _Answer:
+class Answer:
     """The lines of an answer. What a child writes is not trusted: whatever it imported ran in the same process."""
 
     def __init__(self, python: str, text: str) -> None:
-        self._python = python
-        self._pairs = [tuple(line.partition(" ")[::2]) for line in text.splitlines()]
+        self.python = python
+        self.pairs = [(name, value) for name, _, value in (line.partition(" ") for line in text.split("\n")) if name]
 
     def broken(self, name: str) -> UnreadableInterpreter:
         """The error for a value that can't be."""
-        text = f"{self._python}: its answer is broken: {name!r} is {(self.get(name) or '')[:100]!r}"
+        text = f"{self.python}: its answer is broken: {name!r} is {(self.get(name) or '')[:100]!r}"
         return UnreadableInterpreter(text, hint="start it by hand, without the modules to import")
 
     def get(self, name: str) -> str | None:
         """The first value of a name."""
-        return next((value for key, value in self._pairs if key == name), None)
+        return next((value for key, value in self.pairs if key == name), None)
 
     def all(self, name: str) -> list[str]:
         """All values of a name."""
-        return [value for key, value in self._pairs if key == name]
+        return [value for key, value in self.pairs if key == name]
 
     def number(self, name: str) -> int | None:
         """A value that is a count of bytes."""
@@ -209,8 +240,9 @@ class _Answer:
         return int(text)
 
 
-def _live(python: str, said: str, imports: tuple[str, ...]) -> Live:
-    answer = _Answer(python, said)
+def live_from(answer: Answer, imports: tuple[str, ...] = ()) -> Live:
+    """The process that a child has found; raises UnreadableInterpreter."""
+    python = answer.python
     if failed := answer.get("import-failed"):
         raise UnreadableInterpreter(f"{python}: import {failed}", hint="--import takes modules that this interpreter can import")
     if failed := answer.get("failed"):
@@ -248,14 +280,14 @@ def _live(python: str, said: str, imports: tuple[str, ...]) -> Live:
     )
 
 
-def _machine(answer: _Answer) -> Machine | None:
+def _machine(answer: Answer) -> Machine | None:
     words = (answer.get("machine") or "").split()
     if len(words) != 3 or not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
         return machine_called((answer.get("uname") or "").lower())
     return machine_of(int(words[0]), int(words[1]), words[2] == "1")
 
 
-def _tunables(answer: _Answer) -> dict[str, int]:
+def _tunables(answer: Answer) -> dict[str, int]:
     """The loader's own list; where it makes none, what the environment's words mean to it."""
     environment = answer.get("has-tunables")
     if environment is None:

@@ -20,6 +20,7 @@ sys.path[:] = [place for place in sys.path if place and os.path.realpath(place) 
 sys.path.insert(0, FOLDER)
 import tls_wheel_guard_ask as ask
 import tls_wheel_guard_glibc as glibc
+import tls_wheel_guard_record as recording
 
 del sys.path[0]
 
@@ -155,24 +156,27 @@ def imports(names):
 
 
 def measure(rows, method):
+    """Answer with the process's numbers; gives what reads them again, as a text that is empty where they can't be read."""
     machine, files = header(), mapped()
     name, version, loader = libc(files)
     answer("libc", name)
     answer("libc-version", version)
     answer("uname", os.uname()[4] if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", ""))
+    nothing = lambda: ""  # noqa: E731
     if machine is None or name in ("darwin", "windows", "wasm"):
-        return
+        return nothing
     found = [row for row in rows if tuple(int(value) for value in row[:3]) == machine[:3]]
     answer("machine", "%d %d %d" % machine[:3])
     if not found or name in ("musl", "bionic"):
-        return
+        return nothing
     prober = ask.Prober(found[0], machine[3], FOLDER)
     if name != "glibc":
         bisect(prober)
-        return
+        return nothing
     number = tuple(int(part) for part in version.split(".")[:2])
     tunable = glibc.TUNABLE in bytes_of(loader)
-    if method == "bisect" or not read(number, prober, tunable or number >= (2, 32)):
+    can_read = method != "bisect" and read(number, prober, tunable or number >= (2, 32))
+    if not can_read:
         if method == "read":
             raise ask.ProbeError("the loader's own numbers can't be read")
         bisect(prober)
@@ -180,10 +184,11 @@ def measure(rows, method):
         answer("has-tunables", os.environ.get("GLIBC_TUNABLES", ""))
         for line in glibc.tunables(loader):
             answer("tunable", line)
+    return (lambda: glibc.read_glibc(number, prober.variant)) if can_read else nothing
 
 
 def main():
-    names, rows, method = [], [], "auto"
+    names, rows, method, stages = [], [], "auto", []
     with io.open(os.path.join(FOLDER, "task"), encoding="utf-8") as file:
         for line in file:
             kind, _, rest = line.rstrip("\n").partition(" ")
@@ -191,14 +196,20 @@ def main():
                 names.append(rest)
             elif kind == "method":
                 method = rest
+            elif kind == "open":
+                stages.append(rest)
             else:
                 rows.append(rest.split(" "))
     warnings.simplefilter("ignore")
     answer("implementation", "%s %d.%d.%d" % ((sys.version.find("PyPy") < 0 and "CPython" or "PyPy",) + tuple(sys.version_info[:3])))
-    if imports(names):
+    if stages or imports(names):
         warnings.simplefilter("ignore")  # a module may have changed it; fork warns of its threads
         try:
-            measure(rows, method)
+            if stages and sys.version_info < (3, 5):
+                raise ask.ProbeError("what it opens can be written down from Python 3.5 on")
+            numbers = measure(rows, method)
+            if stages:
+                recording.record(recording.Recorder(answer, mapped, numbers, os.path.join(FOLDER, "doing")), stages)
         except ask.ProbeError as error:
             answer("failed", " ".join(str(error).split())[:2000])
     unfinished = os.path.join(FOLDER, "answer.unfinished")

@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tls_wheel_guard.cli import build, check, env, explain, mark, show, simulate
+from tls_wheel_guard.cli import build, check, doctor, env, explain, mark, show, simulate
 from tls_wheel_guard.cli.options import say, wants_traceback
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.version import __version__
 
 __all__ = ["Parser", "build_parser", "run"]
 
-COMMANDS: dict[str, Any] = {"check": check, "show": show, "explain": explain, "mark": mark, "build": build, "simulate": simulate, "env": env}
+COMMANDS: dict[str, Any] = {module.__name__.rsplit(".", 1)[-1]: module for module in (check, show, explain, mark, build, simulate, env, doctor)}
 
 
 class Parser(argparse.ArgumentParser):

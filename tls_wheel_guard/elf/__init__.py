@@ -1,6 +1,6 @@
 """ELF format in, frozen facts out. No paths, no files: a :class:`Source` gives bytes at offsets."""
 
-from tls_wheel_guard.elf.lookup import defined_tls
+from tls_wheel_guard.elf.lookup import Linkage, defined_tls, linkage
 from tls_wheel_guard.elf.reader import is_elf, read_shared_object
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import BytesSource, Source
@@ -9,6 +9,7 @@ __all__ = [
     "BytesSource",
     "DynamicTls",
     "InitialExec",
+    "Linkage",
     "SharedObject",
     "Source",
     "Symbol",
@@ -17,5 +18,6 @@ __all__ = [
     "TlsSegment",
     "defined_tls",
     "is_elf",
+    "linkage",
     "read_shared_object",
 ]

@@ -1,4 +1,4 @@
-"""Which of some TLS variables a shared object defines, asked the way a loader asks: by the symbol hash tables.
+"""Which of some symbols a shared object defines, asked the way a loader asks: by the symbol hash tables; and which it lacks.
 
 DT_GNU_HASH: glibc elf/dl-lookup.c:do_lookup_x; DT_HASH: gABI, "Hash Table".
 """
@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from tls_wheel_guard.elf.layout import PT_DYNAMIC, Dynamic, Header, Image, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.elf.symbols import DT_SYMTAB, Strings
 
-__all__ = ["defined_tls"]
+__all__ = ["Linkage", "defined_tls", "linkage"]
 
 DT_HASH, DT_GNU_HASH = 4, 0x6FFFFEF5
 STT_TLS = 6
+STB_GLOBAL = 1
 WIDE_HASH = frozenset({22, 0x9026})
 """e_machine of s390x and alpha, where DT_HASH has words of eight bytes (glibc bits/elfclass.h: Elf_Symndx)."""
 MAX_CHAIN = 100_000
@@ -93,27 +95,63 @@ class _Tables:
                 if value & 1:
                     break
 
-    def tls_names(self, indexes: Iterable[int]) -> dict[int, str]:
-        """The names of those symbols that are thread-local variables of this file."""
+    def _rows(self, indexes: Iterable[int]) -> Iterator[tuple[int, int, int, int]]:
+        """Index, st_name, st_info and st_shndx of symbols, in ascending order."""
         layout = struct.Struct(self._fmt.order + ("IBBHQQ" if self._fmt.bits == 64 else "IIIBBH"))
-        names = {}
         for index in sorted(indexes):
             offset = self._image.offset_of(self._dynamic.get(DT_SYMTAB) + index * layout.size, layout.size, f"symbol {index}")
             row = layout.unpack(self._source.read(offset, layout.size))
-            info, section = (row[1], row[3]) if self._fmt.bits == 64 else (row[3], row[5])
-            if info & 0xF == STT_TLS and section != 0:
-                names[index] = row[0]
-        texts = self._strings.all_at(names.values())
-        return {index: texts[name] for index, name in names.items()}
+            yield (index, row[0], row[1], row[3]) if self._fmt.bits == 64 else (index, row[0], row[3], row[5])
+
+    def defined(self, names: Iterable[str], kind: int | None) -> set[str]:
+        """Those of ``names`` that are defined here, as symbols of the type ``kind``, or of any where that is None."""
+        candidates = self.candidates(names)
+        found = {index: name for index, name, info, section in self._rows(candidates) if section != 0 and (kind is None or info & 0xF == kind)}
+        texts = self._strings.all_at(found.values())
+        return {texts[name] for index, name in found.items() if texts[name] in candidates[index]}
+
+    def undefined(self) -> set[str]:
+        """Names of global symbols that another file must define. DT_GNU_HASH leaves them out: they stand in front of what it has."""
+        if table := self._dynamic.get(DT_GNU_HASH):
+            count = self._words(table, 2)[1]
+        elif table := self._dynamic.get(DT_HASH):
+            count = self._words(table, 2, "Q" if self._wide_hash else "I")[1]
+        else:
+            count = 0
+        rows = self._rows(range(1, min(count, MAX_CHAIN)))
+        wanted = [name for _, name, info, section in rows if section == 0 and info >> 4 == STB_GLOBAL and name]
+        return set(self._strings.all_at(wanted).values())
 
 
-def defined_tls(source: Source, names: Iterable[str]) -> set[str]:
-    """Those of ``names`` that the shared object defines as thread-local variables; raises MalformedElf."""
+def _tables_of(source: Source) -> _Tables | None:
     header = read_header(source)
     segments = read_segments(source, header)
     dynamic_segment = next((s for s in segments if s.type == PT_DYNAMIC), None)
     if dynamic_segment is None:
-        return set()
-    tables = _Tables(source, header, Image(segments), read_dynamic(source, header.format, dynamic_segment))
-    candidates = tables.candidates(names)
-    return {name for index, name in tables.tls_names(candidates).items() if name in candidates[index]}
+        return None
+    return _Tables(source, header, Image(segments), read_dynamic(source, header.format, dynamic_segment))
+
+
+def defined_tls(source: Source, names: Iterable[str]) -> set[str]:
+    """Those of ``names`` that the shared object defines as thread-local variables; raises MalformedElf."""
+    tables = _tables_of(source)
+    return tables.defined(names, STT_TLS) if tables else set()
+
+
+@dataclass(frozen=True, slots=True)
+class Linkage:
+    """What a shared object gives to a process and wants from it: names that it defines among those asked for, and all that it lacks."""
+
+    defined: frozenset[str] = frozenset()
+    undefined: frozenset[str] = frozenset()
+
+    @property
+    def needs_python(self) -> bool:
+        """Whether it wants names of CPython's C API, as extension modules do."""
+        return any(name.startswith(("Py", "_Py")) for name in self.undefined)
+
+
+def linkage(source: Source, names: Iterable[str]) -> Linkage:
+    """Which of ``names`` the shared object defines, of any type, and what it lacks; raises MalformedElf."""
+    tables = _tables_of(source)
+    return Linkage(frozenset(tables.defined(names, None)), frozenset(tables.undefined())) if tables else Linkage()

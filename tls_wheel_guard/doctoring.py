@@ -1,0 +1,256 @@
+"""The recipe of ``doctor``: import in a child, and when that fails for static TLS, say who took the room and what helps now.
+
+What is advised was simulated by the loader's model where that can be done, and then really run in a child.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tls_wheel_guard.elf import SharedObject
+from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.live import Live, interpreter
+from tls_wheel_guard.loaders.process import definer_of, dependencies, seen_by_all
+from tls_wheel_guard.observed import Files, Observed, observe
+from tls_wheel_guard.patient import Case, Patient
+from tls_wheel_guard.recording import Recording, Stage
+from tls_wheel_guard.remedies import Advice, advise
+from tls_wheel_guard.replay import Taken, is_static_tls
+from tls_wheel_guard.tls import LateModule
+
+__all__ = ["Asked", "Diagnosis", "Outcome", "Share", "examine", "named_in", "stage_of"]
+
+Outcome = Literal["loads", "static-tls", "fails"]
+
+_WORDS = (
+    re.compile(r"Error relocating (?P<asking>.+?): [^:]*: initial-exec TLS resolves to dynamic definition in (?P<definer>[^'\"]+?)\.?$"),
+    re.compile(r"(?P<definer>/[^:'\"]+|[^\s:'\"]+): cannot allocate memory in static TLS block"),
+    re.compile(r"(?P<asking>/[^:'\"]+|[^\s:'\"]+): (?:No space available for static|Use of initialized) Thread Local Storage"),
+    re.compile(r'in dlopened "(?P<definer>[^"]+)" referenced from "(?P<asking>[^"]+)" using IE access model'),
+)
+"""glibc names the file that defines the variable, FreeBSD and NetBSD the one that refers to it, musl and Android both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Room that one file took: ``size`` bytes with padding. ``stage``: the import that brought it, None for the start-up set."""
+
+    stage: str | None
+    path: str
+    size: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """An entry of ``took``."""
+        return {"module": self.path, "import": self.stage, "taken": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was refused. ``asking``: files with initial-exec code for the variables of ``definer``; sizes in bytes, None where unknown.
+
+    ``opened``: the file whose dlopen was refused, which may only need the others.
+    """
+
+    asking: tuple[str, ...]
+    definer: str
+    size: int | None
+    align: int | None
+    opened: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry ``asked``."""
+        return {"modules": list(self.asking), "definer": self.definer, "opened": self.opened, "size": self.size, "align": self.align}
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What became of one import.
+
+    ``stages``: what was done, in order; the last may have failed, and then ``not_tried`` are the rest. ``took``: who has room, in order.
+    ``room``: bytes left at the end, None where the loader keeps none or they can't be read. ``refused``: words of the loader about static
+    TLS in an import that worked all the same. ``disagrees``: where model and process first differ, None where nowhere or without a model.
+    """
+
+    live: Live
+    outcome: Outcome
+    stages: tuple[Stage, ...]
+    took: tuple[Share, ...]
+    room: int | None
+    refused: tuple[str, ...] = ()
+    asked: Asked | None = None
+    has_model: bool = False
+    disagrees: str | None = None
+    advice: tuple[Advice, ...] = ()
+    not_tried: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> str | None:
+        """The exception, its type first."""
+        return self.stages[-1].error if self.stages else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``doctor --format json``."""
+        live = self.live.to_dict()
+        return {
+            "version": 1,
+            "outcome": self.outcome,
+            "stages": [{"name": stage.name, "error": stage.error} for stage in self.stages],
+            "not_tried": list(self.not_tried),
+            "error": self.error,
+            "loader_says": self.stages[-1].static_tls,
+            **{name: live[name] for name in ("python", "implementation", "libc", "libc_version", "machine", "start", "method", "tunables")},
+            "room_at_start": self.live.room,
+            "room": self.room,
+            "took": [share.to_dict() for share in self.took],
+            "refused": list(self.refused),
+            "asked": self.asked.to_dict() if self.asked else None,
+            "model": {"known": self.has_model, "agrees": self.has_model and self.disagrees is None, "difference": self.disagrees},
+            "advice": [advice.to_dict() for advice in self.advice],
+        }
+
+
+def stage_of(word: str) -> str:
+    """What a child is to do with a word of the command line: a module to import, or a shared object to open; raises UsageError."""
+    looks_like_file = os.sep in word or word.endswith(".so") or ".so." in word
+    path = Path(word)
+    if not word.isprintable():
+        raise UsageError(f"{word!r} has characters that can't be printed", hint="rename the file")
+    if not looks_like_file:
+        if not word or any(not part.isidentifier() for part in word.split(".")):
+            raise UsageError(f"{word!r} is neither a module's name nor a shared object", hint="write `pkg.module`, or the path of a .so file")
+        return f"module {word}"
+    if not path.exists():
+        raise UsageError(f"{word}: no such file", hint="give a module's name, or the path of a shared object")
+    if not path.is_file():
+        raise UsageError(f"{word}: it is not a file", hint="give a module's name, or the path of a shared object")
+    if path.suffix == ".whl":
+        raise UsageError(f"{word}: it is a wheel", hint="`check` and `simulate` take wheels; doctor opens what is installed or unpacked")
+    return f"file {path.absolute()}"
+
+
+def examine(
+    python: str | Path,
+    word: str,
+    imports: Sequence[str] = (),
+    timeout: float = 60.0,
+    environment: Mapping[str, str] | None = None,
+) -> Diagnosis:
+    """Import a module, or open a shared object, in a child of an interpreter, after ``imports``; what came of it, and what helps.
+
+    ``timeout``: seconds for each child. ``environment``: all variables of the children; None for those of this process.
+    Raises UsageError, UnreadableInterpreter.
+    """
+    stages = tuple(stage_of(name) for name in (*imports, word))
+    patient = Patient(interpreter(python), stages, timeout, dict(os.environ if environment is None else environment))
+    files = Files()
+    first = patient.record(stages)
+    files.read(first.files)
+    _same_machine(first, files, stages)
+    failed = first.failed is not None
+    rest = tuple(stage.partition(" ")[2] for stage in stages[len(first.stages) :])
+    if not (failed and first.stages[-1].static_tls):
+        return replace(_of(first, observe(first, files), "fails" if failed else "loads"), not_tried=rest)
+    case = Case(patient, first, files, *_culprit(first, files))
+    case.learn()
+    observed = observe(first, files)
+    asked = _asked(case, observed)
+    disagrees = case.settle(observed)
+    return replace(_of(first, observed, "static-tls", asked, tuple(advise(case))), not_tried=rest, disagrees=disagrees)
+
+
+def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> None:
+    for stage in stages:
+        kind, _, path = stage.partition(" ")
+        if kind == "file":
+            files.read([path])
+            facts = files.facts(path)
+            if facts is not None and facts.machine_name != recording.live.machine != "unknown":
+                raise UsageError(
+                    f"{path}: it is for {facts.machine_name}, and {recording.live.python} is a process of {recording.live.machine}",
+                    hint="--python names an interpreter of the module's machine",
+                )
+
+
+def named_in(words: str) -> tuple[str, str]:
+    """The files that a loader names as the definer and as the one that asks; the same where it names just one, "" where none."""
+    match = next((found for pattern in _WORDS if (found := pattern.search(words))), None)
+    named = match.groupdict() if match else {}
+    definer, asking = named.get("definer"), named.get("asking")
+    return definer or asking or "", asking or definer or ""
+
+
+def _culprit(recording: Recording, files: Files) -> tuple[str, str]:
+    """The file that defines the variable, and the one that asks for it, as far as the loader's words say it."""
+    asking = _refused_file(recording)
+    definer, named = named_in(recording.stages[-1].static_tls or "")
+    definer = definer or asking or ""
+    if definer and os.sep in definer:
+        definer = os.path.realpath(definer)
+        files.read([definer])
+    return definer, named or asking or definer
+
+
+def _refused_file(recording: Recording) -> str | None:
+    return next((s.opened for s in reversed(recording.segments) if s.opened and is_static_tls(s.error)), None)
+
+
+def _asked(case: Case, observed: Observed | None) -> Asked:
+    facts: SharedObject | None = case.files.facts(case.definer)
+    segment = facts.tls_segment if facts else None
+    asking = _asking(case, observed) if observed else ()
+    opened = _refused_file(case.first)
+    return Asked(asking or (case.asking,), case.definer, segment.memsz if segment else None, segment.align if segment else None, opened)
+
+
+def _asking(case: Case, observed: Observed) -> tuple[str, ...]:
+    """Of what the refused dlopen brings: the files with initial-exec code for the variable."""
+    refused = next((each for each in reversed(observed.replay.happened) if not each.step.loads), None)
+    if refused is None:
+        return ()
+    table = {row.module.path: row for row in observed.replay.state.loaded}
+    found, _ = dependencies(refused.event.module, table, observed.given)
+    scope = [*seen_by_all(table), *found.values()]
+
+    def asks(module: LateModule) -> bool:
+        accesses = (access for access in module.accesses if access.kind == "TPOFF" and not access.by_libc)
+        return any((definer := definer_of(access, module, scope)) is not None and definer.path == case.definer for access in accesses)
+
+    return tuple(path for path, module in found.items() if asks(module))
+
+
+def _of(
+    recording: Recording, observed: Observed | None, outcome: Outcome, asked: Asked | None = None, advice: tuple[Advice, ...] = ()
+) -> Diagnosis:
+    refused = tuple(dict.fromkeys(s.error for s in recording.segments if s.error is not None and is_static_tls(s.error)))
+    return Diagnosis(
+        live=recording.live,
+        outcome=outcome,
+        stages=recording.stages,
+        took=_shares(observed) if observed else (),
+        room=observed.room if observed else None,
+        refused=refused if outcome != "static-tls" else (),
+        asked=asked,
+        has_model=observed is not None,
+        disagrees=observed.replay.difference if observed else None,
+        advice=advice,
+    )
+
+
+def _shares(observed: Observed) -> tuple[Share, ...]:
+    """Who has room: the start-up set, then what came late, in order."""
+    if observed.start.loader.name != "glibc":
+        return ()
+    start = [row.module for row in observed.start.state.loaded if row.module.demand.block_size]
+    shares = [Share(None, module.path, module.demand.block_size) for module in start]
+    for each in observed.replay.happened:
+        shares += [_share(observed, each.stage, taken) for taken in each.taken]
+    return tuple(shares)
+
+
+def _share(observed: Observed, stage: int, taken: Taken) -> Share:
+    return Share(observed.recording.stages[stage].name, taken.module.path, taken.size)

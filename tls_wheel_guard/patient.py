@@ -1,0 +1,153 @@
+"""One refusal under examination: what was recorded, and what can be simulated of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tls_wheel_guard.advice import Tuning, merged_tunables
+from tls_wheel_guard.elf import Linkage
+from tls_wheel_guard.errors import UnreadableInput, UnreadableInterpreter
+from tls_wheel_guard.inspection import linkage_of
+from tls_wheel_guard.loaders import Open
+from tls_wheel_guard.observed import Files, Observed, observe
+from tls_wheel_guard.recording import Recording, record
+
+__all__ = ["Case", "Patient"]
+
+AMPLE = (Tuning(16, 16384), Tuning(16, 1 << 20))
+"""Tunables under which a process has room for nearly everything: what it opens then is all that the import wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """An interpreter and what it is to do. ``environment``: its variables."""
+
+    python: Path
+    stages: tuple[str, ...]
+    timeout: float
+    environment: dict[str, str]
+
+    def record(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> Recording:
+        """Run it, with more variables."""
+        return record(self.python, stages, self.timeout, {**self.environment, **(more or {})})
+
+    def tries(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> Recording | None:
+        """The same; None when the child hangs or crashes, which is an answer here."""
+        try:
+            return self.record(stages, more)
+        except UnreadableInterpreter:
+            return None
+
+    def works(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> bool:
+        """Whether everything is imported."""
+        recording = self.tries(stages, more)
+        return recording is not None and recording.failed is None and len(recording.stages) == len(stages)
+
+
+@dataclass(slots=True)
+class Case:
+    """A refusal. ``definer``: the file whose variables want static TLS; ``asking``: the one that was opened, or refers to them.
+
+    ``ample``: the same with room for all; ``alone``: the refused import as the first. Both may be missing.
+    ``events``: all dlopens that must work, with the number of their stage.
+    """
+
+    patient: Patient
+    first: Recording
+    files: Files
+    definer: str
+    asking: str
+    ample: Recording | None = None
+    alone: Recording | None = None
+    observed: Observed | None = None
+    events: tuple[tuple[int, Open], ...] = ()
+    alone_events: tuple[Open, ...] = ()
+
+    @property
+    def failing(self) -> str:
+        """The stage that failed."""
+        return self.patient.stages[len(self.first.stages) - 1]
+
+    @property
+    def name(self) -> str:
+        """The definer's file name."""
+        return self.definer.rsplit("/", 1)[-1]
+
+    @property
+    def opens(self) -> tuple[Open, ...]:
+        """All dlopens that must work."""
+        return tuple(event for _, event in self.events)
+
+    @property
+    def groups(self) -> list[tuple[Open, ...]]:
+        """The same by stage; of the refused one first what it opens as the first import."""
+        failing = len(self.first.stages) - 1
+        alone = [self.alone_events if place == failing else () for place in range(len(self.patient.stages))]
+        return [(*first, *(event for stage, event in self.events if stage == place)) for place, first in enumerate(alone)]
+
+    @property
+    def linkage(self) -> Linkage:
+        """What the definer gives to a process and wants from it."""
+        try:
+            return linkage_of(Path(self.definer), ("malloc",))
+        except UnreadableInput:
+            return Linkage()
+
+    @property
+    def too_aligned(self) -> bool:
+        """Whether glibc refuses the alignment, whatever the room."""
+        facts = self.files.facts(self.definer)
+        limit = self.first.live.align
+        return facts is not None and facts.tls_segment is not None and limit is not None and facts.tls_segment.align > limit
+
+    def tunables(self, tuning: Tuning) -> dict[str, str]:
+        """The variable that sets them, what else is in it kept."""
+        now = self.now or tuning
+        values = tuning.changed(now) or {"rtld.nns": tuning.nns}
+        return {"GLIBC_TUNABLES": merged_tunables(self.patient.environment.get("GLIBC_TUNABLES", ""), values)}
+
+    @property
+    def now(self) -> Tuning | None:
+        """The tunables in force."""
+        found = self.first.live.tunables
+        return Tuning(found["rtld.nns"], found["rtld.optional_static_tls"]) if found else None
+
+    @property
+    def roomy(self) -> tuple[Tuning, ...]:
+        """Tunables with room for nearly everything, never less than now. An auditing module takes one of the namespaces."""
+        now = self.now or Tuning(0, 0)
+        auditors = sum(bool(word) for word in self.patient.environment.get("LD_AUDIT", "").split(":"))
+        return tuple(Tuning(max(tuning.nns - auditors, now.nns), max(tuning.optional, now.optional)) for tuning in AMPLE)
+
+    def learn(self) -> None:
+        """Run it once with room for all, where the libc can be told so, and once with the refused import in front."""
+        if self.now is not None and not self.too_aligned:
+            for tuning in self.roomy:
+                self.ample = self.patient.tries(self.patient.stages, self.tunables(tuning))
+                if self.ample is not None and self.ample.failed is None:
+                    break
+        if len(self.patient.stages) > 1:
+            self.alone = self.patient.tries([self.failing])
+        for recording in (self.ample, self.alone):
+            if recording is not None:
+                self.files.read(recording.files)
+
+    def settle(self, observed: Observed | None) -> str | None:
+        """Decide what can be simulated: only where the model has the numbers of every process that was recorded; else where it first differs."""
+        if observed is None or observed.replay.difference is not None:
+            return observed.replay.difference if observed else None
+        self.events = tuple((each.stage, each.event) for each in observed.replay.happened)
+        for recording in (self.ample, self.alone):
+            if recording is None:
+                continue
+            told = observe(recording, self.files)
+            if told is None or told.replay.difference is not None:
+                return told.replay.difference if told else None
+            if recording is self.ample and recording.failed is None:
+                self.events = told.replay.events
+            elif recording is self.alone:
+                self.alone_events = tuple(event for _, event in told.replay.events)
+        self.observed = observed
+        return None

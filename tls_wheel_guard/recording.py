@@ -1,0 +1,119 @@
+"""What an interpreter really opens while it imports a module: each dlopen with what it mapped, and the loader's numbers after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tls_wheel_guard.errors import UnreadableInterpreter
+from tls_wheel_guard.live import Answer, Live, ask, live_from
+from tls_wheel_guard.replay import Segment
+
+__all__ = ["Recording", "Stage", "record"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One import, or the opening of one file. ``error``: the exception, None when it worked; ``static_tls``: the loader's words in it."""
+
+    name: str
+    error: str | None = None
+    static_tls: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One process. ``live``: as it was before the first stage; ``at_start``: files that were mapped then; ``segments``: in order."""
+
+    live: Live
+    at_start: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    segments: tuple[Segment, ...]
+
+    @property
+    def failed(self) -> int | None:
+        """The number of the stage that failed; it is the last."""
+        return len(self.stages) - 1 if self.stages and self.stages[-1].error is not None else None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that were mapped, and those that were asked for, in their order."""
+        asked = (path for segment in self.segments for path in (segment.opened or "", *segment.mapped))
+        return tuple(dict.fromkeys(path for path in (*self.at_start, *asked) if path.startswith("/")))
+
+
+def record(python: Path, stages: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None) -> Recording:
+    """Do in a child of an interpreter what each of ``stages`` says, ``module NAME`` or ``file PATH``, up to the first that fails.
+
+    ``environment``: all variables of the child; None for those of this process. Raises UsageError, UnreadableInterpreter.
+    """
+    answer = ask(python, stages=stages, timeout=timeout, environment=environment)
+    live = live_from(answer)
+    reader = _Reader(answer)
+    segments = tuple(reader.segments())
+    if not reader.stages:
+        raise UnreadableInterpreter(f"{python}: it has written nothing down ({live.implementation})", hint="doctor needs Python 3.6 or newer")
+    return Recording(live, tuple(reader.at_start), tuple(reader.stages), segments)
+
+
+@dataclass
+class _Opening:
+    """A dlopen that has not come back yet. ``told``: a segment has been made of it."""
+
+    path: str
+    told: bool = False
+
+
+@dataclass
+class _Reader:
+    """Cuts the lines at each snapshot: what was mapped between two of them belongs to the innermost dlopen that has not come back."""
+
+    answer: Answer
+    at_start: list[str] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    _waiting: list[_Opening] = field(default_factory=list)
+    _mapped: list[str] = field(default_factory=list)
+    _begun: bool = False
+
+    def segments(self) -> Iterator[Segment]:
+        """One for each dlopen, and one wherever something was mapped without one."""
+        pairs = self.answer.pairs
+        for place, (name, value) in enumerate(pairs):
+            if name == "mapped":
+                self._mapped.append(value)
+            elif name == "numbers":
+                refused = pairs[place + 1][1] if pairs[place + 1 : place + 2] and pairs[place + 1][0] == "refused" else None
+                yield from self._snapshot(value, refused)
+            elif name == "open":
+                self._waiting.append(_Opening(value))
+            elif name in ("opened", "refused") and self._waiting:
+                self._waiting.pop()
+            elif name == "stage":
+                self.stages.append(Stage(value))
+            elif name == "failed-stage" and self.stages:
+                self.stages[-1] = Stage(self.stages[-1].name, value)
+            elif name == "static-tls" and self.stages:
+                self.stages[-1] = Stage(self.stages[-1].name, self.stages[-1].error, value)
+
+    def _snapshot(self, numbers: str, refused: str | None) -> Iterator[Segment]:
+        mapped, self._mapped = tuple(self._mapped), []
+        if not self._begun:
+            self._begun = True
+            self.at_start += mapped
+            return
+        used, optional = self._numbers(numbers)
+        opening = self._waiting[-1] if self._waiting and not self._waiting[-1].told else None
+        if opening is not None:
+            opening.told = True
+        if opening is not None or mapped:
+            yield Segment(len(self.stages) - 1, opening.path if opening else None, refused if opening else None, mapped, used, optional)
+
+    def _numbers(self, text: str) -> tuple[int | None, int | None]:
+        words = text.split()
+        if not words:
+            return None, None
+        if len(words) != 4 or not all(word.isascii() and word.isdigit() and len(word) <= 20 for word in words):
+            raise UnreadableInterpreter(f"{self.answer.python}: its answer is broken: 'numbers' is {text[:100]!r}", hint="start it by hand")
+        limited = self.answer.get("optional") is not None
+        return int(words[0]), int(words[3]) if limited else None
