@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.elf_builder import Reloc, Spec, Sym, Tls, build
-from tls_wheel_guard.advice import (
+from tls_wheel_guard.doctor.advice import (
     MARGIN,
     Start,
     Tuning,
@@ -20,10 +20,10 @@ from tls_wheel_guard.advice import (
     preloaded,
     start_up_order,
 )
+from tls_wheel_guard.doctor.replay import Segment, replay
 from tls_wheel_guard.elf import BytesSource, linkage, read_shared_object
 from tls_wheel_guard.loaders import Given, Open, freebsd, glibc, loader_called
 from tls_wheel_guard.loaders.process import there_from_the_start
-from tls_wheel_guard.replay import Segment, replay
 from tls_wheel_guard.tls import LateModule, late_module
 
 TPOFF, TLSDESC = 18, 36

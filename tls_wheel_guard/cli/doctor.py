@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import write_text
-from tls_wheel_guard.doctoring import Diagnosis, Share, examine
+from tls_wheel_guard.doctor.diagnosis import Diagnosis, Share, examine
+from tls_wheel_guard.doctor.remedies import Advice
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.live import KEEPS_NO_ROOM, NO_STATIC_TLS
-from tls_wheel_guard.remedies import Advice
 from tls_wheel_guard.words import bytes_of
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run", "text"]

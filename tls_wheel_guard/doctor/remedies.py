@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tls_wheel_guard.advice import MANY, Tuning, best_order, first_refused, least_extra, least_tuning, orders, preloaded
+from tls_wheel_guard.doctor.advice import MANY, Tuning, best_order, first_refused, least_extra, least_tuning, orders, preloaded
+from tls_wheel_guard.doctor.patient import Case
 from tls_wheel_guard.loaders import freebsd
-from tls_wheel_guard.patient import Case
 
 __all__ = ["Advice", "Kind", "advise"]
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tls_wheel_guard.doctor.observed import Files, Observed, observe
+from tls_wheel_guard.doctor.patient import Case, Patient
+from tls_wheel_guard.doctor.recording import Recording, Stage
+from tls_wheel_guard.doctor.remedies import Advice, advise
+from tls_wheel_guard.doctor.replay import Taken, is_static_tls
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.live import Live, interpreter
 from tls_wheel_guard.loaders.process import definer_of, dependencies, seen_by_all
-from tls_wheel_guard.observed import Files, Observed, observe
-from tls_wheel_guard.patient import Case, Patient
-from tls_wheel_guard.recording import Recording, Stage
-from tls_wheel_guard.remedies import Advice, advise
-from tls_wheel_guard.replay import Taken, is_static_tls
 from tls_wheel_guard.tls import LateModule
 
 __all__ = ["Asked", "Diagnosis", "Outcome", "Share", "examine", "named_in", "stage_of"]

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tls_wheel_guard.advice import Start, Tuning
+from tls_wheel_guard.doctor.advice import Start, Tuning
+from tls_wheel_guard.doctor.recording import Recording
+from tls_wheel_guard.doctor.replay import Replay, replay
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.inspection import Contents, exports_of, inspect_file
 from tls_wheel_guard.live import Live
 from tls_wheel_guard.loaders import LOADERS, Given, loader_called
 from tls_wheel_guard.loaders.process import there_from_the_start
-from tls_wheel_guard.recording import Recording
-from tls_wheel_guard.replay import Replay, replay
 from tls_wheel_guard.tls import LateModule, late_module, names_asked
 
 __all__ = ["Files", "Observed", "observe"]

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tls_wheel_guard.advice import Tuning, merged_tunables
+from tls_wheel_guard.doctor.advice import Tuning, merged_tunables
+from tls_wheel_guard.doctor.observed import Files, Observed, observe
+from tls_wheel_guard.doctor.recording import Recording, record
 from tls_wheel_guard.elf import Linkage
 from tls_wheel_guard.errors import UnreadableInput, UnreadableInterpreter
 from tls_wheel_guard.inspection import linkage_of
 from tls_wheel_guard.loaders import Open
-from tls_wheel_guard.observed import Files, Observed, observe
-from tls_wheel_guard.recording import Recording, record
 
 __all__ = ["Case", "Patient"]
 

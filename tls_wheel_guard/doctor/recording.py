@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tls_wheel_guard.doctor.replay import Segment
 from tls_wheel_guard.errors import UnreadableInterpreter
 from tls_wheel_guard.live import Answer, Live, ask, live_from
-from tls_wheel_guard.replay import Segment
 
 __all__ = ["Recording", "Stage", "record"]
 
