@@ -11,10 +11,10 @@ from typing import IO
 
 from tls_wheel_guard.archive import Archive, Member, format_of, name_says_no_elf, open_archive
 from tls_wheel_guard.archive.magic import PEEK
-from tls_wheel_guard.elf import SharedObject, defined_tls, read_shared_object
+from tls_wheel_guard.elf import SharedObject, defined_functions, defined_tls, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
 
-__all__ = ["Contents", "FileSource", "inspect_file", "is_wheel"]
+__all__ = ["Contents", "FileSource", "exporters", "inspect_file", "is_wheel"]
 
 
 @dataclass(slots=True)
@@ -161,3 +161,16 @@ def _find_definers(archive: Archive, members: dict[str, Member], contents: Conte
                 continue
             for name in found:
                 contents.definers.setdefault(name, path)
+
+
+def exporters(path: Path, modules: frozenset[str], functions: frozenset[str]) -> set[str]:
+    """Those of some modules, by their paths in a wheel or as bare files, that export all of some functions."""
+    if not is_wheel(path):
+        with _open_regular(path) as file:
+            return {name for name in modules if defined_functions(FileSource(file), functions) == functions}
+    found = set()
+    with open_archive(path.open("rb")) as archive:
+        for member in archive.members():
+            if member.name in modules and defined_functions(archive.source(member), functions) == functions:
+                found.add(member.name)
+    return found

@@ -7,7 +7,10 @@ pyproject.toml has no [tool.tls-wheel-guard] table. Nothing heavy is imported be
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,6 +60,7 @@ def _guarded(command: Any, config: Any) -> Any:
     """A subclass of a command that writes a wheel into ``dist_dir``."""
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.guarding import guard, source_date_epoch, unreleased
+    from tls_wheel_guard.rebuilding import rewritten
 
     class Guarded(command):  # type: ignore[misc]
         dist_dir: Any
@@ -67,11 +71,11 @@ def _guarded(command: Any, config: Any) -> Any:
             final = Path(typed)
             before = len(getattr(self.distribution, "dist_files", []))
             try:
-                with unreleased(final) as folder:
+                with unreleased(final) as folder, rewritten(config, os.environ) as rebuilding, _own_build(self, rebuilding):
                     self.dist_dir = type(typed)(folder)
                     super().run()
                     wheels = sorted(folder.glob("*.whl"))
-                    guard([*wheels, *_in_place(self)], config, _say, source_date_epoch(os.environ))
+                    guard([*wheels, *_in_place(self)], config, _say, source_date_epoch(os.environ), rebuilding)
                     for wheel in wheels:
                         wheel.replace(final / wheel.name)
             except TlsWheelGuardError as error:
@@ -83,6 +87,27 @@ def _guarded(command: Any, config: Any) -> Any:
     Guarded.__name__ = command.__name__
     Guarded.__qualname__ = command.__qualname__
     return Guarded
+
+
+@contextmanager
+def _own_build(command: Any, rebuilding: Any) -> Iterator[None]:
+    """For a rewritten build: everything is compiled, also what is up to date, and a wheel's objects go to a folder of ours."""
+    if rebuilding is None:
+        yield
+        return
+    from tls_wheel_guard.rewriting import OWN_FOLDER
+
+    distribution, here = command.distribution, "tls-wheel-guard"
+    distribution.get_option_dict("build_ext")["force"] = (here, "1")
+    own = os.path.join(distribution.get_command_obj("build").build_base or "build", OWN_FOLDER)  # noqa: PTH118
+    if command.get_command_name() == "bdist_wheel":
+        shutil.rmtree(own, ignore_errors=True)
+        distribution.get_option_dict("build")["build_base"] = (here, own)
+        distribution.reinitialize_command("build", reinit_subcommands=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _rename_outputs(distribution: Any, before: int, final: Path) -> None:

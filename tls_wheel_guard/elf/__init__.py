@@ -1,6 +1,7 @@
 """ELF format in, frozen facts out. No paths, no files: a :class:`Source` gives bytes at offsets."""
 
-from tls_wheel_guard.elf.lookup import defined_tls
+from tls_wheel_guard.elf.lookup import defined_functions, defined_tls
+from tls_wheel_guard.elf.objects import InitialExecObject, initial_exec_objects
 from tls_wheel_guard.elf.reader import is_elf, read_shared_object
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, SharedObject, Symbol, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import BytesSource, Source
@@ -9,12 +10,15 @@ __all__ = [
     "BytesSource",
     "DynamicTls",
     "InitialExec",
+    "InitialExecObject",
     "SharedObject",
     "Source",
     "Symbol",
     "TlsReloc",
     "TlsSegment",
+    "defined_functions",
     "defined_tls",
+    "initial_exec_objects",
     "is_elf",
     "read_shared_object",
 ]

@@ -1,4 +1,4 @@
-"""Which of some TLS variables a shared object defines, asked the way a loader asks: by the symbol hash tables.
+"""Which of some TLS variables or functions a shared object defines, asked the way a loader asks: by the symbol hash tables.
 
 DT_GNU_HASH: glibc elf/dl-lookup.c:do_lookup_x; DT_HASH: gABI, "Hash Table".
 """
@@ -12,10 +12,10 @@ from tls_wheel_guard.elf.layout import PT_DYNAMIC, Dynamic, Header, Image, read_
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.elf.symbols import DT_SYMTAB, Strings
 
-__all__ = ["defined_tls"]
+__all__ = ["defined_functions", "defined_tls"]
 
 DT_HASH, DT_GNU_HASH = 4, 0x6FFFFEF5
-STT_TLS = 6
+STT_FUNC, STT_TLS, STT_GNU_IFUNC = 2, 6, 10
 WIDE_HASH = frozenset({22, 0x9026})
 """e_machine of s390x and alpha, where DT_HASH has words of eight bytes (glibc bits/elfclass.h: Elf_Symndx)."""
 MAX_CHAIN = 100_000
@@ -84,20 +84,29 @@ class _Tables:
                 return
             index += 1
 
-    def is_defined_tls(self, index: int, name: str) -> bool:
+    def is_defined(self, index: int, name: str, types: frozenset[int]) -> bool:
         layout = struct.Struct(self._fmt.order + ("IBBHQQ" if self._fmt.bits == 64 else "IIIBBH"))
         offset = self._image.offset_of(self._dynamic.get(DT_SYMTAB) + index * layout.size, layout.size, f"symbol {index}")
         row = layout.unpack(self._source.read(offset, layout.size))
         info, section = (row[1], row[3]) if self._fmt.bits == 64 else (row[3], row[5])
-        return info & 0xF == STT_TLS and section != 0 and self._strings.at(row[0]) == name
+        return info & 0xF in types and section != 0 and self._strings.at(row[0]) == name
 
 
 def defined_tls(source: Source, names: Iterable[str]) -> set[str]:
     """Those of ``names`` that the shared object defines as thread-local variables; raises MalformedElf."""
+    return _defined(source, names, frozenset({STT_TLS}))
+
+
+def defined_functions(source: Source, names: Iterable[str]) -> set[str]:
+    """Those of ``names`` that the shared object exports as functions; raises MalformedElf."""
+    return _defined(source, names, frozenset({STT_FUNC, STT_GNU_IFUNC}))
+
+
+def _defined(source: Source, names: Iterable[str], types: frozenset[int]) -> set[str]:
     header = read_header(source)
     segments = read_segments(source, header)
     dynamic_segment = next((s for s in segments if s.type == PT_DYNAMIC), None)
     if dynamic_segment is None:
         return set()
     tables = _Tables(source, header, Image(segments), read_dynamic(source, header.format, dynamic_segment))
-    return {name for name in names if any(tables.is_defined_tls(i, name) for i in tables.candidates(name.encode()))}
+    return {name for name in names if any(tables.is_defined(i, name, types) for i in tables.candidates(name.encode()))}
