@@ -25,8 +25,8 @@ def require_rewritten(reports: Sequence[Report], config: Config, say: Callable[[
     left = [leftover for report in reports for leftover in _left_in(report, rebuilding)]
     if not left:
         return
-    for leftover in left:
-        say(f"initial-exec is left in {leftover.module}: {leftover.why}")
+    for leftover in left if config.never_fails else left[1:]:
+        say(f"initial-exec is left in {leftover.module}: {leftover.why}; hint: {leftover.hint}")
     if config.never_fails:
         return
     modules = "" if len(left) == 1 else f" and {len(left) - 1} more"
