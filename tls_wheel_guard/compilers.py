@@ -125,15 +125,15 @@ def ask(compiler: Compiler, environment: Mapping[str, str], folder: Path) -> Ans
     return "initial-exec" if facts.initial_exec.count else "global-dynamic"
 
 
-def specs_in_use(environment: Mapping[str, str]) -> str | None:
-    """The file ``specs`` that gcc reads already, None where there is none: LIBRARY_PATH of another tool, or a distribution's own."""
+def specs_in_use(environment: Mapping[str, str]) -> str:
+    """The text of the file ``specs`` that gcc reads already: from LIBRARY_PATH, or a distribution's own; "" where there is none."""
     for compiler in named_compilers(environment):
         command = [*compiler.words, "-print-file-name=specs"]
         try:
             done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=PATIENCE, check=False)  # noqa: S603
+            path = Path(done.stdout.strip())
+            if done.returncode == 0 and path.is_absolute():
+                return path.read_text(encoding="utf-8", errors="surrogateescape")
         except (OSError, ValueError, subprocess.TimeoutExpired):
             continue
-        path = Path(done.stdout.strip())
-        if done.returncode == 0 and path.is_absolute() and path.is_file():
-            return str(path)
-    return None
+    return ""

@@ -131,7 +131,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
 
 def _settings(before: Mapping[str, str], folder: Path, target: Path) -> dict[str, str]:
     """The variables to set, proved on the compilers that are named; raises UsageError where one can't be reached."""
-    (folder / "specs").write_text(specs(specs_in_use(before)), encoding="utf-8")
+    (folder / "specs").write_text(specs(specs_in_use(before)), encoding="utf-8", errors="surrogateescape")
     named = named_compilers(before)
     settings = changes(before, str(folder), str(target))
     plain = changes(before, str(folder), str(target), quiet=False)

@@ -43,18 +43,18 @@ _SOURCES = "c cc cp cpp cxx c++ C CPP m mm i ii s S sx f for f77 f90 f95 f03 f08
 """Suffixes of files that are compiled."""
 
 
-def specs(included: str | None = None) -> str:
-    """The file ``specs`` for gcc; ``included`` is one that gcc would have read in its place.
+def specs(before: str = "") -> str:
+    """The file ``specs`` for gcc; ``before`` is the text of the one that gcc would have read in its place.
 
     ``+`` appends to gcc's own text. The last words, a test for an option that nobody gives, keep gcc from gluing what follows
-    to our last option, as it does under -save-temps.
+    to our last option, as it does under -save-temps. (%include is not allowed in a file that gcc finds by itself.)
     """
     guard = "%{tls-wheel-guard-unused}"
-    blocks = [
-        f"*cpp_unique_options:\n+ {' '.join(OPTIONS[1:])} {guard}\n",
-        f"*cc1_options:\n+ {OPTIONS[0]} {guard}\n",
-    ]
-    return "\n".join([f"%include <{included}>\n"] * bool(included) + blocks) + "\n"
+    return (
+        (f"{before.rstrip()}\n\n" if before.strip() else "")
+        + f"*cpp_unique_options:\n+ {' '.join(OPTIONS[1:])} {guard}\n\n"
+        + f"*cc1_options:\n+ {OPTIONS[0]} {guard}\n\n"
+    )
 
 
 def wrapper(compiler: str) -> str:
