@@ -73,7 +73,8 @@ def _cmake(body: str, arguments: str = "") -> Route:
 
 def _meson(body: str, arguments: str = "") -> Route:
     files = {"meson.build": f"project('out', 'c')\n{body}\n", "x.c": C}
-    return Route(files, f"meson setup work {arguments} && ninja -C work && cp work/libout.so .", ("meson", "ninja"))
+    # With CC named, meson does not look for a cache of objects on the machine.
+    return Route(files, f"export CC=${{CC:-cc}}; meson setup work {arguments} && ninja -C work && cp work/libout.so .", ("meson", "ninja"))
 
 
 def _automake() -> Route:
