@@ -90,7 +90,7 @@ class _Section:
 
 def _sections(data: bytes, header: Header) -> list[_Section]:
     size = 64 if header.format.bits == 64 else 40
-    if header.shentsize != size or not header.shoff:
+    if header.shentsize != size or not 0 < header.shoff <= len(data):
         return []
     layout = struct.Struct(f"{header.format.order}II" + f"{header.format.word}" * 4 + "II")
     count = header.shnum or layout.unpack_from(data, header.shoff)[5]  # gABI: too many for e_shnum stand in section 0
@@ -125,7 +125,10 @@ def _symbols_reached(data: bytes, fmt: ElfFormat, section: _Section, wanted: fro
 
 def _is_defined(data: bytes, fmt: ElfFormat, table: _Section, index: int) -> bool:
     layout = struct.Struct(fmt.order + ("IBBHQQ" if fmt.bits == 64 else "IIIBBH"))
-    row = layout.unpack_from(data, table.offset + index * layout.size)
+    at = table.offset + index * layout.size
+    if at > len(data):
+        raise MalformedElf(f"symbol {index} lies outside the file")
+    row = layout.unpack_from(data, at)
     return bool(row[3 if fmt.bits == 64 else 5] != SHN_UNDEF)
 
 
