@@ -260,8 +260,8 @@ class _Builder:
 
 
 def _flags(e_machine: int) -> int:
-    """e_flags that loaders insist on: EABI 5 on arm, ELFv2 on ppc64."""
-    return {40: 0x05000400, 21: 2}.get(e_machine, 0)
+    """e_flags that loaders insist on: EABI 5 on arm, ELFv2 on ppc64, the double-float ABI on riscv and loongarch."""
+    return {40: 0x05000400, 21: 2, 243: 5, 258: 0x43}.get(e_machine, 0)
 
 
 def _relative(e_machine: int) -> int:

@@ -6,15 +6,19 @@ machine's own apt uses.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from tests.cached import made_once
 from tests.ground_truth.wheels import CACHE
 from tests.toolchain import missing, require
 
-__all__ = ["sysroot"]
+__all__ = ["source", "sysroot"]
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -44,26 +48,65 @@ def _apt(state: Path, architecture: str, *arguments: str, cwd: Path) -> subproce
     return subprocess.run([require("apt-get"), "-q", *words, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def sysroot(architecture: str, packages: tuple[str, ...], suite: str = "bookworm") -> Path:
-    """A folder with some packages of a Debian release unpacked; skips the test where the mirror no longer has them."""
-    name = f"{suite}-{architecture}-" + "+".join(packages)
-    done = CACHE / "sysroots" / name
-    if done.is_dir():
-        return done
-    work = done.with_name(f"{name}.unfinished")
-    shutil.rmtree(work, ignore_errors=True)
+def _state(work: Path, lines: str) -> Path:
+    """A state folder of apt's own below ``work``, for an archive that ``lines`` describe."""
     state = work / "apt"
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True)
     (state / "status").touch()
-    signed = f"[signed-by={KEYRING} arch={architecture}]"
-    (state / "sources.list").write_text(f"deb {signed} {mirror()} {suite} main\n")
-    update = _apt(state, architecture, "update", cwd=work)
-    fetched = _apt(state, architecture, "download", *packages, cwd=work)
+    (state / "sources.list").write_text(lines)
+    return state
+
+
+def _merge_usr(root: Path) -> None:
+    """Since trixie packages have everything below usr/; the links that lead there belong to a package of their own."""
+    for name in ("lib", "lib64", "bin"):
+        if (root / "usr" / name).is_dir() and not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
+
+
+def _inner_links(root: Path) -> None:
+    """Links to absolute paths would lead to this machine's own files."""
+    for path in root.rglob("*"):
+        if path.is_symlink() and (target := path.readlink()).is_absolute():
+            path.unlink()
+            path.symlink_to(os.path.relpath(root / target.relative_to("/"), path.parent))
+
+
+def sysroot(architecture: str, packages: tuple[str, ...], suite: str = "bookworm", *, dependencies: bool = False) -> Path:
+    """A folder with packages of a Debian release unpacked; skips the test where the mirror no longer has them.
+
+    ``dependencies``: with all that they depend on, as apt resolves it for an empty machine.
+    """
+
+    def make(work: Path) -> None:
+        state = _state(work, f"deb [signed-by={KEYRING} arch={architecture}] {mirror()} {suite} main\n")
+        update = _apt(state, architecture, "update", cwd=work)
+        command = ("install", "-y", "--download-only", "--no-install-recommends") if dependencies else ("download",)
+        fetched = _apt(state, architecture, *command, *packages, cwd=work)
+        if fetched.returncode:
+            gone = f"{' '.join(packages)} of Debian {suite} for {architecture}: {(update.stderr + fetched.stderr).strip().splitlines()[-1:]}"
+            if suite != "bookworm":
+                pytest.skip(f"the archive does not have {gone}")  # an old release leaves it one day: no fault of this machine's
+            missing(gone)
+        root = work / "root"
+        for package in sorted([*work.glob("*.deb"), *(state / "cache" / "archives").glob("*.deb")]):
+            subprocess.run(["dpkg-deb", "-x", str(package), str(root)], check=True)
+            package.unlink()
+        shutil.rmtree(state)
+        _merge_usr(root)
+        _inner_links(root)
+
+    name = f"{suite}-{architecture}-" + "+".join(packages) + ("-closure" if dependencies else "")
+    return made_once(CACHE / "roots" / name, make) / "root"
+
+
+def source(package: str, work: Path, suite: str = "bookworm") -> Path:
+    """The upstream tarball of a Debian source package, downloaded into a folder."""
+    state = _state(work, f"deb-src [signed-by={KEYRING}] {mirror()} {suite} main\n")
+    update = _apt(state, "amd64", "update", cwd=work)
+    fetched = _apt(state, "amd64", "source", "--download-only", package, cwd=work)
     if fetched.returncode:
-        missing(f"{' '.join(packages)} of Debian {suite} for {architecture} ({(update.stderr + fetched.stderr).strip().splitlines()[-1:]})")
-    for package in work.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(work / "root")], check=True)
-    (work / "root").rename(done)
-    shutil.rmtree(work)
-    return done
+        missing(f"the source of {package} of Debian {suite} ({(update.stderr + fetched.stderr).strip().splitlines()[-1:]})")
+    (tarball,) = work.glob(f"{package}_*.orig.tar.*z")
+    return tarball

@@ -1,0 +1,93 @@
+"""A real musl CPython, built once from Debian's source package and kept in the user's cache folder.
+
+It has no ctypes, ssl or zlib (their libraries are not there for musl): wheels are unpacked by the tests and found by PYTHONPATH.
+Its wheels are those of ``cp311-cp311-musllinux_*_x86_64``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cached import made_once
+from tests.ground_truth.wheels import CACHE
+from tests.sysroots import source
+from tests.toolchain import missing, require
+
+__all__ = ["musl_python"]
+
+VERSION = "3.11"
+RECIPE = "1"
+"""Raised when what is built changes."""
+
+WRAPPER = """#!/bin/sh
+# configure takes the platform from this answer, and musl-gcc gives glibc's.
+for word in "$@"; do
+    case $word in
+    -print-multiarch | --print-multiarch) echo x86_64-linux-musl; exit ;;
+    esac
+done
+exec musl-gcc "$@" -idirafter {headers}
+"""
+
+KNOWN = ("ac_cv_file__dev_ptmx=yes", "ac_cv_file__dev_ptc=no", "ac_cv_buggy_getaddrinfo=no", "py_cv_module__uuid=n/a")
+"""What configure can't find out in a cross build."""
+
+
+def musl_python() -> Path:
+    """The interpreter. Building it takes about 90 seconds on two cores, once a machine."""
+    if platform.machine() != "x86_64" or platform.system() != "Linux":
+        pytest.skip("the musl CPython is built on x86_64 Linux")
+    done = CACHE / f"musl-python-{VERSION}-{RECIPE}"
+    return made_once(done, lambda work: _make(work, done)) / "bin" / f"python{VERSION}"
+
+
+def _build_python() -> str:
+    """A Python of the same version that runs here: a cross build starts it."""
+    for name in (f"/usr/bin/python{VERSION}", f"python{VERSION}"):
+        try:
+            run = subprocess.run([name, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return run.stdout.strip()
+    return missing(f"python{VERSION}")
+
+
+def _compiler(work: Path) -> Path:
+    """musl-gcc with the kernel's headers, which musl does not bring, and without any of glibc's."""
+    headers = work / "headers"
+    headers.mkdir()
+    for name, target in (("linux", "linux"), ("asm-generic", "asm-generic"), ("asm", "x86_64-linux-gnu/asm")):
+        (headers / name).symlink_to(Path("/usr/include") / target)
+    compiler = work / "muslcc"
+    compiler.write_text(WRAPPER.format(headers=headers))
+    compiler.chmod(0o755)
+    return compiler
+
+
+def _make(work: Path, prefix: Path) -> None:
+    require("musl-gcc")
+    build_python = _build_python()
+    scratch = work / "scratch"
+    (scratch / "tree").mkdir(parents=True)
+    tarball = source(f"python{VERSION}", scratch)
+    subprocess.run(["tar", "-xf", str(tarball), "--strip-components=1", "-C", str(scratch / "tree")], check=True)
+    build = scratch / "build"
+    build.mkdir()
+    # PKG_CONFIG=false: the host's zlib would be found, whose headers are glibc's.
+    environment = {**os.environ, "CC": str(_compiler(scratch)), "PKG_CONFIG": "false"}
+    for name in ("CFLAGS", "CPPFLAGS", "LDFLAGS", "PYTHONPATH", "PYTHONHOME"):
+        environment.pop(name, None)
+    options = ("--build=x86_64-linux-musl", "--host=x86_64-linux-musl", "--without-ensurepip", "--disable-test-modules")
+    configure = ["../tree/configure", "-q", *options, f"--prefix={prefix}", f"--with-build-python={build_python}", *KNOWN]
+    for command in (configure, ["make", "-j2", "-s"], ["make", "-s", "install", f"DESTDIR={scratch / 'installed'}"]):
+        run = subprocess.run(command, cwd=build, env=environment, capture_output=True, text=True, errors="replace", check=False)
+        if run.returncode:
+            pytest.fail(f"the musl CPython can't be built: {' '.join(command[:2])}: {run.stderr[-2000:]}")
+    for part in (scratch / "installed" / prefix.relative_to("/")).iterdir():
+        part.rename(work / part.name)
+    subprocess.run(["rm", "-rf", str(scratch)], check=True)
