@@ -101,7 +101,7 @@ def _temporary_folder() -> Iterator[Path]:
         with stack:
             if not PLAIN_NAME.fullmatch(path):
                 tried.append(f"{parent}: its name has characters that make and sh split at")
-            elif os.statvfs(path).f_flag & os.ST_NOEXEC:
+            elif os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0):
                 tried.append(f"{parent}: mounted noexec")
             else:
                 yield Path(path)

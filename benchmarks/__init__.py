@@ -1,0 +1,1 @@
+"""Long proofs, each a script of its own; their results are in docs/."""
