@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -82,7 +83,8 @@ class Matrix:
         self.fillers = make_fillers(bench.folder / "fillers")
         self.site = bench.folder / "site"
         self.rows = self.wrong = 0
-        self.ratios: list[float] = []
+        self.ratios: dict[bool, list[float]] = {True: [], False: []}
+        self.extra: list[float] = []
 
     def build(self, name: str, action: str | None, variables: dict[str, str], repeat: int = 1) -> Outcome:
         """The quickest of some builds, each in a fresh copy of the project."""
@@ -154,7 +156,8 @@ class Matrix:
             good, why = _judge(name, action, plain.relocations, outcome, glibc or musl)
             self.rows += 1
             self.wrong += not good
-            self.ratios += [ratio]
+            if outcome.relocations is not None:
+                self.ratios[name in SLOW].append(ratio)
             after = "no wheel" if outcome.relocations is None else outcome.relocations
             said = "yes" if good else "NO"
             row(
@@ -186,6 +189,34 @@ class Matrix:
         self.wrong += not good
         row(name, linker, plain.relocations, outcome.relocations, outcome.built.code, glibc, "yes" if good else "NO")
 
+    def all(self, names: list[str]) -> None:
+        """The first table."""
+        row("project", "action", "compiler", "before", "after", "exit", "glibc", "musl", "plain s", "ratio", "as it must be")
+        row(*["---"] * 11)
+        for name in names:
+            for compiler in COMPILERS:
+                if compiler != "musl-gcc" or name in BY_MUSL:
+                    self.project(name, compiler)
+
+    def all_linkers(self, names: list[str]) -> None:
+        """The second table."""
+        print("\n## Other linkers\n", flush=True)
+        row("project", "linker", "before", "after", "exit", "glibc", "as it must be")
+        row(*["---"] * 7)
+        for name in BY_LINKER:
+            for linker in LINKERS:
+                if name in names:
+                    self.linker(name, linker)
+
+    def summary(self) -> None:
+        """Counts and times."""
+        print(f"\n{self.rows} rows, {self.wrong} not as they must be.")
+        for slow, what in ((False, "C and C++"), (True, "Rust")):
+            if ratios := self.ratios[slow]:
+                print(f"Time of builds that gave a wheel, {what}: median {statistics.median(ratios):.2f}, largest {max(ratios):.2f}.")
+        if self.extra:
+            print(f"Rewriting and checking a C or C++ build costs {statistics.median(self.extra):.2f} seconds (median), whatever its size.")
+
 
 def _ended(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode == 0:
@@ -214,9 +245,9 @@ HEAD = """\
 
 Made by `make matrix` (benchmarks/matrix.py): every sample project, each action, each compiler. `before` and `after` are initial-exec
 relocations of the plain build and of this one, counted by readelf. `glibc` is the project's self check in a process whose static
-TLS is used up, `musl` the same under a musl CPython, of what musl-gcc built. `time` is processor time as a ratio of the plain build's;
-both start from nothing. The last column says whether the row is as it must be: `fail` stops the build, `warn` lets the module
-through as it is, and it does not load; `rewrite` leaves nothing, and it loads.
+TLS is used up, `musl` the same under a musl CPython, of what musl-gcc built. `plain s` is the plain build's processor time in seconds,
+`ratio` this build's by it; both start from nothing. The last column says whether the row is as it must be: `fail` stops the build, `warn`
+lets the module through as it is, and it does not load; `rewrite` leaves nothing, and it loads.
 """
 
 
@@ -233,22 +264,10 @@ def main() -> None:
     print(HEAD, flush=True)
     with tempfile.TemporaryDirectory(prefix="tls-wheel-guard-matrix-") as folder:
         matrix = Matrix(make_bench(Path(folder)), options.repeat)
-        row("project", "action", "compiler", "before", "after", "exit", "glibc", "musl", "time", "as it must be")
-        row(*["---"] * 10)
-        for name in names:
-            for compiler in COMPILERS:
-                if compiler != "musl-gcc" or name in BY_MUSL:
-                    matrix.project(name, compiler)
+        matrix.all(names)
         if not options.no_linkers:
-            print("\n## Other linkers\n", flush=True)
-            row("project", "linker", "before", "after", "exit", "glibc", "as it must be")
-            row(*["---"] * 7)
-            for name in BY_LINKER:
-                for linker in LINKERS:
-                    if name in names:
-                        matrix.linker(name, linker)
-        ratios = sorted(matrix.ratios)
-        print(f"\n{matrix.rows} rows, {matrix.wrong} not as they must be. Time: median {ratios[len(ratios) // 2]:.2f}, largest {ratios[-1]:.2f}.")
+            matrix.all_linkers(names)
+        matrix.summary()
 
 
 if __name__ == "__main__":
