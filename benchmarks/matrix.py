@@ -158,6 +158,8 @@ class Matrix:
             self.wrong += not good
             if outcome.relocations is not None:
                 self.ratios[name in SLOW].append(ratio)
+            if action == "rewrite" and name not in SLOW and outcome.relocations is not None:
+                self.extra.append(outcome.seconds - plain.seconds)
             after = "no wheel" if outcome.relocations is None else outcome.relocations
             said = "yes" if good else "NO"
             row(
@@ -191,8 +193,8 @@ class Matrix:
 
     def all(self, names: list[str]) -> None:
         """The first table."""
-        row("project", "action", "compiler", "before", "after", "exit", "glibc", "musl", "plain s", "ratio", "as it must be")
-        row(*["---"] * 11)
+        row("project", "action", "compiler", "before", "after", "exit", "glibc", "musl", "time", "as it must be")
+        row(*["---"] * 10)
         for name in names:
             for compiler in COMPILERS:
                 if compiler != "musl-gcc" or name in BY_MUSL:
@@ -245,8 +247,8 @@ HEAD = """\
 
 Made by `make matrix` (benchmarks/matrix.py): every sample project, each action, each compiler. `before` and `after` are initial-exec
 relocations of the plain build and of this one, counted by readelf. `glibc` is the project's self check in a process whose static
-TLS is used up, `musl` the same under a musl CPython, of what musl-gcc built. `plain s` is the plain build's processor time in seconds,
-`ratio` this build's by it; both start from nothing. The last column says whether the row is as it must be: `fail` stops the build, `warn`
+TLS is used up, `musl` the same under a musl CPython, of what musl-gcc built. `time` is processor time as a ratio of the plain build's;
+both start from nothing. The last column says whether the row is as it must be: `fail` stops the build, `warn`
 lets the module through as it is, and it does not load; `rewrite` leaves nothing, and it loads.
 """
 

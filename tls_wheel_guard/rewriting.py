@@ -89,6 +89,9 @@ def changes(before: Mapping[str, str], folder: str, target: str, *, quiet: bool 
         # A cache of objects must see that these are other ones: ccache by the text of a file, sccache by any word.
         "CCACHE_EXTRAFILES": _joined(":", before.get("CCACHE_EXTRAFILES"), f"{folder}/specs"),
         "SCCACHE_C_CUSTOM_CACHE_BUSTER": _joined("-", before.get("SCCACHE_C_CUSTOM_CACHE_BUSTER"), _digest(options)),
+        # zig cc applies the options, but its own cache does not see them.
+        "ZIG_GLOBAL_CACHE_DIR": f"{folder}/zig",
+        "ZIG_LOCAL_CACHE_DIR": f"{folder}/zig",
         # Cargo keeps objects from build to build, scikit-build-core where the project says so: those of a plain build.
         "CARGO_TARGET_DIR": target,
         "SKBUILD_BUILD_DIR": f"{folder}/cmake",
