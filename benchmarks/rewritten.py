@@ -39,11 +39,16 @@ class Sdist:
     statement: str
     tests: str
     needs: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 SDISTS = {
-    "cachebox==5.2.0": Sdist("import cachebox; c = cachebox.LRUCache(2); c[1] = 2; assert c[1] == 2", "python/tests", ("pytest-asyncio",)),
+    "cachebox==5.2.0": Sdist(
+        "import cachebox; c = cachebox.LRUCache(2); c[1] = 2; assert c[1] == 2",
+        "python/tests",
+        ("pytest-asyncio",),
+        (("MATURIN_PEP517_ARGS", "--features mimalloc"),),  # as its release was built
+    ),
     "pydantic-core==0.7.1": Sdist(
         "import pydantic_core",
         "tests",
@@ -67,19 +72,19 @@ def sdists(bench: Bench, names: list[str]) -> None:
         cells: list[object] = [requirement]
         tests = []
         for action in (None, "rewrite"):
-            code, relocations, site = _build(bench, source, action)
+            code, relocations, site = _build(bench, source, sdist, action)
             cells += [*([code] if action else []), relocations, _loads(bench, site, sdist.statement, fillers)]
             tests.append(_own_tests(bench, source, site, sdist))
         row(*cells, *tests)
 
 
-def _build(bench: Bench, source: Path, action: str | None) -> tuple[int, int | str, Path]:
+def _build(bench: Bench, source: Path, sdist: Sdist, action: str | None) -> tuple[int, int | str, Path]:
     work = bench.folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     project = Path(shutil.copytree(source, work / source.name))
     if action:
         use_backend(project, f'action = "{action}"')
-    environment = {key: value for key, value in bench.environment(source.name).items() if key != "CARGO_TARGET_DIR"}
+    environment = {key: value for key, value in bench.environment(source.name).items() if key != "CARGO_TARGET_DIR"} | dict(sdist.variables)
     built = build(project, "pip", python=bench.python, environment=environment)
     site = bench.folder / f"site-{action}"
     shutil.rmtree(site, ignore_errors=True)

@@ -19,7 +19,7 @@ from tls_wheel_guard.elf import read_shared_object
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.inspection import FileSource
 
-__all__ = ["Answer", "Compiler", "ask", "named_compilers", "specs_in_use"]
+__all__ = ["LAUNCHERS", "Answer", "Compiler", "ask", "named_compilers", "specs_in_use"]
 
 Answer = Literal["global-dynamic", "initial-exec", "none"]
 """What came out of the test; ``none``: it could not be compiled."""
@@ -27,6 +27,7 @@ Answer = Literal["global-dynamic", "initial-exec", "none"]
 VARIABLE = re.compile(r"(?:(?:HOST|TARGET|BUILD)_)?(CC|CXX|FC|F77|F90)(?:_[A-Za-z0-9_.-]+)?")
 """As make, CMake, meson, autoconf and the cc crate name compilers: ``CC``, ``TARGET_CXX``, ``CC_aarch64-unknown-linux-gnu``."""
 LAUNCHERS = frozenset("ccache sccache distcc icecc cachepot buildcache env nice".split())
+"""Programs that start a compiler."""
 FORTRAN = frozenset({"FC", "F77", "F90"})
 
 C_TEST = """\

@@ -7,9 +7,11 @@ is refused, before anything is built.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tls_wheel_guard.compilers import Compiler, ask, named_compilers, specs_in_use
+from tls_wheel_guard.compilers import LAUNCHERS, Compiler, ask, named_compilers, specs_in_use
 from tls_wheel_guard.config import Config
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.rewriting import OWN_FOLDER, changes, specs, wrapper
@@ -64,7 +66,7 @@ def rewritten(config: Config, environment: MutableMapping[str, str]) -> Iterator
         yield None
         return
     before = dict(environment)
-    usual = Path.cwd() / (before.get("CARGO_TARGET_DIR") or before.get("CARGO_BUILD_TARGET_DIR") or "target")
+    usual = _target_folder(before)
     with _temporary_folder() as folder, _emptied(usual / OWN_FOLDER) as target:
         settings = {} if _is_rewritten(before) else _settings(before, folder, target)
         rebuilding = Rebuilding(folder, settings, target, usual, time.time())
@@ -83,6 +85,19 @@ def _is_rewritten(environment: Mapping[str, str]) -> bool:
     """Whether this build runs inside another rewritten one, as a setuptools build under `tls-wheel-guard build --` does."""
     folder = environment.get("LIBRARY_PATH", "").partition(":")[0]
     return Path(folder).name.startswith(PREFIX) and Path(folder, "specs").is_file()
+
+
+def _target_folder(environment: Mapping[str, str]) -> Path:
+    """Cargo's target folder here: a workspace or a configuration file may have moved it, so cargo is asked."""
+    named = environment.get("CARGO_TARGET_DIR") or environment.get("CARGO_BUILD_TARGET_DIR")
+    if named is None and Path("Cargo.toml").is_file():
+        command = ["cargo", "metadata", "--format-version=1", "--no-deps", "--offline"]
+        try:
+            done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+            named = json.loads(done.stdout)["target_directory"]
+        except (OSError, subprocess.SubprocessError, ValueError, KeyError):
+            named = None  # the build will say what is wrong
+    return Path.cwd() / (named or "target")
 
 
 @contextmanager
@@ -162,7 +177,8 @@ def _cross_compilers(before: Mapping[str, str], folder: Path) -> dict[str, str]:
             continue
         for name in names:
             program = Path(place, name)
-            if program.resolve() not in native and os.access(program, os.X_OK):
+            # A link to ccache looks for the compiler on PATH, and would find the script again.
+            if program.resolve() not in native and program.resolve().name not in LAUNCHERS and os.access(program, os.X_OK):
                 _write_script(scripts / name, str(program.absolute()), overwrite=False)
     return {"PATH": f"{scripts}{os.pathsep}{search}"} if scripts.is_dir() else {}
 

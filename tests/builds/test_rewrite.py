@@ -14,6 +14,7 @@ from tests.builds.test_rewrite_orders import GUARD, initial_exec
 from tests.builds.test_setuptools import CROSS, FRONT_ENDS, nothing_is_left
 from tests.projects import add_table, build, copy_project, run, use_backend
 from tests.toolchain import require
+from tests.wheel_builder import make_wheel
 
 REWRITE = 'action = "rewrite"'
 CLANG = {"CC": "clang-19", "CXX": "clang++-19", "LDSHARED": "clang-19 -shared"}
@@ -164,6 +165,21 @@ def test_wheels_in_cargos_own_folder_come_to_the_usual_one(tmp_path: Path) -> No
     assert f"released {wheel}" in output
     assert in_wheel(wheel, tmp_path)[0] == 0
     assert [path.name for path in (tmp_path / "target").iterdir()] == ["wheels"]
+
+
+def test_a_member_of_a_workspace_has_its_wheels_in_the_workspaces_folder(tmp_path: Path) -> None:
+    require("cargo")
+    (tmp_path / "member").mkdir()
+    (tmp_path / "Cargo.toml").write_text('[workspace]\nmembers = ["member"]\nresolver = "2"\n')
+    (tmp_path / "member" / "Cargo.toml").write_text('[package]\nname = "m"\nversion = "1.0.0"\nedition = "2018"\n[lib]\npath = "lib.rs"\n')
+    (tmp_path / "member" / "lib.rs").write_text("")
+    wheel = make_wheel(tmp_path, {"m/__init__.py": b""}, "py3-none-any", name="m")
+    code, output = run(
+        [*GUARD, "sh", "-ec", f'mkdir -p "$CARGO_TARGET_DIR/wheels" && mv {wheel} "$CARGO_TARGET_DIR/wheels"'], tmp_path / "member"
+    )
+    assert code == 0, output
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.whl")] == [Path("target/wheels", wheel.name)]
+    assert not (tmp_path / "member" / "target").exists()
 
 
 def test_a_plugin_inside_the_command_rewrites_once(new_python: str, tmp_path: Path) -> None:

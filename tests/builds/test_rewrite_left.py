@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from dataclasses import replace
@@ -185,6 +186,19 @@ def test_compilers_with_arguments_launchers_and_blanks(compiler: str, project: P
     code, output = rewrite(project, script, CC=value, RUN=run_as, CCACHE_DIR=str(project / "cache"))
     assert code == 0, output
     assert initial_exec(project / "m.so") == (0, 1)
+
+
+def test_a_cross_compiler_behind_a_link_to_ccache(project: Path) -> None:
+    """Debian's /usr/lib/ccache: the link looks for the next compiler of its name on PATH."""
+    require("aarch64-linux-gnu-gcc")
+    (project / "masquerade").mkdir()
+    (project / "masquerade" / "aarch64-linux-gnu-gcc").symlink_to(require("ccache"))
+    path = f"{project / 'masquerade'}:{os.environ['PATH']}"
+    script = f"aarch64-linux-gnu-gcc -fPIC {IE} -c own.c && aarch64-linux-gnu-gcc -shared -nostdlib -o m.so own.o"
+    for named in ({}, {"CC": "aarch64-linux-gnu-gcc"}):
+        code, output = rewrite(project, script, PATH=path, CCACHE_DIR=str(project / "cache"), **named)
+        assert code == 0, output
+        assert initial_exec(project / "m.so")[0] == 0
 
 
 @pytest.mark.parametrize(
