@@ -57,6 +57,7 @@ NOTHING_HELPS = {
     "go-cshared": "Go's own linker makes it; no setting reaches it",
     "cython-openmp": "libgomp is copied in from the system, not compiled here",
 }
+"""Why rewriting can't cure them. With clang cython-openmp gets LLVM's libomp (libomp-19-dev), which has no initial-exec."""
 COMPILERS = {
     "gcc": {},
     "clang-19": {"CC": "clang-19", "CXX": "clang++-19"},
@@ -257,7 +258,7 @@ def main() -> None:
     """Run all rows, or those of some projects."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=3, help="builds of a quick project of which the quickest counts")
-    parser.add_argument("--no-linkers", action="store_true")
+    parser.add_argument("--table", choices=("actions", "linkers"), help="only this one")
     parser.add_argument("projects", nargs="*", metavar="PROJECT", help="default: all")
     options = parser.parse_args()
     if unknown := [name for name in options.projects if name not in CHECKS]:
@@ -266,8 +267,9 @@ def main() -> None:
     print(HEAD, flush=True)
     with tempfile.TemporaryDirectory(prefix="tls-wheel-guard-matrix-") as folder:
         matrix = Matrix(make_bench(Path(folder)), options.repeat)
-        matrix.all(names)
-        if not options.no_linkers:
+        if options.table != "linkers":
+            matrix.all(names)
+        if options.table != "actions":
             matrix.all_linkers(names)
         matrix.summary()
 

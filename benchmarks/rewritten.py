@@ -40,6 +40,7 @@ class Sdist:
     tests: str
     needs: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    prepare: tuple[str, ...] = ("true",)
 
 
 SDISTS = {
@@ -52,7 +53,18 @@ SDISTS = {
     "pydantic-core==0.7.1": Sdist(
         "import pydantic_core",
         "tests",
-        ("dirty-equals", "hypothesis", "pytest-examples", "pytest-mock", "pytest-timeout", "pytest-benchmark", "coverage", "typing-extensions"),
+        (
+            "dirty-equals",
+            "hypothesis",
+            "pytest-examples",
+            "pytest-mock",
+            "pytest-timeout",
+            "pytest-benchmark",
+            "coverage",
+            "typing-extensions",
+            "pytz",
+        ),
+        prepare=("cargo", "update", "-q", "-p", "proc-macro2"),  # the locked one does not compile with today's Rust
     ),
 }
 CRATE = ("tikv-jemallocator", "0.6.1")
@@ -82,6 +94,7 @@ def _build(bench: Bench, source: Path, sdist: Sdist, action: str | None) -> tupl
     work = bench.folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     project = Path(shutil.copytree(source, work / source.name))
+    subprocess.run(sdist.prepare, cwd=project, check=True)
     if action:
         use_backend(project, f'action = "{action}"')
     environment = {key: value for key, value in bench.environment(source.name).items() if key != "CARGO_TARGET_DIR"} | dict(sdist.variables)

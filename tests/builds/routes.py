@@ -177,7 +177,7 @@ ROUTES: dict[str, Route] = {
     "cc-crate-1.0.79": _cc_crate("=1.0.79"),
     "cc-crate-1.2.15": _cc_crate("=1.2.15"),
     "cc-crate-newest": _cc_crate("1"),
-    "cmake-crate": _cargo('cmake = "0.1"', CMAKE_RS_BUILD, c__x_dot_c=C, c__CMakeLists_dot_txt=CMAKE_RS_LISTS),
+    "cmake-crate": _cargo('cmake = "=0.1.50"', CMAKE_RS_BUILD, c__x_dot_c=C, c__CMakeLists_dot_txt=CMAKE_RS_LISTS),
     "autotools-crate": _cargo('autotools = "0.2"', AUTOTOOLS_BUILD, c__x_dot_c=C, c__configure=AUTOTOOLS_CONFIGURE),
     "c++-attribute": Route({"x.cpp": CXX}, f"${{CXX:-c++}} -fPIC -shared {IE} -o libout.so x.cpp"),
     "fortran": Route({"x.f": FORTRAN}, f"gfortran -fopenmp -fPIC -shared {IE} -o libout.so x.f", ("gfortran",)),
