@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env truth-advice proof-builds clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds matrix rewritten clean
 
 demo:
 	@tools/setup.sh demo
@@ -35,6 +35,15 @@ proof-builds:
 	@tools/setup.sh test
 	{ cat benchmarks/builds.md; .venv/bin/python benchmarks/builds.py && .venv/bin/python benchmarks/marks.py; } >docs/builds-proof.md.unfinished
 	mv docs/builds-proof.md.unfinished docs/builds-proof.md
+
+# Long proofs: half an hour each. They need Rust and Go beside what `make test` installs.
+matrix:
+	@tools/setup.sh test
+	.venv/bin/python benchmarks/matrix.py >docs/matrix.md.new && mv docs/matrix.md.new docs/matrix.md
+
+rewritten:
+	@tools/setup.sh test
+	.venv/bin/python benchmarks/rewritten.py >docs/rewritten.md.new && mv docs/rewritten.md.new docs/rewritten.md
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

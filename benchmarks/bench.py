@@ -1,4 +1,4 @@
-"""What the proofs of the build guard share: an interpreter with every build backend, and rows of a table."""
+"""What the proofs of the build guard share: an interpreter with every build backend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.ground_truth import readelf
 from tests.projects import ROOT, Built, add_table, build, copy_project, use_backend
 
-__all__ = ["BACKEND", "CROSS", "PLUGIN", "Bench", "flagged", "make_bench", "row", "wire"]
+__all__ = ["BACKEND", "CROSS", "PLUGIN", "Bench", "flagged", "make_bench", "wire"]
 
 BACKENDS = (
     "setuptools wheel build hatchling maturin cython cffi ninja cmake setuptools-rust scikit-build-core meson-python poetry-core pdm-backend "
@@ -95,14 +95,3 @@ def flagged(wheels: tuple[Path, ...]) -> str:
                         if facts.of_kind("TPOFF"):
                             answers.append(facts.static_tls)
     return "-" if not answers else "yes" if all(answers) else "no"
-
-
-def row(*cells: object) -> None:
-    """One line of a table, at once: the runs are long."""
-    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
-
-
-def heading(*cells: str) -> None:
-    """The first two lines of a table."""
-    row(*cells)
-    row(*["---"] * len(cells))

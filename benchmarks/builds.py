@@ -24,8 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.bench import BACKEND, BACKENDS, CROSS, PLUGIN, Bench, flagged, heading, make_bench, row, wire  # noqa: E402
+from benchmarks.bench import BACKEND, BACKENDS, CROSS, PLUGIN, Bench, flagged, make_bench, wire  # noqa: E402
 from benchmarks.kills import killed  # noqa: E402
+from benchmarks.markdown import heading, row  # noqa: E402
 from benchmarks.unchanged import sdists, transparent  # noqa: E402
 from tests.builds.conftest import NEW, OLD, environment  # noqa: E402
 from tests.projects import Built, add_table, build, run  # noqa: E402

@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.bench import CROSS, Bench, heading, row, wire
+from benchmarks.bench import CROSS, Bench, wire
+from benchmarks.markdown import heading, row
 from tests.killing import SEED, TRIALS, left_after_kills
 from tests.unit.test_mark import IE, full_wheel, with_fields
 from tests.wheel_builder import STORED

@@ -10,10 +10,11 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from benchmarks.bench import PLUGIN, Bench, heading, row
+from benchmarks.bench import PLUGIN, Bench
+from benchmarks.markdown import heading, row
 from tests.projects import ROOT, SAMPLES, Built, add_table, use_backend
 
-__all__ = ["sdists", "transparent"]
+__all__ = ["fetch_sdist", "sdists", "transparent"]
 
 SDISTS = {
     # sdist -> (a statement that must work with the wheel installed, whether it brings initial-exec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,9 +39,10 @@ def use_backend(project: Path, *lines: str) -> None:
     """Put tls_wheel_guard.backend in front of the project's own backend."""
     path = project / "pyproject.toml"
     text = path.read_text()
-    start = text.index('build-backend = "') + len('build-backend = "')
-    inner = text[start : text.index('"', start)]
-    text = text.replace(f'build-backend = "{inner}"', 'build-backend = "tls_wheel_guard.backend"', 1)
+    match = re.search(r"""^build-backend\s*=\s*["'](.+)["']""", text, re.MULTILINE)
+    assert match, f"{project.name} names no build-backend"
+    inner = match[1]
+    text = text.replace(match[0], 'build-backend = "tls_wheel_guard.backend"', 1)
     path.write_text(text.replace("requires = [", 'requires = ["tls-wheel-guard", ', 1))
     add_table(project, f'build-backend = "{inner}"', *lines)
 

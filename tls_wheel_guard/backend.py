@@ -25,6 +25,7 @@ from tls_wheel_guard.errors import ConfigError, TlsWheelGuardError
 from tls_wheel_guard.guarding import guard, release, require_available, source_date_epoch, unreleased
 from tls_wheel_guard.products import editable_modules
 from tls_wheel_guard.project import project_config
+from tls_wheel_guard.rebuilding import Rebuilding, rewritten
 
 __all__ = ["HOOKS"]
 
@@ -32,6 +33,9 @@ Settings = Mapping[str, Any] | None
 
 OURS = "tls-wheel-guard."
 """Prefix of the config settings that are for us; the rest go to the inner backend untouched."""
+
+BUILD_FOLDER_SETTINGS = ("build-dir", "builddir")
+"""Config settings of meson-python and scikit-build-core."""
 
 HOOKS = (
     "build_editable",
@@ -146,14 +150,21 @@ def _guarded(hook: Callable[..., str], editable: bool) -> Callable[..., str]:
             config = _config(typed)
             require_available(config)
             epoch = source_date_epoch(os.environ)
-            with unreleased(Path(wheel_directory)) as folder:
-                name = hook(str(folder), inner, metadata_directory)
+            with unreleased(Path(wheel_directory)) as folder, rewritten(config, os.environ) as rebuilding:
+                name = hook(str(folder), _in_own_folder(inner, rebuilding), metadata_directory)
                 in_place = editable_modules(Path.cwd(), started) if editable else []
-                guard([folder / name, *in_place], config, _say, epoch)
+                guard([folder / name, *in_place], config, _say, epoch, rebuilding)
                 release(folder / name, Path(wheel_directory))
         return name
 
     return build
+
+
+def _in_own_folder(settings: Settings, rebuilding: Rebuilding | None) -> Settings:
+    """A build folder that the user names for meson-python or scikit-build-core keeps old objects: ours in its place."""
+    if rebuilding is None or not settings:
+        return settings
+    return {key: str(rebuilding.folder / "build") if key in BUILD_FOLDER_SETTINGS else value for key, value in settings.items()}
 
 
 def _say(message: str) -> None:

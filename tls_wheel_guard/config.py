@@ -26,6 +26,7 @@ else:
 __all__ = [
     "ACTIONS",
     "FAIL_ON",
+    "INTERPOSER_RULE",
     "NOTE_RULES",
     "Allow",
     "Config",
@@ -45,6 +46,8 @@ ENVIRONMENT = "TLS_WHEEL_GUARD_"
 
 NOTE_RULES = ("unexplained-allow", "unused-allow")
 """Notes about the settings themselves; they can be ignored but not allowed."""
+INTERPOSER_RULE = "rewritten-interposer"
+"""What ``action = "rewrite"`` refuses by itself; it can be allowed as a rule's finding can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ def _allow(item: Mapping[str, object], where: str) -> Allow:
             raise ConfigError(f"{where}.{key}: {value!r} is not a string", hint="put it in quotes")
     if "rule" not in item:
         raise ConfigError(f"{where}: no rule", hint=f"name one: {', '.join(RULES)}")
-    rule = _one_of(item["rule"], tuple(RULES), f"{where}.rule")
+    rule = _one_of(item["rule"], (*RULES, INTERPOSER_RULE), f"{where}.rule")
     return Allow(str(item.get("module", "*")), rule, str(item.get("reason", "")).strip())
 
 
@@ -280,7 +283,7 @@ def allow_from_option(text: str) -> Allow:
     rule, _, reason = rest.partition(":")
     if not module or not rule:
         raise ConfigError(f"--allow {text!r} is not MODULE-GLOB:RULE", hint="such as '*.libs/libgomp*:initial-exec-tls:shared by all'")
-    return Allow(module, _one_of(rule, tuple(RULES), "--allow"), reason.strip() or "given on the command line")
+    return Allow(module, _one_of(rule, (*RULES, INTERPOSER_RULE), "--allow"), reason.strip() or "given on the command line")
 
 
 def merge(*layers: Mapping[str, Any]) -> Config:

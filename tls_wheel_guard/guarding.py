@@ -1,4 +1,7 @@
-"""A build's last step: judge what it made, and by ``action`` stop, or warn and mark. Used by the plugin, the backend and ``build --``."""
+"""A build's last step: judge what it made, and by ``action`` stop, warn and mark, or see whether the rewriting was complete.
+
+Used by the plugin, the backend and ``build --``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from tls_wheel_guard.config import Config
 from tls_wheel_guard.errors import CheckFailed, ConfigError, Refused, TlsWheelGuardError, UnreadableWheel, UsageError
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.marking import mark_file
+from tls_wheel_guard.rebuilding import Rebuilding
 from tls_wheel_guard.report import WRITERS, Style
+from tls_wheel_guard.rewrite_check import require_rewritten
 
 __all__ = ["Say", "guard", "release", "require_available", "source_date_epoch", "unreleased"]
 
@@ -22,12 +27,15 @@ Say = Callable[[str], None]
 
 def require_available(config: Config) -> None:
     """Refuse an action that this version can't carry out, before anything is built."""
-    if config.action not in ("fail", "warn"):
-        raise ConfigError(f'action = "{config.action}" is not available in this version', hint='use action = "fail" or "warn"')
+    if config.action == "repair":
+        raise ConfigError(f'action = "{config.action}" is not available in this version', hint='use action = "fail", "warn" or "rewrite"')
 
 
-def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = None) -> list[Report]:
-    """Judge files that a build made. Raises CheckFailed where the build must stop; with ``warn`` marks them in place."""
+def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = None, rebuilding: Rebuilding | None = None) -> list[Report]:
+    """Judge files that a build made. Raises CheckFailed where the build must stop; with ``warn`` marks them in place.
+
+    ``rebuilding``: the rewritten build that made them, still under way.
+    """
     reports = [check_path(path, config) for path in paths]
     for report in reports:
         if report.error is not None:
@@ -37,6 +45,8 @@ def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = N
         # The wheel still lies in a folder of ours; only its name means anything to the reader.
         shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
         say(WRITERS["text"](shown, Style(verbosity=-1)).rstrip())
+    if rebuilding is not None:
+        require_rewritten(reports, config, say, rebuilding)
     failing = [report for report in reports if any(at_or_above(finding.severity, config.fail_on) for finding in report.findings)]
     names = ", ".join(report.wheel for report in failing)
     if config.action == "warn":

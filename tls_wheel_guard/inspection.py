@@ -12,10 +12,10 @@ from typing import IO
 
 from tls_wheel_guard.archive import Archive, Member, format_of, name_says_no_elf, open_archive
 from tls_wheel_guard.archive.magic import PEEK
-from tls_wheel_guard.elf import Linkage, SharedObject, defined_tls, linkage, read_shared_object
+from tls_wheel_guard.elf import Linkage, SharedObject, defined_functions, defined_tls, linkage, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
 
-__all__ = ["Contents", "FileSource", "exports_of", "inspect_file", "is_wheel", "linkage_of"]
+__all__ = ["Contents", "FileSource", "exporters", "exports_of", "inspect_file", "is_wheel", "linkage_of"]
 
 
 @dataclass(slots=True)
@@ -188,3 +188,16 @@ def _find_definers(archive: Archive, read: list[tuple[Member, SharedObject]], co
                 continue
             for name in found:
                 contents.definers.setdefault(name, member.name)
+
+
+def exporters(path: Path, modules: frozenset[str], functions: frozenset[str]) -> set[str]:
+    """Those of some modules, by their paths in a wheel or as bare files, that export all of some functions."""
+    if not is_wheel(path):
+        with _open_regular(path) as file:
+            return {name for name in modules if defined_functions(FileSource(file), functions) == functions}
+    found = set()
+    with open_archive(path.open("rb")) as archive:
+        for member in archive.members():
+            if member.name in modules and defined_functions(archive.source(member), functions) == functions:
+                found.add(member.name)
+    return found

@@ -7,8 +7,11 @@ pyproject.toml has no [tool.tls-wheel-guard] table. Nothing heavy is imported be
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,6 +62,7 @@ def _guarded(command: Any, config: Any) -> Any:
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.guarding import guard, release, source_date_epoch, unreleased
     from tls_wheel_guard.products import editable_modules
+    from tls_wheel_guard.rebuilding import rewritten
 
     class Guarded(command):  # type: ignore[misc]
         dist_dir: Any
@@ -70,13 +74,13 @@ def _guarded(command: Any, config: Any) -> Any:
             started = time.time_ns()
             before = len(getattr(self.distribution, "dist_files", []))
             try:
-                with unreleased(final) as folder:
+                with unreleased(final) as folder, rewritten(config, os.environ) as rebuilding, _own_build(self, rebuilding):
                     self.dist_dir = type(typed)(folder)
                     super().run()
                     wheels = sorted(folder.glob("*.whl"))
                     editable = self.get_command_name() == "editable_wheel"
                     in_place = editable_modules(Path.cwd(), started) if editable else []
-                    guard([*wheels, *in_place], config, _say, source_date_epoch(os.environ))
+                    guard([*wheels, *in_place], config, _say, source_date_epoch(os.environ), rebuilding)
                     for wheel in wheels:
                         release(wheel, final)
             except TlsWheelGuardError as error:
@@ -88,6 +92,27 @@ def _guarded(command: Any, config: Any) -> Any:
     Guarded.__name__ = command.__name__
     Guarded.__qualname__ = command.__qualname__
     return Guarded
+
+
+@contextmanager
+def _own_build(command: Any, rebuilding: Any) -> Iterator[None]:
+    """For a rewritten build: everything is compiled, also what is up to date, and a wheel's objects go to a folder of ours."""
+    if rebuilding is None:
+        yield
+        return
+    from tls_wheel_guard.rewriting import OWN_FOLDER
+
+    distribution, here = command.distribution, "tls-wheel-guard"
+    distribution.get_option_dict("build_ext")["force"] = (here, "1")
+    own = os.path.join(distribution.get_command_obj("build").build_base or "build", OWN_FOLDER)  # noqa: PTH118
+    if command.get_command_name() == "bdist_wheel":
+        shutil.rmtree(own, ignore_errors=True)
+        distribution.get_option_dict("build")["build_base"] = (here, own)
+        distribution.reinitialize_command("build", reinit_subcommands=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _rename_outputs(distribution: Any, before: int, final: Path) -> None:

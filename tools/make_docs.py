@@ -61,7 +61,8 @@ In the environment the same settings are `TLS_WHEEL_GUARD_` and the key in capit
     rule = "initial-exec-tls"
     reason = "shared by all users of OpenMP; 120 bytes"
 
-An `allow` without a reason, or one that matched nothing, is a note. On the command line: `--allow 'GLOB:RULE:REASON'`.
+An `allow` without a reason, or one that matched nothing, is a note. On the command line: `--allow 'GLOB:RULE:REASON'`. Beside the rules there
+is `rewritten-interposer`, which only a rewritten build finds: see [rewrite.md](rewrite.md).
 
 ## Room
 

@@ -37,6 +37,7 @@ find_python() {
 if [ "$purpose" = test ]; then
     # shellcheck disable=SC2046 # one package a line
     install_missing $(cat tools/packages.txt)
+    command -v cargo >/dev/null || install_missing cargo
 else
     command -v gcc >/dev/null || install_missing gcc libc6-dev
 fi

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tls_wheel_guard.config import ACTIONS
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
 from tls_wheel_guard.guarding import guard, require_available, source_date_epoch
 from tls_wheel_guard.products import changed_modules, installed_modules, wheels_in
+from tls_wheel_guard.rebuilding import rewritten
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -50,21 +52,36 @@ def run(options: argparse.Namespace) -> int:
     require_available(config)
     epoch = source_date_epoch(os.environ)
     folders = [*options.wheels, *folders_named(command), *cargo_folders(command, os.environ), *(Path(folder) for folder in USUAL_FOLDERS)]
-    before, started = wheels_in(folders), time.time_ns()
-    code = _run(command, {**os.environ, "TLS_WHEEL_GUARD_ACTION": config.action})
-    made = list({path.resolve(): path for path, status in wheels_in(folders).items() if before.get(path) != status}.values())
-    # `maturin develop` and editable builds make no wheel: what they put in place is judged.
-    if not made:
-        made = [*changed_modules(Path.cwd(), started), *installed_modules(Path.cwd(), os.environ, started)]
+    environment = {**os.environ, "TLS_WHEEL_GUARD_ACTION": config.action}
+    with rewritten(config, environment) as rebuilding:
+        # maturin writes wheels into cargo's folder, which a rewritten build has for itself.
+        own = [rebuilding.target / "wheels"] if rebuilding else []
+        before, started = wheels_in(folders), time.time_ns()
+        code = _run(command, environment)
+        after = wheels_in([*folders, *own])
+        made = list({path.resolve(): path for path, status in after.items() if before.get(path) != status}.values())
+        # `maturin develop` and editable builds make no wheel: what they put in place is judged.
         if not made:
-            return code or _made_nothing(command)
-        say(f"{command[0]} made no wheel that could be found; judged is what it put in place; hint: --wheels DIR names a folder of wheels")
-    try:
-        guard(made, config, say_plain, epoch)
-    except TlsWheelGuardError as error:
-        say(error.line())
-        return code or error.exit_code
+            made = [*changed_modules(Path.cwd(), started), *installed_modules(Path.cwd(), os.environ, started)]
+            if not made:
+                return code or _made_nothing(command)
+            say(f"{command[0]} made no wheel that could be found; judged is what it put in place; hint: --wheels DIR names a folder of wheels")
+        try:
+            guard(made, config, say_plain, epoch, rebuilding)
+        except TlsWheelGuardError as error:
+            say(error.line())
+            return code or error.exit_code
+        if rebuilding:
+            _release([path for path in made if path.parent in own], rebuilding.usual_target / "wheels")
     return code
+
+
+def _release(wheels: list[Path], folder: Path) -> None:
+    """Move wheels to where the command would have put them without us."""
+    for wheel in wheels:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(wheel, folder / wheel.name)
+        say_plain(f"released {folder / wheel.name}")
 
 
 def folders_named(command: list[str]) -> list[Path]:

@@ -1,0 +1,142 @@
+"""Object files and archives of them, before the linker: which of them ask for initial-exec, and who compiled them.
+
+Numbers: the psABIs' relocations that load a variable's distance from the GOT; ``ar``: System V with GNU's long names.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tls_wheel_guard.elf.layout import MAGIC, ElfFormat, Header, read_header
+from tls_wheel_guard.elf.source import BytesSource
+from tls_wheel_guard.errors import MalformedElf
+
+__all__ = ["InitialExecObject", "initial_exec_objects"]
+
+INITIAL_EXEC: dict[int, frozenset[int]] = {
+    3: frozenset({15, 16, 33}),  # R_386_TLS_IE, _GOTIE, _IE_32
+    21: frozenset({87, 88, 89, 90, 150}),  # R_PPC64_GOT_TPREL16_DS, _LO_DS, _HI, _HA, R_PPC64_GOT_TPREL_PCREL34
+    22: frozenset({42, 43, 44, 47, 48, 49, 60}),  # R_390_TLS_GOTIE12, 32, 64, _IE32, _IE64, _IEENT, _GOTIE20
+    40: frozenset({107, 111}),  # R_ARM_TLS_IE32, _IE12GP
+    62: frozenset({22, 44, 47, 50}),  # R_X86_64_GOTTPOFF, _CODE_4_, _CODE_5_, _CODE_6_
+    183: frozenset(range(539, 544)),  # R_AARCH64_TLSIE_*
+    243: frozenset({21}),  # R_RISCV_TLS_GOT_HI20
+    258: frozenset(range(87, 95)),  # R_LARCH_TLS_IE_*
+}
+"""e_machine -> relocation types of an initial-exec access in an object file."""
+
+SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 2, 4, 8, 9
+SHN_UNDEF = 0
+AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
+MAX_SECTIONS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class InitialExecObject:
+    """An object file with initial-exec accesses. ``member``: its name in an archive, None for a file of its own.
+
+    ``compilers``: the lines of .comment, which compilers write and assembler sources have not. ``own``: whether a variable
+    that the object itself defines is reached so; without -fPIC a compiler does so only to variables of others.
+    """
+
+    member: str | None
+    compilers: tuple[str, ...]
+    own: bool
+
+
+def initial_exec_objects(data: bytes) -> Iterator[InitialExecObject]:
+    """Those in an object file or an archive; what can't be read is left out."""
+    members: Iterator[tuple[str | None, bytes]]
+    if data[:4] == MAGIC:
+        members = iter([(None, data)])
+    elif data[: len(AR_MAGIC)] == AR_MAGIC:
+        members = _archive_members(data)
+    else:
+        return
+    for name, content in members:
+        try:
+            found = _read(name, content)
+        except (MalformedElf, struct.error):
+            continue
+        if found is not None:
+            yield found
+
+
+def _archive_members(data: bytes) -> Iterator[tuple[str | None, bytes]]:
+    at, long_names = len(AR_MAGIC), b""
+    while at + AR_HEADER <= len(data):
+        name, size = data[at : at + 16].decode("utf-8", "replace").rstrip(), data[at + 48 : at + 58].strip()
+        if not size.isdigit():
+            return
+        content = data[at + AR_HEADER : at + AR_HEADER + int(size)]
+        at += AR_HEADER + int(size) + int(size) % 2
+        if name == "//":
+            long_names = content
+        elif name.startswith("/") and name[1:].isdigit():
+            yield long_names[int(name[1:]) :].split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("/"), content
+        elif name not in ("/", "/SYM64/"):
+            yield name.rstrip("/"), content
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    type: int
+    offset: int
+    size: int
+    link: int
+
+
+def _sections(data: bytes, header: Header) -> list[_Section]:
+    size = 64 if header.format.bits == 64 else 40
+    if header.shentsize != size or not 0 < header.shoff <= len(data):
+        return []
+    layout = struct.Struct(f"{header.format.order}II" + f"{header.format.word}" * 4 + "II")
+    count = header.shnum or layout.unpack_from(data, header.shoff)[5]  # gABI: too many for e_shnum stand in section 0
+    rows = (layout.unpack_from(data, header.shoff + number * size) for number in range(min(count, MAX_SECTIONS)))
+    return [_Section(row[1], row[4], row[5], row[6]) for row in rows]
+
+
+def _read(member: str | None, data: bytes) -> InitialExecObject | None:
+    header = read_header(BytesSource(data))
+    wanted = INITIAL_EXEC.get(header.e_machine)
+    if header.e_type != 1 or wanted is None:
+        return None
+    sections = _sections(data, header)
+    symbols: set[tuple[int, int]] = set()
+    for section in sections:
+        if section.type in (SHT_REL, SHT_RELA):
+            found = _symbols_reached(data, header.format, section, wanted)
+            symbols |= {(section.link, index) for index in found}
+    if not symbols:
+        return None
+    own = any(_is_defined(data, header.format, sections[table], index) for table, index in symbols if table < len(sections))
+    return InitialExecObject(member, _compilers(data), own)
+
+
+def _symbols_reached(data: bytes, fmt: ElfFormat, section: _Section, wanted: frozenset[int]) -> set[int]:
+    addend = fmt.word.lower() if section.type == SHT_RELA else ""
+    layout = struct.Struct(f"{fmt.order}{fmt.word}{fmt.word}{addend}")
+    content = data[section.offset : section.offset + section.size // layout.size * layout.size]
+    shift, mask = (32, 0xFFFFFFFF) if fmt.bits == 64 else (8, 0xFF)
+    return {row[1] >> shift for row in layout.iter_unpack(content) if row[1] & mask in wanted}
+
+
+def _is_defined(data: bytes, fmt: ElfFormat, table: _Section, index: int) -> bool:
+    layout = struct.Struct(fmt.order + ("IBBHQQ" if fmt.bits == 64 else "IIIBBH"))
+    at = table.offset + index * layout.size
+    if at > len(data):
+        raise MalformedElf(f"symbol {index} lies outside the file")
+    row = layout.unpack_from(data, at)
+    return bool(row[3 if fmt.bits == 64 else 5] != SHN_UNDEF)
+
+
+def _compilers(data: bytes) -> tuple[str, ...]:
+    """The lines of .comment, found by what all compilers begin them with: names of sections may be cut."""
+    found = []
+    for mark in (b"GCC: (", b"clang version ", b"rustc version ", b"Intel(R) ", b"NVC", b"PGC"):
+        at = data.find(mark)
+        if at >= 0:
+            found.append(data[at : at + 200].split(b"\0", 1)[0].decode("ascii", "replace"))
+    return tuple(found)

@@ -1,0 +1,60 @@
+"""The check after a rewritten build: nothing is left of initial-exec, and nothing was rewritten that must not be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tls_wheel_guard.config import INTERPOSER_RULE, Config
+from tls_wheel_guard.errors import CheckFailed, MalformedElf, UnreadableMember
+from tls_wheel_guard.findings import Finding, Report
+from tls_wheel_guard.inspection import exporters
+from tls_wheel_guard.leftovers import Leftover, explain_leftovers
+from tls_wheel_guard.rebuilding import Rebuilding
+
+__all__ = ["require_rewritten"]
+
+ACCESS_RULES = frozenset({"initial-exec-tls", "foreign-initial-exec"})
+ALLOCATOR = frozenset({"malloc", "free"})
+"""Who exports these is called by the loader itself."""
+
+
+def require_rewritten(reports: Sequence[Report], config: Config, say: Callable[[str], None], rebuilding: Rebuilding) -> None:
+    """Raise CheckFailed where initial-exec is left or an allocator was rewritten that stands in for the system's."""
+    _refuse_interposers(reports, config)
+    left = [leftover for report in reports for leftover in _left_in(report, rebuilding)]
+    if not left:
+        return
+    for leftover in left if config.never_fails else left[1:]:
+        say(f"initial-exec is left in {leftover.module}: {leftover.why}; hint: {leftover.hint}")
+    if config.never_fails:
+        return
+    modules = "" if len(left) == 1 else f" and {len(left) - 1} more"
+    names = ", ".join(report.wheel for report in reports)
+    raise CheckFailed(f"{names} is not released: initial-exec is left in {left[0].module}{modules}: {left[0].why}", hint=left[0].hint)
+
+
+def _left_in(report: Report, rebuilding: Rebuilding) -> list[Leftover]:
+    """Modules with a finding that nobody allowed; a note, as on errno of libc itself, is no concern of the build."""
+    concerned = {f.module for f in report.findings if f.rule in ACCESS_RULES and f.severity != "note"}
+    modules = [module for module in report.modules if module.path in concerned]
+    return explain_leftovers(modules, (Path.cwd(), *rebuilding.trees), rebuilding.started) if modules else []
+
+
+def _refuse_interposers(reports: Sequence[Report], config: Config) -> None:
+    for report in reports:
+        rewritten = {m.path for m in report.modules if m.kind == "shared" and (m.shared_object.dynamic.dtpmod or m.shared_object.dynamic.tlsdesc)}
+        if not rewritten:
+            continue
+        try:
+            found = exporters(Path(report.path), frozenset(rewritten), ALLOCATOR)
+        except (MalformedElf, UnreadableMember):
+            continue  # the report has it
+        for module in sorted(found):
+            finding = Finding(INTERPOSER_RULE, "error", module, ("it exports malloc and free.",), ())
+            if not any(allow.matches(finding) for allow in config.allow):
+                raise CheckFailed(
+                    f"{report.wheel} is not released: {module} exports malloc and free, and now asks the loader for thread-local variables;"
+                    " the loader calls malloc, and the two may wait for each other for ever",
+                    hint=f'build without rewrite (action = "fail"), or allow it by name: rule = "{INTERPOSER_RULE}" with the reason',
+                )
