@@ -46,6 +46,8 @@ CHECKS = {
     "scikit-build-core": f"import counter_cmake as c; {COUNTS}",
     "meson-python": f"import counter_meson as c; {COUNTS}",
     "hatchling": f"import counter_hatch as c; {COUNTS}",
+    "poetry-core": f"import counter_poetry as c; {COUNTS}",
+    "pdm-backend": f"import counter_pdm as c; {COUNTS}",
     "maturin-mimalloc": "from sorted_mimalloc import words; assert words('b a') == ['a', 'b']",
     "maturin-jemalloc": "from sorted_jemalloc import words; assert words('b a') == ['a', 'b']",
 }
