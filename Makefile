@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env truth-advice proof-builds clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds culprits clean
 
 demo:
 	@tools/setup.sh demo
@@ -35,6 +35,11 @@ proof-builds:
 	@tools/setup.sh test
 	{ cat benchmarks/builds.md; .venv/bin/python benchmarks/builds.py && .venv/bin/python benchmarks/marks.py; } >docs/builds-proof.md.unfinished
 	mv docs/builds-proof.md.unfinished docs/builds-proof.md
+
+# The first run builds some seventy libraries, for an hour or two; they are kept in the user's cache folder.
+culprits:
+	@tools/setup.sh test
+	.venv/bin/python benchmarks/culprits.py objects decoys remedies sites
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
