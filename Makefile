@@ -36,10 +36,12 @@ proof-builds:
 	{ cat benchmarks/builds.md; .venv/bin/python benchmarks/builds.py && .venv/bin/python benchmarks/marks.py; } >docs/builds-proof.md.unfinished
 	mv docs/builds-proof.md.unfinished docs/builds-proof.md
 
-# The first run builds some seventy libraries, for an hour or two; they are kept in the user's cache folder.
+# The first run builds some hundred libraries, for an hour or two; they are kept in the user's cache folder. Needs Rust, Go and CMake too.
+# With TRUTH=truth.jsonl WHEELS=folder also wheels whose truth is written down.
 culprits:
 	@tools/setup.sh test
-	.venv/bin/python benchmarks/culprits.py objects decoys remedies sites
+	{ cat benchmarks/culprits.md; .venv/bin/python benchmarks/culprits.py $(if $(TRUTH),--truth $(TRUTH) --wheels $(WHEELS)); } >docs/culprits-proof.md.unfinished
+	mv docs/culprits-proof.md.unfinished docs/culprits-proof.md
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

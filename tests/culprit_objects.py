@@ -328,7 +328,7 @@ def _mimalloc() -> Iterator[KnownObject]:
                 f"mimalloc {inside}, gcc for {machine}",
                 mimalloc(version, place, compiler),
                 machine,
-                small=machine == "aarch64",
+                small=machine == "aarch64" or (machine, inside) == ("i386", "2.1.7"),
             )
 
 

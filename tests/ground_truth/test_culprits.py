@@ -5,11 +5,14 @@ The whole set is `make culprits`; here is a part of it.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.cached import made_once
@@ -197,6 +200,23 @@ def test_check_never_imports_capstone_and_a_wheel_without_initial_exec_loads_not
     shown = run_guard("check", "--no-config", str(taken), code=report).stdout
     assert "tls_wheel_guard.suspects" in shown
     assert "capstone" not in shown
+
+
+def test_documents_follow_the_schema(tmp_path: Path) -> None:
+    schema = json.loads(resources.files("tls_wheel_guard.report").joinpath("schema.json").read_text(encoding="utf-8"))
+    path = tmp_path / "native.so"
+    path.write_bytes(next(known for known in OBJECTS if known.name == "rpmalloc-2.0-gcc").path().read_bytes())
+    checked = json.loads(run_guard("check", "--format", "json", "--no-config", str(path)).stdout)
+    jsonschema.validate(checked, schema)
+    (culprit,) = checked["wheels"][0]["findings"][0]["culprits"]
+    assert (culprit["id"], culprit["confidence"]) == ("rpmalloc", "certain")
+    assert culprit["evidence"]
+    assert culprit["remedies"]
+    shown = json.loads(run_guard("show", "--sites", "--format", "json", "--no-config", str(path)).stdout)
+    jsonschema.validate(shown, schema)
+    sites = shown["wheels"][0]["modules"][0]["access_sites"]
+    assert sites["decoded"]
+    assert {site["function"] for site in sites["sites"]} >= {"rpmalloc_thread_finalize"}
 
 
 def test_sites_without_capstone_say_what_to_install(tmp_path: Path) -> None:

@@ -40,10 +40,8 @@ def _x86_64(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int
 
 
 def _i386(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
-    """Slots lie before the GOT's base: displacements that are not negative are those of other tables."""
-    for slot in slots:
-        if not got or slot >= got:
-            continue
+    """The four bytes of the displacement are there even where one would do: the linker filled them."""
+    for slot in slots if got else ():
         # mod 10, any register, any base but esp (which means a SIB byte) and ebp.
         modrm = bytes(0x80 | register << 3 | base for register in range(8) for base in (0, 1, 2, 3, 6, 7))
         pattern = re.compile(b"(?=[\\x8b\\x03][" + re.escape(modrm) + b"]" + re.escape(struct.pack("<i", slot - got)) + b")", re.DOTALL)
