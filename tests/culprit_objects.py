@@ -165,6 +165,20 @@ def by_cmake(package: str, target: str, **environment: str) -> Callable[[Path], 
     return build
 
 
+def mimalloc_by_cmake(version: str, *options: str) -> Callable[[Path], Path]:
+    """mimalloc's shared library as its own CMakeLists.txt builds it, from the crate that carries it."""
+
+    def build(folder: Path) -> Path:
+        require("cmake")
+        root = crate("libmimalloc-sys", version) / "c_src" / "mimalloc"
+        off = ("-DMI_BUILD_TESTS=OFF", "-DMI_BUILD_STATIC=OFF", "-DMI_BUILD_OBJECT=OFF")
+        run("cmake", "-S", root, "-B", folder / "build", "-DCMAKE_BUILD_TYPE=Release", *off, *options)
+        run("cmake", "--build", folder / "build", "--target", "mimalloc", "-j2")
+        return next(path for path in sorted((folder / "build").rglob("libmimalloc*.so*")) if not path.is_symlink())
+
+    return build
+
+
 def go(toolchain: str, *, arch: str = "amd64", flags: str = "", compiler: str = "gcc", cgo: str = "-O2") -> Callable[[Path], Path]:
     """A c-shared library; other toolchains come as Go modules."""
 
@@ -345,6 +359,7 @@ def _mimalloc_otherwise() -> Iterator[KnownObject]:
         ("powerpc64le-linux-gnu-gcc", "ppc64le", ()),
         ("s390x-linux-gnu-gcc", "s390x", ()),
     )
+    yield KnownObject("mimalloc-2.0.6-cmake", "mimalloc", "mimalloc 2.0.6, its CMakeLists.txt, overriding malloc", mimalloc_by_cmake("0.1.26"))
     for version, place, inside in (("0.1.26", "mimalloc", "2.0.6"), ("0.1.44", "mimalloc/v2", "2.2.4"), ("0.1.44", "mimalloc/v3", "3.1.5")):
         for compiler, machine, flags in ways:
             name = f"mimalloc-{inside}-{compiler}{''.join(flags[:2])}"
@@ -500,6 +515,10 @@ def _cured() -> Iterator[KnownObject]:
     yield KnownObject("cured-mimalloc-cflags", "mimalloc", made, cargo(dependency, mimalloc_use, CFLAGS="-ftls-model=global-dynamic"))
     source_cure = mimalloc("0.1.39", "mimalloc", "gcc", flags=("-ftls-model=local-dynamic",))
     yield KnownObject("cured-mimalloc-source", "mimalloc", "mimalloc 2.1.7, -ftls-model=local-dynamic as the last flag", source_cure)
+    cmake = mimalloc_by_cmake("0.1.26", "-DMI_LOCAL_DYNAMIC_TLS=ON")
+    yield KnownObject("cured-mimalloc-cmake", "mimalloc", "mimalloc 2.0.6, -DMI_LOCAL_DYNAMIC_TLS=ON", cmake)
+    cached = autotools("jemalloc", "libjemalloc.so.2", "--disable-cxx", target="build_lib_shared", je_cv_tls_model="no")
+    yield KnownObject("cured-jemalloc-cache", "jemalloc", "jemalloc 5.3.0, je_cv_tls_model=no", cached)
     for features in ('"local_dynamic_tls"', '"notls"', '"notls", "local_dynamic_tls"'):
         dependency = f'snmalloc-rs = {{ version = "=0.7.6", features = [{features}] }}'
         name = "cured-snmalloc-" + features.replace('"', "").replace(", ", "+")

@@ -46,14 +46,15 @@ def _x86_64(listing: list[tuple[int, str, str]], slots: set[int], path: Path) ->
 
 
 def _i386(listing: list[tuple[int, str, str]], slots: set[int], path: Path) -> Iterator[int]:
-    """Displacements from the GOT, whose place is DT_PLTGOT, in functions that put the GOT's address into that register."""
+    """Displacements from the GOT, whose place is DT_PLTGOT."""
     text = subprocess.run(["readelf", "-dW", str(path)], check=True, capture_output=True, text=True).stdout
     found = re.search(r"\(PLTGOT\)\s+0x([0-9a-f]+)", text)
     got = int(found[1], 16) if found else 0
     wanted = {slot - got for slot in slots}
     for address, name, operands in listing:
-        offset = re.match(r"(-?0x[0-9a-f]+)\(%\w+\)", operands)
-        if name in ("mov", "add", "sub", "cmp") and offset and int(offset[1], 16) in wanted:
+        # A frame pointer leads to variables on the stack, and an offset is loaded or added (R_386_TLS_GOTIE), never subtracted.
+        offset = re.match(r"(-?0x[0-9a-f]+)\(%(?!ebp)\w+\),%\w+$", operands)
+        if name in ("mov", "add") and offset and int(offset[1], 16) in wanted:
             yield address
 
 
