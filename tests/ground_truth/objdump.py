@@ -51,11 +51,14 @@ def _i386(listing: list[tuple[int, str, str]], slots: set[int], path: Path) -> I
     found = re.search(r"\(PLTGOT\)\s+0x([0-9a-f]+)", text)
     got = int(found[1], 16) if found else 0
     wanted = {slot - got for slot in slots}
+    is_frame = False
     for address, name, operands in listing:
         # A frame pointer leads to variables on the stack, and an offset is loaded or added (R_386_TLS_GOTIE), never subtracted.
-        offset = re.match(r"(-?0x[0-9a-f]+)\(%(?!ebp)\w+\),%\w+$", operands)
-        if name in ("mov", "add") and offset and int(offset[1], 16) in wanted:
+        offset = re.match(r"(-?0x[0-9a-f]+)\(%(\w+)\),%\w+$", operands)
+        if name in ("mov", "add") and offset and int(offset[1], 16) in wanted and not (offset[2] == "ebp" and is_frame):
             yield address
+        if operands.endswith(",%ebp") or (name, operands) == ("pop", "%ebp"):
+            is_frame = operands == "%esp,%ebp"
 
 
 def _aarch64(listing: list[tuple[int, str, str]], slots: set[int], path: Path) -> Iterator[int]:
