@@ -202,6 +202,18 @@ def test_check_never_imports_capstone_and_a_wheel_without_initial_exec_loads_not
     assert "capstone" not in shown
 
 
+def test_the_sbom_in_the_wheel_names_the_crate_and_the_build_system(tmp_path: Path) -> None:
+    module = next(known for known in OBJECTS if known.name == "mimalloc-crate-0.1.43").path().read_bytes()
+    crates = [{"type": "library", "name": name, "version": version} for name, version in (("mimalloc", "0.1.43"), ("libmimalloc-sys", "0.1.39"))]
+    bom = json.dumps({"bomFormat": "CycloneDX", "components": [{"type": "library", "name": "pkg", "version": "1", "components": crates}]})
+    members = {"pkg/_native.so": module, "pkg-1.0.dist-info/sboms/pkg.cyclonedx.json": bom.encode()}
+    (finding,) = findings(make_wheel(tmp_path, members))
+    assert finding.parts[1].startswith(
+        "mimalloc 2.x, linked in through the Rust crate libmimalloc-sys 0.1.39, brings it in: the relocations reach"
+    )
+    assert finding.hints[0].startswith("in Cargo.toml: mimalloc = ")
+
+
 def test_documents_follow_the_schema(tmp_path: Path) -> None:
     schema = json.loads(resources.files("tls_wheel_guard.report").joinpath("schema.json").read_text(encoding="utf-8"))
     path = tmp_path / "native.so"

@@ -97,5 +97,7 @@ class Clues:
         """
         if {"malloc", "free"} <= self.exports:
             return "malloc and free"
-        taken = sorted(self.exports & PRELOADED) if self.asks_for_next else []
+        # An extension module may hold a substitute for a system that lacks the function; nobody preloads it.
+        imported = any(name.startswith("PyInit_") for name in self.exports)
+        taken = sorted(self.exports & PRELOADED) if self.asks_for_next and not imported else []
         return " and ".join(taken[:3])

@@ -60,7 +60,7 @@ def _match(culprit: Culprit, clues: Clues) -> Match | None:
         confidence,
         tuple(sentence for said in (*ties.values(), *presence.values()) for sentence in said),
         _version(culprit, clues),
-        next((c for c in (*clues.embedded, *clues.listed) if c.name in culprit.words.crates), None),
+        next((c for name in culprit.words.crates for c in (*clues.embedded, *clues.listed) if c.name == name), None),
         named_variables(culprit, clues),
         clues.interposes,
     )
