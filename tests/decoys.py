@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.culprit_objects import MIMALLOC_FLAGS, crate
+from tests.culprit_recipes import MIMALLOC_FLAGS, crate
 from tests.toolchain import require
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard.knowledge import known_culprits

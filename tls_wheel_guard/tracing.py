@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,8 @@ from typing import Any
 
 from tls_wheel_guard.culprits.clues import Clues, Component, Reached
 from tls_wheel_guard.elf import BytesSource, SharedObject, Source, TlsReloc
-from tls_wheel_guard.elf.layout import PT_DYNAMIC, PT_LOAD, Image, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.initial import tls_pointers, word_at
+from tls_wheel_guard.elf.layout import PT_DYNAMIC, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.names import Names, TlsVariable, read_names
 from tls_wheel_guard.elf.sections import Section, read_sections, section_bytes
 from tls_wheel_guard.errors import MalformedElf
@@ -25,8 +25,7 @@ __all__ = ["MAX_MODULE", "Vocabulary", "clues_of", "components_in", "reached_slo
 MAX_MODULE = 1 << 30
 """Bytes of a module that is searched; of a larger one only its name, its relocations and its wheel speak."""
 MAX_COMMENT, MAX_AUDITABLE, MAX_COMMANDS = 64 << 10, 8 << 20, 1 << 20
-DT_RELA, DT_RELASZ, DT_REL, DT_RELSZ, DT_RELRSZ, DT_RELR = 7, 8, 17, 18, 35, 36
-DT_FLAGS_1, DF_1_NOOPEN, PT_GNU_RELRO, PF_W = 0x6FFFFFFB, 0x40, 0x6474E552, 2
+DT_FLAGS_1, DF_1_NOOPEN = 0x6FFFFFFB, 0x40
 MAX_PRODUCERS, MAX_GO_MAGICS = 256, 64
 MAX_CODE = 128 << 20
 """Bytes of code in which reads are counted."""
@@ -93,10 +92,10 @@ def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code
     for reloc in facts.initial_exec.relocs:
         if reloc.symbol is not None and not reloc.symbol.defined:
             foreign[reloc.symbol.name] = None
-        elif (offset := _offset(reloc, facts, source, by_name)) is not None:
+        elif (offset := _offset(reloc, source, by_name)) is not None:
             own[offset].append(reloc)
     reads, readers = _readers(own, names, code)
-    pointers = _pointers(source, facts) if source is not None and own else {}
+    pointers = tls_pointers(source, facts.tls_segment) if source is not None and own and facts.tls_segment is not None else {}
     ordered = sorted(own)
     segment = facts.tls_segment
     parts = (segment.filesz, segment.memsz) if segment else (0, 0)
@@ -126,7 +125,7 @@ def reached_slots(facts: SharedObject, source: BytesSource, names: Names) -> dic
     by_name = {variable.name: variable for variable in names.variables}
     found: dict[int, str] = {}
     for reloc in facts.initial_exec.relocs:
-        offset = None if reloc.symbol is not None and not reloc.symbol.defined else _offset(reloc, facts, source, by_name)
+        offset = None if reloc.symbol is not None and not reloc.symbol.defined else _offset(reloc, source, by_name)
         name = next((v.name for v in names.variables if offset is not None and v.offset <= offset < v.offset + max(v.size, 1)), None)
         if reloc.symbol is not None and reloc.symbol.name:
             name = reloc.symbol.versioned_name
@@ -135,26 +134,15 @@ def reached_slots(facts: SharedObject, source: BytesSource, names: Names) -> dic
     return found
 
 
-def _offset(reloc: TlsReloc, facts: SharedObject, source: BytesSource | None, by_name: Mapping[str, TlsVariable]) -> int | None:
+def _offset(reloc: TlsReloc, source: BytesSource | None, by_name: Mapping[str, TlsVariable]) -> int | None:
     """A variable's place in the TLS segment. REL tables keep the addend in the slot itself."""
     addend = reloc.addend
     if addend is None:
-        addend = _word_at(source, facts, reloc.offset)
+        addend = word_at(source, reloc.offset) if source is not None else None
     if reloc.symbol is None:
         return addend
     variable = by_name.get(reloc.symbol.name)
     return None if variable is None else variable.offset + (addend or 0)
-
-
-def _word_at(source: BytesSource | None, facts: SharedObject, address: int) -> int | None:
-    if source is None:
-        return None
-    size = facts.bits // 8
-    try:
-        data = source.read(Image(read_segments(source, read_header(source))).offset_of(address, size, "a slot"), size)
-    except MalformedElf:
-        return None
-    return int.from_bytes(data, "little" if facts.little_endian else "big", signed=True)
 
 
 def _named(offset: int, relocs: list[TlsReloc], names: Names) -> tuple[str | None, int | None]:
@@ -181,64 +169,6 @@ def _readers(own: Mapping[int, list[TlsReloc]], names: Names, code: Code | None)
         if function is not None and function.name:
             found[slots[slot]][function.name] = None
     return counts, {offset: tuple(sorted(readers)) for offset, readers in found.items()}
-
-
-def _pointers(source: BytesSource, facts: SharedObject) -> dict[int, bool]:
-    """Offsets in the TLS segment's initial image that get an address by a relocation -> whether it is one of read-only data.
-
-    Read-only: in a segment that is not writable, or in the part that the loader protects once it has relocated it (PT_GNU_RELRO).
-    """
-    segment = facts.tls_segment
-    if segment is None or not segment.filesz:
-        return {}
-    try:
-        segments = read_segments(source, read_header(source))
-        fixed = [(s.vaddr, s.vaddr + s.memsz) for s in segments if s.type == PT_GNU_RELRO or (s.type == PT_LOAD and not s.flags & PF_W)]
-        found = {}
-        for place, addend in _relocations(source, segment.vaddr, segment.vaddr + segment.filesz):
-            target = addend if addend is not None else _word_at(source, facts, place)
-            found[place - segment.vaddr] = target is not None and any(start <= target < end for start, end in fixed)
-        return found
-    except (MalformedElf, struct.error):
-        return {}
-
-
-def _relocations(source: BytesSource, first: int, last: int) -> Iterator[tuple[int, int | None]]:
-    """(place, addend; None where it stands in the place itself) of plain dynamic relocations and of DT_RELR's in an address range."""
-    header = read_header(source)
-    fmt = header.format
-    segments = read_segments(source, header)
-    image = Image(segments)
-    dynamic = next((read_dynamic(source, fmt, s) for s in segments if s.type == PT_DYNAMIC), None)
-    if dynamic is None:
-        return
-    for tag, size_tag, words in ((DT_RELA, DT_RELASZ, 3), (DT_REL, DT_RELSZ, 2)):
-        if size := dynamic.get(size_tag):
-            entry = fmt.word_size * words
-            table = source.read(image.offset_of(dynamic.get(tag), size, "a relocation table"), size // entry * entry)
-            for row in struct.iter_unpack(fmt.order + fmt.word * words, table):
-                if first <= row[0] < last:
-                    yield row[0], row[2] if words == 3 else None
-    if size := dynamic.get(DT_RELRSZ):
-        table = source.read(image.offset_of(dynamic.get(DT_RELR), size, "a RELR table"), size // fmt.word_size * fmt.word_size)
-        for place in _relr_offsets(table, fmt.order + fmt.word, fmt.word_size, first, last):
-            yield place, None
-
-
-def _relr_offsets(table: bytes, layout: str, word: int, first: int, last: int) -> Iterator[int]:
-    """DT_RELR: an even entry is an address, an odd one a bitmap of the words behind it (gABI, "Relative Relocation Table")."""
-    where = 0
-    for (entry,) in struct.iter_unpack(layout, table):
-        if entry & 1 == 0:
-            if first <= entry < last:
-                yield entry
-            where = entry + word
-        else:
-            if where < last and where + word * (8 * word - 1) > first:
-                for bit in range(1, 8 * word):
-                    if entry >> bit & 1 and first <= where + word * (bit - 1) < last:
-                        yield where + word * (bit - 1)
-            where += word * (8 * word - 1)
 
 
 def _texts(data: bytes) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ import jsonschema
 import pytest
 
 from tests.cached import made_once
-from tests.culprit_objects import OBJECTS, KnownObject, stripped
+from tests.culprit_objects import OBJECTS
+from tests.culprit_recipes import KnownObject, stripped
 from tests.decoys import Decoy, decoys
 from tests.ground_truth.objdump import machine_sites
 from tests.ground_truth.wheels import CACHE, fetch
