@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env truth-advice proof-builds matrix rewritten clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds matrix rewritten culprits clean
 
 demo:
 	@tools/setup.sh demo
@@ -44,6 +44,13 @@ matrix:
 rewritten:
 	@tools/setup.sh test
 	.venv/bin/python benchmarks/rewritten.py >docs/rewritten.md.new && mv docs/rewritten.md.new docs/rewritten.md
+
+# The first run builds some hundred libraries, for an hour or two; they are kept in the user's cache folder. Needs Rust, Go and CMake too.
+# With TRUTH=truth.jsonl WHEELS=folder also wheels whose truth is written down.
+culprits:
+	@tools/setup.sh test
+	{ cat benchmarks/culprits.md; .venv/bin/python benchmarks/culprits.py $(if $(TRUTH),--truth $(TRUTH) --wheels $(WHEELS)); } >docs/culprits-proof.md.unfinished
+	mv docs/culprits-proof.md.unfinished docs/culprits-proof.md
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -108,5 +108,5 @@ def source(package: str, work: Path, suite: str = "bookworm") -> Path:
     fetched = _apt(state, "amd64", "source", "--download-only", package, cwd=work)
     if fetched.returncode:
         missing(f"the source of {package} of Debian {suite} ({(update.stderr + fetched.stderr).strip().splitlines()[-1:]})")
-    (tarball,) = work.glob(f"{package}_*.orig.tar.*z")
+    (tarball,) = (path for path in work.glob(f"{package}_*.orig.tar.*") if path.suffix != ".asc")
     return tarball

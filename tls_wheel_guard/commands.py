@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.config import Allow, Config
+from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.findings import Finding, ModuleReport, Report
+from tls_wheel_guard.grafting import grafts_of
 from tls_wheel_guard.inspection import Contents, inspect_file
 from tls_wheel_guard.loaders import Given, dependencies, judge
 from tls_wheel_guard.platforms import Target
@@ -47,9 +49,9 @@ def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> R
     config = config or Config()
     contents = inspect_file(Path(path))
     promised = (promised_by(contents.tags) if config.own_tags else ()) + config.more_targets
-    modules = _module_reports(contents, promised)
+    modules = _module_reports(contents, promised, _traced(Path(path), contents))
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable)
-    case = Case(modules, unreadable, _needs(modules), config.thresholds)
+    case = Case(modules, unreadable, _needs(modules), config.thresholds, grafts_of(contents))
     findings, allowed = _allow(run_rules(case, config.rules), config)
     return Report(
         wheel=contents.name,
@@ -64,7 +66,16 @@ def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> R
     )
 
 
-def _module_reports(contents: Contents, promised: tuple[Target, ...]) -> tuple[ModuleReport, ...]:
+def _traced(path: Path, contents: Contents) -> dict[str, Traced]:
+    """Who brought initial-exec TLS in. Nothing of this is loaded for a file without any."""
+    if not any(facts.kind == "shared" and facts.initial_exec.count for _, facts in contents.modules):
+        return {}
+    from tls_wheel_guard.suspects import trace_file  # noqa: PLC0415
+
+    return trace_file(path, contents)
+
+
+def _module_reports(contents: Contents, promised: tuple[Target, ...], traced: dict[str, Traced]) -> tuple[ModuleReport, ...]:
     facts = dict(contents.modules)
     demands = {path: demand_of(module, path) for path, module in facts.items()}
     definers = {symbol: demands[path] for symbol, path in contents.definers.items()}
@@ -73,7 +84,8 @@ def _module_reports(contents: Contents, promised: tuple[Target, ...]) -> tuple[M
         demand = demand_of(module, path, definers)
         verdicts = tuple(judge(demand, t) for t in targets_for(module, path, promised)) if module.kind == "shared" else ()
         exports = [symbol for symbol, definer in contents.definers.items() if definer == path]
-        reports.append(ModuleReport(path, module, late_module(module, path, exports, demand), verdicts))
+        late = late_module(module, path, exports, demand)
+        reports.append(ModuleReport(path, module, late, verdicts, traced.get(path, Traced())))
     return tuple(reports)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tls_wheel_guard.culprits import Suspect, Traced
 from tls_wheel_guard.elf import InitialExec, SharedObject, TlsReloc
 from tls_wheel_guard.loaders import FreshFit, Verdict
+from tls_wheel_guard.machine_code.sites import Sites
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import LateModule, TlsDemand
 
@@ -52,12 +54,17 @@ def _version(oldest: tuple[int, ...] | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ModuleReport:
-    """One ELF file: its facts, what it asks for, and each loader's verdict (none for what dlopen never opens)."""
+    """One ELF file: its facts, what it asks for, and each loader's verdict (none for what dlopen never opens).
+
+    ``traced``: who brought initial-exec TLS in. ``sites``: where its code reads the slots, where that was asked.
+    """
 
     path: str
     shared_object: SharedObject
     late: LateModule
     verdicts: tuple[Verdict, ...] = ()
+    traced: Traced = Traced()
+    sites: Sites | None = None
 
     @property
     def demand(self) -> TlsDemand:
@@ -73,7 +80,9 @@ class ModuleReport:
         """An entry of ``modules`` in the JSON document."""
         facts, ie = self.shared_object, self.shared_object.initial_exec
         tls = facts.tls_segment
+        more = {"access_sites": self.sites.to_dict()} if self.sites is not None else {}
         return {
+            **more,
             "path": self.path,
             "kind": facts.kind,
             "machine": facts.machine_name,
@@ -101,7 +110,7 @@ class Finding:
 
     ``parts``: what was found, then what happens on each system, a sentence or two each. ``hints``: next steps, the cure first.
     ``verdicts``: the verdicts that it rests on, in the order of the targets. ``relocs``: the first relocations behind it,
-    ``relocs_total`` all of them. ``allowed``: the reason for which the user allows it, None when it counts.
+    ``relocs_total`` all of them. ``allowed``: the reason for which the user allows it, None when it counts. ``culprits``: who brought it in.
     """
 
     rule: str
@@ -114,6 +123,7 @@ class Finding:
     relocs: tuple[TlsReloc, ...] = ()
     relocs_total: int = 0
     allowed: str | None = None
+    culprits: tuple[Suspect, ...] = ()
 
     @property
     def message(self) -> str:
@@ -139,7 +149,7 @@ class Finding:
                 for r in self.relocs[:MAX_LISTED]
             ],
             "relocations_total": self.relocs_total,
-            "culprits": [],
+            "culprits": [suspect.to_dict() for suspect in self.culprits],
         }
         if self.allowed is not None:
             found["allowed"] = self.allowed

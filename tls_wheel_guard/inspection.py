@@ -15,7 +15,7 @@ from tls_wheel_guard.archive.magic import PEEK
 from tls_wheel_guard.elf import Linkage, SharedObject, defined_functions, defined_tls, linkage, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
 
-__all__ = ["Contents", "FileSource", "exporters", "exports_of", "inspect_file", "is_wheel", "linkage_of"]
+__all__ = ["Contents", "FileSource", "exporters", "exports_of", "inspect_file", "is_wheel", "linkage_of", "open_regular"]
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def exports_of(path: Path, contents: Contents, wanted: set[str]) -> dict[str, se
     definers = [name for name, facts in contents.modules if facts.kind == "shared" and facts.tls_segment is not None]
     if not wanted or not definers:
         return {}
-    file = _open_regular(path)
+    file = open_regular(path)
     if not contents.is_archive:
         with file:
             return {definers[0]: defined_tls(FileSource(file), wanted)}
@@ -71,13 +71,13 @@ def exports_of(path: Path, contents: Contents, wanted: set[str]) -> dict[str, se
 
 def linkage_of(path: Path, names: Iterable[str]) -> Linkage:
     """What a bare shared object defines of ``names``, and what it lacks; raises UnreadableInput."""
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         return linkage(FileSource(file), names)
 
 
 def inspect_file(path: Path) -> Contents:
     """The contents of a wheel or of a bare ELF file, told apart by their bytes; raises UnreadableInput."""
-    file = _open_regular(path)
+    file = open_regular(path)
     first = file.read(PEEK)
     kind = format_of(first)
     if _is_archive(first, path):
@@ -102,11 +102,12 @@ def _is_archive(first: bytes, path: Path) -> bool:
 
 def is_wheel(path: Path) -> bool:
     """Whether a file is taken for a wheel: by its first bytes, or by its name; raises UnreadableInput."""
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         return _is_archive(file.read(2), path)
 
 
-def _open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> IO[bytes]:
+    """A regular file, opened; raises UnreadableInput."""
     try:
         # A FIFO would block for ever, a device never end.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -193,7 +194,7 @@ def _find_definers(archive: Archive, read: list[tuple[Member, SharedObject]], co
 def exporters(path: Path, modules: frozenset[str], functions: frozenset[str]) -> set[str]:
     """Those of some modules, by their paths in a wheel or as bare files, that export all of some functions."""
     if not is_wheel(path):
-        with _open_regular(path) as file:
+        with open_regular(path) as file:
             return {name for name in modules if defined_functions(FileSource(file), functions) == functions}
     found = set()
     with open_archive(path.open("rb")) as archive:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the docs that are made from the code: docs/rules.md and docs/configuration.md. A test checks that they are current."""
+"""Write the docs that are made from the code and the data: rules, configuration, culprits. A test checks that they are current."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from importlib import resources
 from pathlib import Path
 
 from tls_wheel_guard.config import KEYS, Config
+from tls_wheel_guard.culprits.page import page_of
+from tls_wheel_guard.knowledge import known_culprits
 from tls_wheel_guard.rules import RULES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -22,6 +24,51 @@ def rules() -> str:
         page = resources.files("tls_wheel_guard").joinpath("pages", f"{rule.name}.md").read_text(encoding="utf-8").rstrip()
         lines += [f"## {rule.name}", "", page, ""]
     return "\n".join(lines)
+
+
+def culprits() -> str:
+    """A section a culprit, from its data file."""
+    known = known_culprits()
+    lines = [CULPRITS.rstrip(), "", "| culprit | what it is | how initial-exec gets in |", "|---|---|---|"]
+    lines += [f"| [{c.id}](#{c.id}) | {c.name} | {HOW[c.how]} |" for c in known]
+    for culprit in known:
+        lines += ["", f"## {culprit.id}", "", f"{culprit.name}.", "", page_of(culprit)]
+    return "\n".join(lines) + "\n"
+
+
+HOW = {
+    "flag": "a flag of its own build",
+    "attribute": "an attribute in its source",
+    "assembler": "assembler",
+    "toolchain": "compiled elsewhere",
+    "objects": "objects compiled for programs",
+    "linker": "the linker",
+}
+
+CULPRITS = """\
+# Culprits
+
+Who brings initial-exec TLS into wheels, and what helps. `tls-wheel-guard explain NAME` prints the same. `measured` says that it was
+built and run, and where; `read` that it stands in a source or a manual; `not measured` that it is only believed.
+[culprits-proof.md](culprits-proof.md) has the figures.
+
+The guard names a culprit by evidence in the module and its wheel, never by the wheel's or the project's name:
+
+| class | what it says | ties it to the access |
+|---|---|---|
+| variable | a relocation leads to a variable with its name, in a symbol table or in the relocation | yes |
+| readers | functions with its names read the slot | yes |
+| layout | number, sizes, initial values and reads of the variables reached are its own | yes |
+| provenance | an SBOM in the wheel, or cargo-auditable's section, names its crate | no |
+| structure | sections that only its own tools write, such as .go.buildinfo | no |
+| file | the SONAME, or the file's name as auditwheel mangles it | no |
+| functions | it defines functions with its names | no |
+| comment | .comment names its compiler | no |
+| strings | its texts are in the file | no |
+
+`certain`: a variable with its own name. `likely`: a class that ties it to the access, and one more. `possible`: the rest; texts in the
+file alone are never more. Where symbols name every variable reached, only names count.
+"""
 
 
 def _toml(value: object) -> str:
@@ -74,3 +121,4 @@ process. Set it lower when users import other packages with initial-exec TLS bef
 if __name__ == "__main__":
     (DOCS / "rules.md").write_text(rules(), encoding="utf-8")
     (DOCS / "configuration.md").write_text(configuration(), encoding="utf-8")
+    (DOCS / "culprits.md").write_text(culprits(), encoding="utf-8")

@@ -82,7 +82,7 @@ def test_unreadable_wins_over_findings_and_hides_nothing(tmp_path: Path, capsys:
         (["check", "x", "--allow", "x"], "--allow 'x' is not MODULE-GLOB:RULE"),
         (["check", "x", "--config", "none.toml"], "none.toml: it can't be read"),
         (["check", "--files-from", "none.txt"], "--files-from none.txt"),
-        (["explain", "initial-exec"], "no rule is called 'initial-exec'; hint: did you mean 'initial-exec-tls'?"),
+        (["explain", "initial-exec"], "no rule and no culprit is called 'initial-exec'; hint: did you mean 'initial-exec-tls'?"),
         (["explain", "xyz"], "hint: rules: initial-exec-tls"),
     ],
 )

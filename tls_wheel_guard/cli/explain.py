@@ -1,4 +1,4 @@
-"""``explain``: a rule's page, in the terminal."""
+"""``explain``: a rule's or a culprit's page, in the terminal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tls_wheel_guard.rules import RULES
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "page", "run"]
 
-SUMMARY = "explain a rule: what happens, why, what to do"
+SUMMARY = "explain a rule or a culprit: what happens, why, what to do"
 EXAMPLE = "tls-wheel-guard explain initial-exec-tls"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("rule", metavar="RULE", help=", ".join(RULES))
+    parser.add_argument("rule", metavar="RULE|CULPRIT", help=f"rules: {', '.join(RULES)}; culprits: {', '.join(culprit_names())}")
 
 
 def page(rule: str) -> str:
@@ -25,12 +25,26 @@ def page(rule: str) -> str:
     return resources.files("tls_wheel_guard").joinpath("pages", f"{rule}.md").read_text(encoding="utf-8")
 
 
+def culprit_names() -> list[str]:
+    """The culprits' ids: the names of the data files, without reading them."""
+    folder = resources.files("tls_wheel_guard") / "culprits" / "data"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
 def run(options: argparse.Namespace) -> int:
-    """0, or 2 for a rule that does not exist."""
-    if options.rule not in RULES:
-        near = difflib.get_close_matches(options.rule, RULES, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"rules: {', '.join(RULES)}"
-        raise UsageError(f"no rule is called {options.rule!r}", hint=hint)
-    rule = RULES[options.rule]
-    print(f"{rule.name}: {rule.summary}\nseverity: {rule.severity}\n\n{page(rule.name).rstrip()}")
+    """0, or 2 for a rule or culprit that does not exist."""
+    if options.rule in RULES:
+        rule = RULES[options.rule]
+        print(f"{rule.name}: {rule.summary}\nseverity: {rule.severity}\n\n{page(rule.name).rstrip()}")
+        return 0
+    names = culprit_names()
+    if options.rule not in names:
+        near = difflib.get_close_matches(options.rule, [*RULES, *names], 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"rules: {', '.join(RULES)}; culprits: {', '.join(names)}"
+        raise UsageError(f"no rule and no culprit is called {options.rule!r}", hint=hint)
+    from tls_wheel_guard.culprits.page import page_of
+    from tls_wheel_guard.knowledge import known_culprits
+
+    (culprit,) = (c for c in known_culprits() if c.id == options.rule)
+    print(f"{culprit.id}: {culprit.name}\n\n{page_of(culprit).rstrip()}")
     return 0

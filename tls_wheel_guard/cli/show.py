@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 
 from tls_wheel_guard.cli.options import (
     add_input,
@@ -18,6 +19,7 @@ from tls_wheel_guard.cli.options import (
 )
 from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.commands import check_many
+from tls_wheel_guard.findings import Report
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     add_judging(parser)
     add_output(parser)
+    parser.add_argument("--sites", action="store_true", help="list the code that reads each initial-exec slot; needs tls-wheel-guard[repair]")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,6 +47,18 @@ def run(options: argparse.Namespace) -> int:
             say(f"{report.path}: {finding.module}: {finding.message}")
     options.verbose, options.quiet = True, False
     shown = [replace(report, findings=()) for report in reports]
+    if options.sites:
+        shown = [_with_sites(report) for report in shown]
     if shown or not code:
         write_report(shown, options)
     return exit_code(reports, code) or (3 if any(report.findings for report in reports) else 0)
+
+
+def _with_sites(report: Report) -> Report:
+    """The report with the access sites of its modules; as it is where it could not be read."""
+    from tls_wheel_guard.siting import sites_in
+
+    if report.error is not None or not any(m.kind == "shared" and m.shared_object.initial_exec.count for m in report.modules):
+        return report
+    sites = sites_in(Path(report.path))
+    return replace(report, modules=tuple(replace(module, sites=sites.get(module.path)) for module in report.modules))

@@ -200,5 +200,5 @@ def _author(case: Case) -> Advice:
     opened = {segment.opened for segment in case.first.segments}
     if case.definer not in opened:
         text += "; it came as another file's dependency: where it is a copy in a wheel, leave it out, or put one there that is built so"
-    ways = "`tls-wheel-guard explain initial-exec-tls` has the ways; action = \"rewrite\" builds it so without an edit"
+    ways = '`tls-wheel-guard explain initial-exec-tls` has the ways; action = "rewrite" builds it so without an edit'
     return Advice("author", True, f"{text}. {ways}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tls_wheel_guard.culprits import Reached, Suspect
 from tls_wheel_guard.findings import Finding, ModuleReport, Report, Severity
 from tls_wheel_guard.loaders import Verdict
 from tls_wheel_guard.report.style import Colour, Style, printable, wrap
@@ -124,10 +125,56 @@ def facts(module: ModuleReport, style: Style) -> Iterator[str]:
     owner = f" ({ie.own} own, {ie.foreign} foreign)" if ie.count else ""
     yield f"    initial-exec: {types}{owner}; dynamic: {so.dynamic.dtpmod} DTPMOD, {so.dynamic.tlsdesc} TLSDESC"
     yield f"    {count_of(so.dynamic_relocations, 'dynamic relocation')}; needs {printable(', '.join(so.needed)) or 'nothing'}"
+    for suspect in module.traced.suspects:
+        yield from wrap(_suspect_line(suspect), style.width, "      ", "    ")
+    for reached in module.traced.reached if module.sites is None else ():
+        yield from wrap(_reached_line(reached), style.width, "      ", "    ")
+    yield from access_sites(module, style)
     for verdict in module.verdicts:
         yield from wrap(_verdict_line(verdict), style.width, "      ", "    ")
     if ie.count and module.kind == "program":
         yield "    initial-exec is harmless in a program"
+
+
+def _suspect_line(suspect: Suspect) -> str:
+    match = suspect.match
+    version = f" {match.version}" if match.version else ""
+    return f"{match.confidence} culprit: {match.culprit.name}{version}: {'; '.join(match.evidence)}"
+
+
+def _reached_line(reached: Reached) -> str:
+    """A variable and who reads it, as far as that shows without decoding."""
+    name = f"`{reached.name}`" if reached.name else f"the variable at offset {reached.offset:#x} of the TLS segment"
+    where = " of another module" if reached.offset is None else ""
+    text = f"reaches {name}{where}"
+    if reached.reads:
+        text += f", read {reached.reads:,} times"
+    if reached.readers:
+        more = f" and {len(reached.readers) - 4} more" if len(reached.readers) > 4 else ""
+        text += f", in {', '.join(f'`{reader}`' for reader in reached.readers[:4])}{more}"
+    return text
+
+
+def access_sites(module: ModuleReport, style: Style) -> Iterator[str]:
+    """Which functions read which slot, and where."""
+    found = module.sites
+    if found is None:
+        return
+    if not found.decoded:
+        yield f"    sites: not decoded for {module.shared_object.machine_name}"
+        return
+    yield f"    {count_of(len(found.sites), 'access site')} in {count_of(len({s.function for s in found.sites}), 'function')}"
+    for slot, variable in found.variables:
+        here = [site for site in found.sites if site.slot == slot]
+        yield from wrap(f"slot {slot:#x}, {variable}: {count_of(len(here), 'site')}", style.width, "        ", "      ")
+        for function in dict.fromkeys(site.function for site in here):
+            yield f"        {printable(str(function)) if function else 'no function is known'}"
+            for site in here:
+                if site.function == function:
+                    line = f"    {printable(site.line)}" if site.line else ""
+                    yield f"          {site.address:#x}  {site.text}{line}"
+    for doubt in found.doubts:
+        yield from wrap(f"in doubt: {doubt}", style.width, "        ", "      ")
 
 
 def _verdict_line(verdict: Verdict) -> str:

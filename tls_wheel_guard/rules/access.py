@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tls_wheel_guard.culprits import Traced, sentence
 from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.loaders import judge
-from tls_wheel_guard.rules.case import CURE, MAX_RELOCS, Case, hints, severity_of
+from tls_wheel_guard.rules.case import CURE, MAX_RELOCS, WHERE, Case, hints, severity_of
 from tls_wheel_guard.words import bytes_of, count_of, sentences, today
 
 __all__ = ["foreign", "initial_exec", "local_exec", "unflagged"]
@@ -20,6 +21,7 @@ def initial_exec(case: Case) -> Iterator[Finding]:
         if not facts.own:
             continue
         verdicts = [v for v in module.verdicts if v.verdict != "always"]
+        traced = module.traced
         types = ", ".join(name for name, _ in facts.types)
         size = module.demand.block_size
         message = (
@@ -31,13 +33,30 @@ def initial_exec(case: Case) -> Iterator[Finding]:
             "initial-exec-tls",
             severity_of(verdicts),
             module.path,
-            (message, *sentences(verdicts)),
-            hints(CURE, *cures, module=module.path, rule="initial-exec-tls"),
+            (message, *_who(traced), *sentences(verdicts)),
+            hints(*_cures(traced), *cures, module=module.path, rule="initial-exec-tls"),
             tuple(verdicts),
             tuple(v.target.tag for v in verdicts),
             facts.relocs[:MAX_RELOCS],
             facts.count,
+            culprits=traced.suspects,
         )
+
+
+def _who(traced: Traced) -> tuple[str, ...]:
+    """A sentence for each culprit that is sure; where none is, for the first that is possible."""
+    return tuple(_capital(sentence(s.match)) for s in traced.sure or traced.suspects[:1])
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:] if text.startswith(("it ", "the ")) else text
+
+
+def _cures(traced: Traced) -> tuple[str, ...]:
+    """What helps: the sure culprits' remedies, else the general cure."""
+    if traced.interposer is not None:
+        return (traced.interposer,)
+    return tuple(dict.fromkeys(line for s in traced.sure for line in s.advice)) or (CURE, WHERE)
 
 
 def foreign(case: Case) -> Iterator[Finding]:
@@ -66,6 +85,7 @@ def foreign(case: Case) -> Iterator[Finding]:
             tuple(v.target.tag for v in verdicts),
             tuple(relocs[:MAX_RELOCS]),
             facts.foreign,
+            culprits=() if facts.own else module.traced.suspects,
         )  # fmt: skip
 
 

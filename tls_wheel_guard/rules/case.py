@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tls_wheel_guard.findings import ModuleReport, Severity
 from tls_wheel_guard.loaders import Verdict, glibc
 
-__all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "Case", "LiveProcess", "Thresholds", "Unreadable", "hints", "severity_of"]
+__all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "WHERE", "Case", "Graft", "LiveProcess", "Thresholds", "Unreadable", "hints", "severity_of"]
 
 MAX_RELOCS = 32
 """Relocations that a finding lists; it counts all."""
@@ -54,6 +54,16 @@ class Thresholds:
 DEFAULTS = Thresholds()
 
 
+class Graft(NamedTuple):
+    """A library of this machine, with initial-exec TLS, that auditwheel would copy into the wheel. ``size``: of its TLS, in bytes."""
+
+    library: str
+    path: str
+    needed_by: str
+    size: int
+    relocations: int
+
+
 class Unreadable(NamedTuple):
     """A member that could not be read, and why."""
 
@@ -63,12 +73,16 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that the rules see of one wheel. ``needs``: a module's path -> the wheel's modules that it needs, itself first."""
+    """All that the rules see of one wheel. ``needs``: a module's path -> the wheel's modules that it needs, itself first.
+
+    ``grafts``: libraries that auditwheel would copy into the wheel.
+    """
 
     modules: tuple[ModuleReport, ...]
     unreadable: tuple[Unreadable, ...]
     needs: dict[str, tuple[ModuleReport, ...]]
     thresholds: Thresholds
+    grafts: tuple[Graft, ...] = ()
 
     @property
     def shared(self) -> Iterator[ModuleReport]:
@@ -79,6 +93,12 @@ class Case:
 CURE = (
     "build it with -ftls-model=global-dynamic in place of -ftls-model=initial-exec, as the last such flag; a tls_model attribute in"
     " the source beats the flag and must go, and every object needs -fPIC"
+)
+
+
+WHERE = (
+    "to find it: tls-wheel-guard show --sites lists the code that reads the variables; tls-wheel-guard explain compiler-flag, attribute,"
+    " program-objects or assembler says how each gets in"
 )
 
 

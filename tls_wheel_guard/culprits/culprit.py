@@ -1,0 +1,216 @@
+"""What the guard knows of one culprit: the words to find, the pattern of its variables, what helps. Read from ``data/*.toml``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+__all__ = ["BUILDS", "HOWS", "STATUSES", "Culprit", "DataError", "Layout", "Remedy", "Words", "culprit_from"]
+
+How = Literal["flag", "attribute", "assembler", "toolchain", "objects", "linker"]
+HOWS: tuple[How, ...] = ("flag", "attribute", "assembler", "toolchain", "objects", "linker")
+"""How initial-exec got in: by a flag that the project's build passes, an attribute in the source, assembler, a compiler or library
+that was built elsewhere, objects compiled for programs, or the linker."""
+
+BUILDS = ("cargo", "setuptools", "cmake", "meson", "autotools", "go", "zig", "bazel", "gn", "auditwheel", "today", "any")
+"""Who types a remedy: the build system it is for; ``auditwheel``: when the wheel is repaired; ``today``: the user of a built wheel."""
+
+STATUSES = ("measured", "read", "not measured")
+"""``measured``: built and run, ``where`` says by what; ``read``: in the source or documentation; ``not measured``: only believed."""
+
+
+class DataError(ValueError):
+    """A data file says something that the guard can't use: the place and the value are in the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What to find.
+
+    ``variables`` and ``files`` are patterns on whole names; ``beside``: names of variables that are its own only where one of
+    ``variables`` is there too; ``common``: names that others use as well; ``structure``: sections that only its own tools write;
+    ``strings``: texts in its data.
+    """
+
+    variables: tuple[re.Pattern[str], ...] = ()
+    beside: tuple[re.Pattern[str], ...] = ()
+    common: tuple[re.Pattern[str], ...] = ()
+    crates: tuple[str, ...] = ()
+    files: tuple[re.Pattern[str], ...] = ()
+    functions: tuple[str, ...] = ()
+    structure: tuple[str, ...] = ()
+    comments: tuple[re.Pattern[str], ...] = ()
+    strings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The variables that it reaches by initial-exec, all of them. ``data``: those with an initial value, ``zero``: those without.
+
+    An entry is ``"pointer"`` (one word, its initial value is an address), ``"constant"`` (the same, of data that is read-only once
+    loaded), ``"word"``, a size in bytes, or a range of sizes: ``"500-8000"``.
+    ``reads``: how often their slots are read at least, where that can be counted. ``packed``: they follow each
+    other without a gap, in this order. ``weak``: so plain that other code may look the same. ``bits``: 32, 64, or 0 for both.
+    """
+
+    versions: str
+    data: tuple[str | int, ...] = ()
+    zero: tuple[str | int, ...] = ()
+    packed: bool = False
+    weak: bool = False
+    bits: int = 0
+    reads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What to do. ``text``: exactly what to type; ``when``, ``since``, ``cannot``: its conditions; ``where``: what proved it."""
+
+    builds: tuple[str, ...]
+    text: str
+    status: str
+    where: str = ""
+    when: str = ""
+    since: str = ""
+    cannot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """One culprit. ``id`` is its file's name. ``by_string``: a text in its data and what it says of the version.
+
+    ``version_pattern``: finds the version itself in the data, as the first group; None where it is not written there.
+    """
+
+    id: str
+    name: str
+    how: str
+    why: str
+    versions: str
+    measured: str
+    words: Words
+    layouts: tuple[Layout, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    avoid: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    generic: bool = False
+    by_string: tuple[tuple[str, str], ...] = ()
+    version_pattern: re.Pattern[bytes] | None = None
+
+
+def culprit_from(stem: str, table: Mapping[str, Any]) -> Culprit:
+    """A culprit from the parsed TOML of ``data/STEM.toml``; raises DataError."""
+    return _Reader(stem, table).culprit()
+
+
+class _Reader:
+    """Checks while it reads: an unknown key, a wrong type or an empty text is an error with its place."""
+
+    def __init__(self, stem: str, table: Mapping[str, Any]) -> None:
+        self._stem, self._table = stem, table
+
+    def culprit(self) -> Culprit:
+        table = self._table
+        self._known(table, {*(f.name for f in fields(Culprit))} - {"by_string"} | {"strings_by_version"}, "")
+        if table.get("id") != self._stem:
+            raise DataError(f"{self._stem}.toml: id is {table.get('id')!r}, and must be the file's name")
+        how = self._text(table, "how", "")
+        if how not in HOWS:
+            raise DataError(f"{self._stem}.toml: how is {how!r}; one of {', '.join(HOWS)}")
+        return Culprit(
+            id=self._stem,
+            name=self._text(table, "name", ""),
+            how=how,
+            why=self._text(table, "why", ""),
+            versions=self._text(table, "versions", ""),
+            measured=self._text(table, "measured", ""),
+            words=self._words(self._rows(table, "words", dict)),
+            layouts=tuple(self._layout(row, f"layouts[{n}]") for n, row in enumerate(self._rows(table, "layouts", list))),
+            remedies=tuple(self._remedy(row, f"remedies[{n}]") for n, row in enumerate(self._rows(table, "remedies", list))),
+            avoid=self._texts(table, "avoid", ""),
+            references=self._texts(table, "references", ""),
+            generic=bool(table.get("generic", False)),
+            by_string=tuple((str(k), str(v)) for k, v in self._rows(table, "strings_by_version", dict).items()),
+            version_pattern=self._bytes_pattern(self._text(table, "version_pattern", "", needed=False)),
+        )
+
+    def _known(self, table: Mapping[str, Any], keys: set[str], place: str) -> None:
+        for key in table:
+            if key not in keys:
+                raise DataError(f"{self._stem}.toml: {place}{'.' if place else ''}{key} is no key; keys: {', '.join(sorted(keys))}")
+
+    def _rows(self, table: Mapping[str, Any], key: str, kind: type) -> Any:
+        value = table.get(key, kind())
+        if not isinstance(value, kind):
+            raise DataError(f"{self._stem}.toml: {key} is {value!r}, and must be a {'table' if kind is dict else 'list of tables'}")
+        return value
+
+    def _text(self, table: Mapping[str, Any], key: str, place: str, needed: bool = True) -> str:
+        value = table.get(key, "")
+        if not isinstance(value, str) or (needed and not value.strip()):
+            raise DataError(f"{self._stem}.toml: {place}{'.' if place else ''}{key} is {value!r}, and must be a text")
+        return value.strip()
+
+    def _texts(self, table: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
+        value = table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
+            raise DataError(f"{self._stem}.toml: {place}{'.' if place else ''}{key} is {value!r}, and must be a list of texts")
+        return tuple(value)
+
+    def _words(self, table: Mapping[str, Any]) -> Words:
+        self._known(table, {f.name for f in fields(Words)}, "words")
+        found: dict[str, Any] = {f.name: self._texts(table, f.name, "words") for f in fields(Words)}
+        for key in ("variables", "beside", "common", "files", "comments"):
+            found[key] = tuple(self._pattern(text, key) for text in found[key])
+        return Words(**found)
+
+    def _pattern(self, text: str, key: str) -> re.Pattern[str]:
+        try:
+            return re.compile(text)
+        except re.error as error:
+            raise DataError(f"{self._stem}.toml: words.{key} has {text!r}, which is no pattern: {error}") from error
+
+    def _bytes_pattern(self, text: str) -> re.Pattern[bytes] | None:
+        pattern = self._pattern(text, "version_pattern")
+        if text and pattern.groups != 1:
+            raise DataError(f"{self._stem}.toml: version_pattern is {text!r}, and must have one group")
+        return re.compile(text.encode()) if text else None
+
+    def _layout(self, table: Mapping[str, Any], place: str) -> Layout:
+        self._known(table, {f.name for f in fields(Layout)}, place)
+        parts: dict[str, tuple[str | int, ...]] = {}
+        for key in ("data", "zero"):
+            value = table.get(key, [])
+            good = isinstance(value, list) and all(
+                (isinstance(entry, str) and re.fullmatch(r"constant|pointer|word|[1-9][0-9]*-[1-9][0-9]*", entry))
+                or (type(entry) is int and entry > 0)
+                for entry in value
+            )
+            if not good:
+                raise DataError(
+                    f'{self._stem}.toml: {place}.{key} is {value!r}; entries are "constant", "pointer", "word", a size in bytes or a range "4-8"'
+                )
+            parts[key] = tuple(value)
+        if not parts["data"] and not parts["zero"]:
+            raise DataError(f"{self._stem}.toml: {place} names no variable")
+        if table.get("bits", 0) not in (0, 32, 64):
+            raise DataError(f"{self._stem}.toml: {place}.bits is {table['bits']!r}; 32 or 64")
+        return Layout(
+            self._text(table, "versions", place), parts["data"], parts["zero"], bool(table.get("packed", False)), bool(table.get("weak", False)),
+            table.get("bits", 0), int(table.get("reads", 0)),
+        )  # fmt: skip
+
+    def _remedy(self, table: Mapping[str, Any], place: str) -> Remedy:
+        self._known(table, {f.name for f in fields(Remedy)}, place)
+        builds = self._texts(table, "builds", place)
+        if not builds or not set(builds) <= set(BUILDS):
+            raise DataError(f"{self._stem}.toml: {place}.builds is {list(builds)!r}; of {', '.join(BUILDS)}")
+        status = self._text(table, "status", place)
+        if status not in STATUSES:
+            raise DataError(f"{self._stem}.toml: {place}.status is {status!r}; one of {', '.join(STATUSES)}")
+        optional = {key: self._text(table, key, place, needed=False) for key in ("where", "when", "since", "cannot")}
+        if status == "measured" and not optional["where"]:
+            raise DataError(f"{self._stem}.toml: {place} is measured and does not say where")
+        return Remedy(builds, self._text(table, "text", place), status, **optional)

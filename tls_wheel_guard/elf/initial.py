@@ -1,0 +1,84 @@
+"""Initial values as the loader finds them: words in the image, and those that a relocation fills with an address."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from tls_wheel_guard.elf.layout import PT_DYNAMIC, PT_LOAD, Image, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.shared_object import TlsSegment
+from tls_wheel_guard.elf.source import Source
+from tls_wheel_guard.errors import MalformedElf
+
+__all__ = ["tls_pointers", "word_at"]
+
+DT_RELA, DT_RELASZ, DT_REL, DT_RELSZ, DT_RELRSZ, DT_RELR = 7, 8, 17, 18, 35, 36
+PT_GNU_RELRO, PF_W = 0x6474E552, 2
+
+
+def word_at(source: Source, address: int) -> int | None:
+    """The signed word at a virtual address, None where the file has no bytes for it."""
+    try:
+        header = read_header(source)
+        size = header.format.word_size
+        data = source.read(Image(read_segments(source, header)).offset_of(address, size, "a word"), size)
+    except MalformedElf:
+        return None
+    return int.from_bytes(data, "little" if header.format.little_endian else "big", signed=True)
+
+
+def tls_pointers(source: Source, segment: TlsSegment) -> dict[int, bool]:
+    """Offsets in the TLS segment's initial image that get an address by a relocation -> whether it is one of read-only data.
+
+    Read-only: in a segment that is not writable, or in the part that the loader protects once it has relocated it (PT_GNU_RELRO).
+    """
+    if not segment.filesz:
+        return {}
+    try:
+        segments = read_segments(source, read_header(source))
+        fixed = [(s.vaddr, s.vaddr + s.memsz) for s in segments if s.type == PT_GNU_RELRO or (s.type == PT_LOAD and not s.flags & PF_W)]
+        found = {}
+        for place, addend in _relocations(source, segment.vaddr, segment.vaddr + segment.filesz):
+            target = addend if addend is not None else word_at(source, place)
+            found[place - segment.vaddr] = target is not None and any(start <= target < end for start, end in fixed)
+        return found
+    except (MalformedElf, struct.error):
+        return {}
+
+
+def _relocations(source: Source, first: int, last: int) -> Iterator[tuple[int, int | None]]:
+    """(place, addend; None where it stands in the place itself) of plain dynamic relocations and of DT_RELR's in an address range."""
+    header = read_header(source)
+    fmt = header.format
+    segments = read_segments(source, header)
+    image = Image(segments)
+    dynamic = next((read_dynamic(source, fmt, s) for s in segments if s.type == PT_DYNAMIC), None)
+    if dynamic is None:
+        return
+    for tag, size_tag, words in ((DT_RELA, DT_RELASZ, 3), (DT_REL, DT_RELSZ, 2)):
+        if size := dynamic.get(size_tag):
+            entry = fmt.word_size * words
+            table = source.read(image.offset_of(dynamic.get(tag), size, "a relocation table"), size // entry * entry)
+            for row in struct.iter_unpack(fmt.order + fmt.word * words, table):
+                if first <= row[0] < last:
+                    yield row[0], row[2] if words == 3 else None
+    if size := dynamic.get(DT_RELRSZ):
+        table = source.read(image.offset_of(dynamic.get(DT_RELR), size, "a RELR table"), size // fmt.word_size * fmt.word_size)
+        for place in _relr_offsets(table, fmt.order + fmt.word, fmt.word_size, first, last):
+            yield place, None
+
+
+def _relr_offsets(table: bytes, layout: str, word: int, first: int, last: int) -> Iterator[int]:
+    """DT_RELR: an even entry is an address, an odd one a bitmap of the words behind it (gABI, "Relative Relocation Table")."""
+    where = 0
+    for (entry,) in struct.iter_unpack(layout, table):
+        if entry & 1 == 0:
+            if first <= entry < last:
+                yield entry
+            where = entry + word
+        else:
+            if where < last and where + word * (8 * word - 1) > first:
+                for bit in range(1, 8 * word):
+                    if entry >> bit & 1 and first <= where + word * (bit - 1) < last:
+                        yield where + word * (bit - 1)
+            where += word * (8 * word - 1)

@@ -1,0 +1,73 @@
+"""The code of a file by virtual address: the bytes of its executable segments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tls_wheel_guard.elf.layout import PT_DYNAMIC, PT_LOAD, Segment, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.source import Source
+from tls_wheel_guard.errors import MalformedElf
+
+__all__ = ["Code", "Piece", "read_code"]
+
+DT_PLTGOT = 3
+MAX_CODE = 512 << 20
+"""Bytes of code that are held in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One executable segment: its virtual address and its bytes in the file."""
+
+    address: int
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """The address behind its last byte."""
+        return self.address + len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """All code of a file. ``machine``: the name of platforms.py. ``segments``: all program headers.
+
+    ``got``: DT_PLTGOT, from which i386 counts, 0 where there is none.
+    """
+
+    machine: str
+    pieces: tuple[Piece, ...]
+    segments: tuple[Segment, ...]
+    source: Source
+    got: int = 0
+
+    def at(self, address: int, length: int) -> bytes:
+        """Up to ``length`` bytes of code at an address; empty outside of code."""
+        for piece in self.pieces:
+            if piece.address <= address < piece.end:
+                start = address - piece.address
+                return piece.data[start : start + max(length, 0)]
+        return b""
+
+    def loaded(self, address: int, length: int) -> bytes:
+        """The bytes that a file gives to an address of any segment; empty where it gives none."""
+        for s in self.segments:
+            if s.type == PT_LOAD and s.vaddr <= address and address + length <= s.vaddr + s.filesz:
+                try:
+                    return self.source.read(s.offset + address - s.vaddr, length)
+                except MalformedElf:
+                    return b""
+        return b""
+
+
+def read_code(source: Source, machine: str) -> Code:
+    """The code of a file; raises MalformedElf where it lies outside the file or is too large."""
+    header = read_header(source)
+    segments = read_segments(source, header)
+    dynamic = next((s for s in segments if s.type == PT_DYNAMIC), None)
+    got = read_dynamic(source, header.format, dynamic).get(DT_PLTGOT) if dynamic is not None else 0
+    executable = [s for s in segments if s.is_code and s.filesz]
+    if sum(s.filesz for s in executable) > MAX_CODE:
+        raise MalformedElf(f"more than {MAX_CODE} bytes of code")
+    pieces = tuple(Piece(s.vaddr, source.read(s.offset, s.filesz)) for s in executable)
+    return Code(machine, pieces, tuple(segments), source, got)

@@ -1,0 +1,83 @@
+"""Access sites: the instructions that read an initial-exec slot, and the functions that they stand in.
+
+A slot is the word of the GOT that the loader fills with a variable's distance from the thread pointer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tls_wheel_guard.machine_code import aarch64, riscv64, x86
+from tls_wheel_guard.machine_code.code import Code
+from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
+from tls_wheel_guard.machine_code.found import Found
+from tls_wheel_guard.machine_code.functions import FunctionMap, FunctionRange
+
+__all__ = ["Site", "Sites", "find_sites"]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One instruction that reaches a slot. ``function``: None where neither symbols nor unwind tables cover it.
+
+    ``line``: of the source, as ``file.c:12``, where debug information tells.
+    """
+
+    address: int
+    slot: int
+    text: str
+    function: FunctionRange | None
+    line: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """An entry of ``sites`` in the JSON document."""
+        return {
+            "address": self.address,
+            "slot": self.slot,
+            "instruction": self.text,
+            "function": self.function.name if self.function else None,
+            "function_start": self.function.start if self.function else None,
+            "line": self.line,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """All that was found in one module. ``decoded``: whether the machine's code is decoded at all.
+
+    ``variables``: slot -> whose it is, in words. ``doubts``: places that may reach a slot and did not decode to an access, a line each.
+    """
+
+    decoded: bool
+    sites: tuple[Site, ...] = ()
+    doubts: tuple[str, ...] = ()
+    variables: tuple[tuple[int, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """``access_sites`` of a module in the JSON document."""
+        return {
+            "decoded": self.decoded,
+            "variables": [{"slot": slot, "variable": text} for slot, text in self.variables],
+            "sites": [site.to_dict() for site in self.sites],
+            "doubts": list(self.doubts),
+        }
+
+
+_FINDERS: dict[str, Callable[[Code, frozenset[int], FunctionMap, Disassembler], Iterator[Found]]] = {
+    "x86_64": x86.find,
+    "i386": x86.find,
+    "aarch64": aarch64.find,
+    "riscv64": riscv64.find,
+}
+
+
+def find_sites(code: Code, slots: Iterable[int], functions: FunctionMap) -> Sites:
+    """The access sites of the slots; raises UsageError without capstone."""
+    if code.machine not in MACHINES:
+        return Sites(False)
+    found = list(_FINDERS[code.machine](code, frozenset(slots), functions, Disassembler(code.machine)))
+    sites = {(f.address, f.slot): Site(f.address, f.slot, f.text, functions.at(f.address)) for f in found if f.text}
+    doubts = tuple(dict.fromkeys(f.doubt for f in found if f.doubt))
+    return Sites(True, tuple(sites[key] for key in sorted(sites)), doubts)

@@ -1,0 +1,58 @@
+"""Where the code of a file reaches its initial-exec variables: opens it again, and decodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tls_wheel_guard.elf import BytesSource, SharedObject, Source
+from tls_wheel_guard.elf.names import read_names
+from tls_wheel_guard.elf.sections import read_sections
+from tls_wheel_guard.errors import MalformedElf, UnreadableMember
+from tls_wheel_guard.inspection import Contents, inspect_file
+from tls_wheel_guard.machine_code import FunctionMap, function_ranges, read_code
+from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
+from tls_wheel_guard.machine_code.lines import lines_of
+from tls_wheel_guard.machine_code.sites import Sites, find_sites
+from tls_wheel_guard.suspects import opened_modules
+from tls_wheel_guard.tracing import MAX_MODULE, reached_slots
+
+__all__ = ["sites_in"]
+
+
+def sites_in(path: Path) -> dict[str, Sites]:
+    """Module's path -> its access sites, for each with initial-exec TLS; raises UnreadableInput, and UsageError without capstone."""
+    contents = inspect_file(path)
+    wanted = [(name, facts) for name, facts in contents.modules if facts.kind == "shared" and facts.initial_exec.count]
+    if any(facts.machine_name in MACHINES for _, facts in wanted):
+        Disassembler("x86_64")
+    return _sites(path, contents, wanted)
+
+
+def _sites(path: Path, contents: Contents, wanted: list[tuple[str, SharedObject]]) -> dict[str, Sites]:
+    found: dict[str, Sites] = {}
+    if wanted:
+        with opened_modules(path, contents, wanted) as (sources, _):
+            for name, facts, source in sources:
+                try:
+                    found[name] = _module_sites(facts, source)
+                except (MalformedElf, UnreadableMember) as error:
+                    found[name] = Sites(True, doubts=(f"not decoded: {error.message}",))
+    return found
+
+
+def _module_sites(facts: SharedObject, source: Source) -> Sites:
+    if source.size > MAX_MODULE:
+        return Sites(True, doubts=(f"not decoded: it has {source.size:,} bytes, and at most {MAX_MODULE:,} are",))
+    data = source.read(0, source.size)
+    whole = BytesSource(data)
+    sections = read_sections(whole)
+    names = read_names(whole, sections)
+    code = read_code(whole, facts.machine_name)
+    frames = next(((s.address, s.size) for s in sections if s.name == ".eh_frame"), None)
+    ranges = function_ranges(code, facts.bits // 8, facts.little_endian, frames)
+    functions = FunctionMap(names.functions, ranges, [(s.address, s.address + s.size) for s in sections if s.is_code])
+    slots = reached_slots(facts, whole, names)
+    found = find_sites(code, slots, functions)
+    lines = lines_of(data, [site.address for site in found.sites])
+    return replace(found, sites=tuple(replace(s, line=lines.get(s.address)) for s in found.sites), variables=tuple(sorted(slots.items())))

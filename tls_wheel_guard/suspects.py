@@ -1,0 +1,78 @@
+"""The second pass over a file: only where a module has initial-exec TLS, and only over those modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tls_wheel_guard.archive import Archive, Member, open_archive
+from tls_wheel_guard.culprits import Clues, Component, Traced, trace
+from tls_wheel_guard.elf import SharedObject, Source
+from tls_wheel_guard.errors import MalformedElf, UnreadableMember, UnreadableWheel
+from tls_wheel_guard.inspection import Contents, FileSource, open_regular
+from tls_wheel_guard.knowledge import known_culprits, vocabulary
+from tls_wheel_guard.tracing import clues_of, components_in
+
+__all__ = ["opened_modules", "trace_file"]
+
+MAX_SBOM = 64 << 20
+"""Bytes of one bill of materials that is read."""
+MAX_SBOMS = 64
+
+
+def trace_file(path: Path, contents: Contents) -> dict[str, Traced]:
+    """Module's path -> who brought initial-exec TLS into it, for the shared objects that have some; empty where none has."""
+    wanted = [(name, facts) for name, facts in contents.modules if facts.kind == "shared" and facts.initial_exec.count]
+    if not wanted:
+        return {}
+    found: dict[str, Traced] = {}
+    with opened_modules(path, contents, wanted) as (sources, archive):
+        listed, generator = _of_wheel(archive) if archive is not None else ((), None)
+        for name, facts, source in sources:
+            clues = _clues(name, facts, source, listed)
+            if clues is not None:
+                found[name] = trace(clues, known_culprits(), generator)
+    return found
+
+
+def _clues(name: str, facts: SharedObject, source: Source, listed: tuple[Component, ...]) -> Clues | None:
+    try:
+        return clues_of(name, facts, source, vocabulary(), listed)
+    except (MalformedElf, UnreadableMember):
+        # The first pass has read it; what tools only need may still be broken.
+        return None
+
+
+@contextmanager
+def opened_modules(
+    path: Path, contents: Contents, wanted: list[tuple[str, SharedObject]]
+) -> Iterator[tuple[Iterator[tuple[str, SharedObject, Source]], Archive | None]]:
+    """The bytes of some modules of a file that was inspected, one after another, and the wheel that they are in."""
+    file = open_regular(path)
+    if not contents.is_archive:
+        with file:
+            yield ((name, facts, FileSource(file)) for name, facts in wanted), None
+        return
+    with open_archive(file) as archive:
+        members: dict[str, Member] = {}
+        for member in archive.members():
+            members.setdefault(member.name, member)
+        yield ((name, facts, archive.source(members[name])) for name, facts in wanted if name in members), archive
+
+
+def _of_wheel(archive: Archive) -> tuple[tuple[Component, ...], str | None]:
+    """What the wheel's bills of materials name, and who made it, by WHEEL's Generator."""
+    found: dict[Component, None] = {}
+    boms = [m for m in archive.members() if ".dist-info/sboms/" in m.name and m.name.endswith(".json") and m.size <= MAX_SBOM]
+    for member in boms[:MAX_SBOMS]:
+        try:
+            found.update(dict.fromkeys(components_in(archive.source(member).read(0, member.size))))
+        except (MalformedElf, UnreadableMember):
+            continue
+    try:
+        text = archive.text("WHEEL") or ""
+    except (MalformedElf, UnreadableMember, UnreadableWheel):
+        text = ""
+    generator = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Generator:")), None)
+    return tuple(found), generator

@@ -1,0 +1,255 @@
+"""The second pass: clues of modules with initial-exec TLS. A wheel without them is never read twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from tls_wheel_guard.culprits.clues import Clues, Component, Reached
+from tls_wheel_guard.elf import BytesSource, SharedObject, Source, TlsReloc
+from tls_wheel_guard.elf.initial import tls_pointers, word_at
+from tls_wheel_guard.elf.layout import PT_DYNAMIC, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.names import Names, TlsVariable, read_names
+from tls_wheel_guard.elf.sections import Section, read_sections, section_bytes
+from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.machine_code import USUAL, Code, FunctionMap, read_code, usual_reads
+
+__all__ = ["MAX_MODULE", "Vocabulary", "clues_of", "components_in", "reached_slots"]
+
+MAX_MODULE = 1 << 30
+"""Bytes of a module that is searched; of a larger one only its name, its relocations and its wheel speak."""
+MAX_COMMENT, MAX_AUDITABLE, MAX_COMMANDS = 64 << 10, 8 << 20, 1 << 20
+DT_FLAGS_1, DF_1_NOOPEN = 0x6FFFFFFB, 0x40
+MAX_PRODUCERS, MAX_GO_MAGICS = 256, 64
+MAX_CODE = 128 << 20
+"""Bytes of code in which reads are counted."""
+GO_MAGIC = b"\xff Go buildinf:"
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What to look for in a module's data: texts, and a pattern for the version of each culprit that writes it there."""
+
+    texts: frozenset[str]
+    versions: tuple[tuple[str, re.Pattern[bytes]], ...]
+
+
+def clues_of(path: str, facts: SharedObject, source: Source, vocabulary: Vocabulary, listed: tuple[Component, ...]) -> Clues:
+    """The clues of one module. ``listed``: what the wheel's bills of materials name."""
+    name = path.rsplit("/", 1)[-1]
+    word = facts.bits // 8
+    block = facts.tls_segment.memsz if facts.tls_segment else 0
+    if source.size > MAX_MODULE:
+        return Clues(facts.machine_name, word, block, _reached(facts, None, Names(), None), soname=facts.soname, file_name=name, listed=listed)
+    data = source.read(0, source.size)
+    whole = BytesSource(data)
+    sections = read_sections(whole)
+    names = read_names(whole, sections)
+    code = _code(whole, facts)
+    return Clues(
+        machine=facts.machine_name,
+        word=word,
+        block=block,
+        reached=_reached(facts, whole, names, code),
+        symbol_table=names.whole,
+        soname=facts.soname,
+        file_name=name,
+        functions=frozenset(f.name for f in names.functions),
+        exports=frozenset(f.name for f in names.functions if f.exported),
+        sections=frozenset(s.name for s in sections),
+        comments=_texts(section_bytes(whole, sections, ".comment", MAX_COMMENT)),
+        embedded=_auditable(section_bytes(whole, sections, ".dep-v0", MAX_AUDITABLE)),
+        listed=listed,
+        go_version=_go_version(data),
+        strings=frozenset(text for text in vocabulary.texts if text.encode() in data),
+        versions=tuple((name, hit[1].decode("ascii", "replace")) for name, pattern in vocabulary.versions if (hit := pattern.search(data))),
+        producers=_command_lines(whole, sections),
+        no_dlopen=_no_dlopen(whole),
+        asks_for_next="dlsym" in names.imports,
+        dynamic_own=facts.dynamic.dtpmod + facts.dynamic.tlsdesc,
+    )
+
+
+def _code(source: BytesSource, facts: SharedObject) -> Code | None:
+    try:
+        code = read_code(source, facts.machine_name)
+    except MalformedElf:
+        return None
+    return code if sum(len(piece.data) for piece in code.pieces) <= MAX_CODE else None
+
+
+def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code: Code | None) -> tuple[Reached, ...]:
+    """The variables behind the initial-exec relocations: own ones by offset, then other modules'."""
+    own: dict[int, list[TlsReloc]] = defaultdict(list)
+    foreign: dict[str, None] = {}
+    by_name = {variable.name: variable for variable in names.variables}
+    for reloc in facts.initial_exec.relocs:
+        if reloc.symbol is not None and not reloc.symbol.defined:
+            foreign[reloc.symbol.name] = None
+        elif (offset := _offset(reloc, source, by_name)) is not None:
+            own[offset].append(reloc)
+    reads, readers = _readers(own, names, code)
+    pointers = tls_pointers(source, facts.tls_segment) if source is not None and own and facts.tls_segment is not None else {}
+    ordered = sorted(own)
+    segment = facts.tls_segment
+    parts = (segment.filesz, segment.memsz) if segment else (0, 0)
+    found = []
+    for place, offset in enumerate(ordered):
+        end = parts[0] if offset < parts[0] else parts[1]
+        following = ordered[place + 1] if place + 1 < len(ordered) else end
+        variable = _named(offset, own[offset], names)
+        found.append(
+            Reached(
+                offset=offset,
+                name=variable[0],
+                size=variable[1],
+                initialised=offset < parts[0],
+                pointer=offset in pointers,
+                constant=pointers.get(offset, False),
+                room=max(min(following, end) - offset, 0),
+                reads=reads.get(offset, 0) if reads is not None else None,
+                readers=readers.get(offset, ()),
+            )
+        )
+    return (*found, *(Reached(None, name, None) for name in foreign))
+
+
+def reached_slots(facts: SharedObject, source: BytesSource, names: Names) -> dict[int, str]:
+    """Address of each slot -> the variable that it leads to, in words."""
+    by_name = {variable.name: variable for variable in names.variables}
+    found: dict[int, str] = {}
+    for reloc in facts.initial_exec.relocs:
+        offset = None if reloc.symbol is not None and not reloc.symbol.defined else _offset(reloc, source, by_name)
+        name = next((v.name for v in names.variables if offset is not None and v.offset <= offset < v.offset + max(v.size, 1)), None)
+        if reloc.symbol is not None and reloc.symbol.name:
+            name = reloc.symbol.versioned_name
+        place = f"offset {offset:#x} of the TLS segment" if offset is not None else "of another module"
+        found[reloc.offset] = f"`{name}`, {place}" if name else place
+    return found
+
+
+def _offset(reloc: TlsReloc, source: BytesSource | None, by_name: Mapping[str, TlsVariable]) -> int | None:
+    """A variable's place in the TLS segment. REL tables keep the addend in the slot itself."""
+    addend = reloc.addend
+    if addend is None:
+        addend = word_at(source, reloc.offset) if source is not None else None
+    if reloc.symbol is None:
+        return addend
+    variable = by_name.get(reloc.symbol.name)
+    return None if variable is None else variable.offset + (addend or 0)
+
+
+def _named(offset: int, relocs: list[TlsReloc], names: Names) -> tuple[str | None, int | None]:
+    """A variable's name and size: by the relocation's own symbol, else by the symbol that covers its place."""
+    symbol = next((r.symbol for r in relocs if r.symbol is not None), None)
+    here = [v for v in names.variables if v.offset <= offset < v.offset + max(v.size, 1)]
+    exact = next((v for v in here if symbol is not None and v.name == symbol.name), here[0] if here else None)
+    if exact is not None:
+        return exact.name, exact.size
+    return (symbol.name if symbol else None), None
+
+
+def _readers(own: Mapping[int, list[TlsReloc]], names: Names, code: Code | None) -> tuple[dict[int, int] | None, dict[int, tuple[str, ...]]]:
+    """Offset of a variable -> how often its slot is read in the machine's usual form, and the named functions that do so."""
+    if code is None or code.machine not in USUAL:
+        return None, {}
+    slots = {reloc.offset: offset for offset, relocs in own.items() for reloc in relocs}
+    functions = FunctionMap(names.functions, ())
+    counts: dict[int, int] = defaultdict(int)
+    found: dict[int, dict[str, None]] = defaultdict(dict)
+    for address, slot in usual_reads(code, slots):
+        counts[slots[slot]] += 1
+        function = functions.at(address)
+        if function is not None and function.name:
+            found[slots[slot]][function.name] = None
+    return counts, {offset: tuple(sorted(readers)) for offset, readers in found.items()}
+
+
+def _texts(data: bytes) -> tuple[str, ...]:
+    """The zero-terminated texts of a section, each once."""
+    return tuple(dict.fromkeys(text.decode("utf-8", "backslashreplace") for text in data.split(b"\0") if text))
+
+
+def _auditable(data: bytes) -> tuple[Component, ...]:
+    """The crates in cargo-auditable's section: JSON, deflated."""
+    if not data:
+        return ()
+    try:
+        text = zlib.decompressobj().decompress(data, MAX_AUDITABLE)
+        return _components(json.loads(text).get("packages", []))
+    except (zlib.error, ValueError, AttributeError, RecursionError):
+        return ()
+
+
+def components_in(text: bytes) -> tuple[Component, ...]:
+    """The components of a CycloneDX document, nested ones too; none where it is no such document."""
+    try:
+        document = json.loads(text)
+        return _components(_nested(document.get("components", [])))
+    except (ValueError, AttributeError, RecursionError):
+        return ()
+
+
+def _nested(rows: Any) -> Iterator[Any]:
+    for row in rows if isinstance(rows, list) else ():
+        yield row
+        if isinstance(row, dict):
+            yield from _nested(row.get("components"))
+
+
+def _components(rows: Any) -> tuple[Component, ...]:
+    found: dict[Component, None] = {}
+    for row in rows if isinstance(rows, Iterator | list) else ():
+        if isinstance(row, dict) and isinstance(row.get("name"), str) and isinstance(row.get("version"), str):
+            found[Component(row["name"], row["version"])] = None
+    return tuple(found)
+
+
+_GO_VERSION = re.compile(rb"go1\.[0-9]{1,3}[0-9A-Za-z.]{0,16}")
+
+
+def _go_version(data: bytes) -> str | None:
+    """The Go version from its build information (debug/buildinfo): magic, pointer size and flags; the version stands 32 bytes on.
+
+    Before Go 1.18 pointers lead to the version; then only the fact that it is Go is known.
+    """
+    at = data.find(GO_MAGIC)
+    for _ in range(MAX_GO_MAGICS):
+        if at < 0:
+            return None
+        if at % 4 == 0 and at + 32 <= len(data):
+            if not data[at + 15] & 2:
+                return "go" if data[at + 14] in (4, 8) and data[at + 15] in (0, 1) else None
+            found = _GO_VERSION.match(data, at + 33)
+            if found:
+                return found[0].decode()
+        at = data.find(GO_MAGIC, at + 1)
+    return None
+
+
+def _command_lines(source: BytesSource, sections: tuple[Section, ...]) -> tuple[str, ...]:
+    """Compilers' command lines: .GCC.command.line, and what debug information keeps of DW_AT_producer in .debug_str."""
+    lines = _texts(section_bytes(source, sections, ".GCC.command.line", MAX_COMMANDS))
+    text = section_bytes(source, sections, ".debug_str", MAX_MODULE)
+    found = [line[0].decode("utf-8", "replace") for line in islice(_PRODUCER.finditer(text), MAX_PRODUCERS)]
+    return tuple(dict.fromkeys([*lines, *found]))
+
+
+_PRODUCER = re.compile(rb"GNU (?:C|C\+\+|Fortran|AS)\w* [0-9][^\0]{0,2000}")
+
+
+def _no_dlopen(source: BytesSource) -> bool:
+    try:
+        header = read_header(source)
+        for segment in read_segments(source, header):
+            if segment.type == PT_DYNAMIC:
+                return bool(read_dynamic(source, header.format, segment).get(DT_FLAGS_1) & DF_1_NOOPEN)
+    except MalformedElf:
+        pass
+    return False
