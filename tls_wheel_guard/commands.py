@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tls_wheel_guard.config import Allow, Config
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
@@ -20,6 +18,9 @@ from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules import RULES, Case, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import demand_of, late_module
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 __all__ = ["check_many", "check_path", "check_wheel", "expand"]
 
@@ -45,7 +46,7 @@ def expand(path: Path) -> list[Path]:
 def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> Report:
     """Judge one wheel, or one bare shared object; raises UnreadableInput where nothing can be read."""
     config = config or Config()
-    contents = inspect_file(Path(path))
+    contents = inspect_file(Path(path), config.bounds)
     promised = (promised_by(contents.tags) if config.own_tags else ()) + config.more_targets
     modules = _module_reports(contents, promised)
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable)
@@ -158,6 +159,8 @@ def check_many(paths: Sequence[Path], config: Config, jobs: int, on_done: Callab
 
 
 def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Callable[[Path], None]) -> Iterator[Report]:
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+
     with _pool(workers) as pool:
         futures = []
         try:
@@ -177,12 +180,18 @@ def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Calla
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
+    # Imported where there are workers: one wheel should not wait 25 ms for them.
+    import multiprocessing  # noqa: PLC0415
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
     # spawn: fork is not safe where threads run, and does not exist on Windows.
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _alone(path: Path, config: Config) -> Report:
     """Judge a file in a process of its own, so that the one that kills its worker does not hide the others' results."""
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+
     with _pool(1) as pool:
         try:
             return pool.submit(check_path, path, config).result()

@@ -51,7 +51,7 @@ def _mark_wheel(path: Path, destination: Path, epoch: int | None) -> Marking:
         for member in archive.members():
             try:
                 source = archive.source(member)
-                if source.peek(4) != b"\x7fELF" or not needs_flag(read_shared_object(source)):
+                if archive.peek(member, 4) != b"\x7fELF" or not needs_flag(read_shared_object(source)):
                     continue
                 patch = plan_flag(source)
                 if patch is not None:

@@ -79,7 +79,7 @@ def _pieces(source: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     file = source.fp
     if file is None:
         raise UnreadableMember("the wheel was closed")
-    return raw_pieces(file, source, info)
+    return raw_pieces(file, info)
 
 
 def _digest(pieces: Iterable[bytes]) -> tuple[str, int]:

@@ -20,7 +20,6 @@ from tls_wheel_guard.cli.options import (
 from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.commands import check_many
 from tls_wheel_guard.findings import at_or_above
-from tls_wheel_guard.live import read_live
 from tls_wheel_guard.rules import LiveProcess
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
@@ -40,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _live(python: str) -> LiveProcess | None:
     """The interpreter's static TLS; None, and a line that says so, where its loader has no room to share."""
+    from tls_wheel_guard.live import read_live
+
     live = read_live(python)
     state = live.glibc_state()
     if state is None:
