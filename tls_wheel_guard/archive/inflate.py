@@ -8,6 +8,7 @@ them is inflated a second time, up to there. Memory stays the same for a member 
 from __future__ import annotations
 
 import bz2
+import functools
 import lzma
 import sys
 import zipfile
@@ -43,22 +44,6 @@ METHODS = {
 """Compression methods of zip (APPNOTE.TXT 4.4.5), in words for those that this Python may not have."""
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    """All that decompressors raise on damaged data."""
-    known = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
-    if sys.version_info >= (3, 14):
-        try:
-            from compression.zstd import ZstdError  # noqa: PLC0415  (an interpreter may be built without it)
-        except ImportError:
-            return known
-        return (*known, ZstdError)
-    return known
-
-
-_FAILURES = _failures()
-_FIRST_FAILURES = (*_FAILURES, UnreadableMember)
-
-
 def _fastest_zlib() -> Any:
     """The zlib module, or isal's twin of it."""
     try:
@@ -68,13 +53,26 @@ def _fastest_zlib() -> Any:
     return isal_zlib
 
 
+@functools.cache
+def _failures() -> tuple[type[Exception], ...]:
+    """All that decompressors raise on damaged data."""
+    known = (zipfile.BadZipFile, zlib.error, _fastest_zlib().error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError, UnreadableMember)
+    if sys.version_info >= (3, 14):
+        try:
+            from compression.zstd import ZstdError  # noqa: PLC0415  (an interpreter may be built without it)
+        except ImportError:
+            return known
+        return (*known, ZstdError)
+    return known
+
+
 def raw_pieces(file: IO[bytes], info: zipfile.ZipInfo, limits: Limits = DEFAULT_LIMITS) -> Iterator[bytes]:
     """The inflated bytes of a member in pieces, its CRC and size checked at the end; raises UnreadableMember."""
     try:
         yield from _checked(_inflated(file, info, limits), info, limits)
     except UnreadableMember:
         raise
-    except _FAILURES as error:
+    except _failures() as error:
         raise UnreadableMember(f"it can't be inflated: {_reason(error)}") from error
 
 
@@ -89,7 +87,7 @@ def first_bytes(file: IO[bytes], info: zipfile.ZipInfo, length: int) -> bytes:
         file.seek(_data_offset(file, info))
         data = file.read(min(FIRST_INPUT, info.compress_size))
         return data[:length] if info.compress_type == zipfile.ZIP_STORED else zlib.decompressobj(-15).decompress(data, length)
-    except _FIRST_FAILURES:
+    except _failures():
         return b""
 
 

@@ -40,7 +40,8 @@ class Archive:
     def members(self) -> Iterator[Member]:
         """All files, in directory order; folders are left out."""
         for index, info in enumerate(self._infos):
-            if not info.is_dir():
+            # Not is_dir(), which fails on an empty name.
+            if not info.filename.endswith("/"):
                 yield Member(info.orig_filename, info.file_size, index)
 
     def peek(self, member: Member, length: int) -> bytes:

@@ -98,7 +98,7 @@ def _new_info(info: zipfile.ZipInfo, epoch: int | None) -> zipfile.ZipInfo:
 
 
 def _write(target: zipfile.ZipFile, info: zipfile.ZipInfo, pieces: Iterable[bytes]) -> None:
-    if info.is_dir():
+    if info.filename.endswith("/"):
         target.writestr(info, b"")
         return
     with target.open(info, "w", force_zip64=info.file_size >= zipfile.ZIP64_LIMIT) as out:
