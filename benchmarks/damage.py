@@ -35,7 +35,11 @@ CODES = {0, 1, 3}
 SMALL = 400_000
 
 
-def hang(signum: int, frame: FrameType | None) -> None:
+Found = tuple[collections.Counter[int], list[tuple[int, str]], tuple[float, int], float]
+"""What one process found: exit codes, failures by case, CPU seconds of the slowest case, megabytes."""
+
+
+def hang(_signal: int, _frame: FrameType | None) -> None:
     """Called after SECONDS of one case."""
     raise TimeoutError(f"more than {SECONDS} s")
 
@@ -66,7 +70,7 @@ def judge(path: Path, good: Path, expected: object) -> tuple[int, str | None]:
     signal.alarm(SECONDS)
     try:
         code, out, errors = run(path, good)
-    except BaseException as error:  # noqa: BLE001  (whatever escapes is what this is for)
+    except BaseException as error:
         return -1, f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
@@ -82,7 +86,7 @@ def judge(path: Path, good: Path, expected: object) -> tuple[int, str | None]:
     return code, None
 
 
-def work(seed: int, numbers: range, folder: Path, real: list[Path], results: multiprocessing.Queue[object]) -> None:
+def work(seed: int, numbers: range, folder: Path, real: list[Path], results: multiprocessing.Queue[Found]) -> None:
     """Run the cases of one process, and put the counts, the failures, the slowest case and the memory into ``results``."""
     signal.signal(signal.SIGALRM, hang)
     elves = elf_seeds()
@@ -123,7 +127,7 @@ def main() -> int:
     if options.only is not None:
         return again(options.seed, options.only, real)
     context = multiprocessing.get_context("spawn")
-    results: multiprocessing.Queue[object] = context.Queue()
+    results: multiprocessing.Queue[Found] = context.Queue()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         processes = []
@@ -146,12 +150,12 @@ def again(seed: int, number: int, real: list[Path]) -> int:
         return guard(["check", "--no-config", str(path)])
 
 
-def report(found: list[object], seed: int, real: int, seconds: float) -> int:
+def report(found: list[Found], seed: int, real: int, seconds: float) -> int:
     """Print what all processes found."""
     counts: collections.Counter[int] = collections.Counter()
     failures: list[tuple[int, str]] = []
     slowest, peak = (0.0, -1), 0.0
-    for own_counts, own_failures, own_slowest, own_peak in found:  # type: ignore[attr-defined]  # what work() puts
+    for own_counts, own_failures, own_slowest, own_peak in found:
         counts.update(own_counts)
         failures += own_failures
         slowest, peak = max(slowest, own_slowest), max(peak, own_peak)

@@ -44,7 +44,7 @@ def family(label: str, python: Callable[[int], Path], machine: str, count: int, 
     started = time.monotonic()
 
     def one(number: int) -> list[str]:
-        history = random_history(Random(f"{seed} {label} {number}"), machine, audit)  # noqa: S311
+        history = random_history(Random(f"{seed} {label} {number}"), machine, audit)
         with tempfile.TemporaryDirectory(prefix="env-truth-") as folder:
             return [f"{label} {number}: {line}" for line in disagreements(python(number), history, Path(folder))]
 

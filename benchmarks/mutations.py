@@ -15,7 +15,25 @@ from tls_wheel_guard.platforms import MACHINES
 
 __all__ = ["broken", "elf_seeds", "wheel_of", "wheel_seeds"]
 
-NUMBERS = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 53) + 1, (1 << 63) - 1, (1 << 64) - 1)
+NUMBERS = (
+    0,
+    1,
+    2,
+    7,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    1 << 40,
+    (1 << 53) + 1,
+    (1 << 63) - 1,
+    (1 << 64) - 1,
+)
 """Values at the edges of what fields can hold."""
 
 TABLES: tuple[Table | None, ...] = (None, "jmprel", "split", "overlap", "crel", "android")
@@ -26,7 +44,7 @@ def elf_seeds() -> list[bytes]:
     seeds = []
     for machine in MACHINES:
         numbers = [n for n, (kind, _) in TLS_RELOCS[machine.e_machine].items() if kind in ("TPOFF", "DTPMOD")][:2]
-        relocs = tuple(Reloc(n) for n in numbers) + (Reloc(numbers[0], "foreign"), Reloc(numbers[0], "own", 8))
+        relocs = (*map(Reloc, numbers), Reloc(numbers[0], "foreign"), Reloc(numbers[0], "own", 8))
         symbols = (Sym("own", defined=True), Sym("foreign", version="GLIBC_2.34"))
         spec = Spec(machine.name, relocs, Tls(64, 16, 4, 8), symbols, "libx.so.1", ("libc.so.6", "liby.so"), flags=0x10, relative=3)
         seeds.append(build(spec))
@@ -99,7 +117,7 @@ def _copy(data: bytearray, chance: random.Random, at: int) -> None:
     data[at : at + length] = data[source : source + length]
 
 
-def _cut(data: bytearray, chance: random.Random, at: int) -> None:
+def _cut(data: bytearray, _chance: random.Random, at: int) -> None:
     del data[at:]
 
 
@@ -123,6 +141,8 @@ def broken(data: bytes, chance: random.Random) -> bytes:
         if not out:
             break
         near = min(len(out), 400)
-        at = chance.choice((chance.randrange(len(out)), chance.randrange(len(out)), chance.randrange(near), len(out) - 1 - chance.randrange(near)))
+        at = chance.choice(
+            (chance.randrange(len(out)), chance.randrange(len(out)), chance.randrange(near), len(out) - 1 - chance.randrange(near))
+        )
         chance.choice(WAYS)(out, chance, at)
     return bytes(out)

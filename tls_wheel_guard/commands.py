@@ -13,7 +13,7 @@ from tls_wheel_guard.config import Allow, Config
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.findings import Finding, ModuleReport, Report
 from tls_wheel_guard.inspection import Contents, inspect_file
-from tls_wheel_guard.loaders import Given, dependencies, judge
+from tls_wheel_guard.loaders import judge, reached
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules import RULES, Case, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
@@ -86,17 +86,13 @@ def _targets_of(promised: tuple[Target, ...], modules: tuple[ModuleReport, ...])
 
 
 def _needs(modules: tuple[ModuleReport, ...]) -> dict[str, tuple[ModuleReport, ...]]:
-    """Each shared module with the wheel's modules that its DT_NEEDED reach: dependencies first, itself last.
-
-    Only for machines of which some module asks for static TLS: else nobody wants to know.
-    """
+    """Each shared module with those of the wheel's modules that its DT_NEEDED reach and that ask for static TLS: dependencies first."""
     closure: dict[str, tuple[ModuleReport, ...]] = {}
-    for machine in {m.demand.machine for m in modules if m.kind == "shared" and (m.demand.needs_static or m.demand.flagged)}:
-        same = {m.path: m for m in modules if m.kind == "shared" and m.demand.machine == machine}
-        given = Given(m.late for m in same.values())
-        for module in same.values():
-            found, _ = dependencies(module.late, {}, given)
-            closure[module.path] = tuple(same[path] for path in reversed(found))
+    asking = {m.path: m for m in modules if m.kind == "shared" and (m.demand.needs_static or m.demand.flagged)}
+    for machine in {m.demand.machine for m in asking.values()}:
+        same = [m for m in modules if m.kind == "shared" and m.demand.machine == machine]
+        for path, found in reached((m.late for m in same), asking).items():
+            closure[path] = tuple(asking[other] for other in found)
     return closure
 
 

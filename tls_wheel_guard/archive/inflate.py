@@ -298,9 +298,7 @@ class MemberSource:
     def _restart(self) -> None:
         self._restarts += 1
         if self._restarts > self._limits.restarts:
-            raise MalformedElf(
-                f"its parts are so scattered that it would be inflated {self._restarts} times; {over(self._limits, 'restarts')}"
-            )
+            raise MalformedElf(f"its parts are so scattered that it would be inflated {self._restarts} times; {over(self._limits, 'restarts')}")
         self._stream = self.start()
         self._piece = self._previous = b""
         self._piece_at = self._previous_at = self._next = 0

@@ -63,7 +63,10 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that the rules see of one wheel. ``needs``: a module's path -> the wheel's modules that it needs, itself first."""
+    """All that the rules see of one wheel.
+
+    ``needs``: a module's path -> those of the wheel's modules that it needs and that ask for static TLS, itself last.
+    """
 
     modules: tuple[ModuleReport, ...]
     unreadable: tuple[Unreadable, ...]
