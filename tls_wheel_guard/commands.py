@@ -18,6 +18,7 @@ from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules import RULES, Case, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import demand_of, late_module
+from tls_wheel_guard.tree import inspect_tree
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -28,12 +29,12 @@ WORKERS_PAY_FROM = 24 << 20
 """Bytes of wheels from which starting worker processes is cheaper than one process doing all."""
 
 
-def expand(path: Path) -> list[Path]:
-    """The files that one argument stands for: itself, or the wheels in a folder; raises UsageError."""
+def expand(path: Path, tree: bool = False) -> list[Path]:
+    """What one argument stands for: itself, or the wheels in a folder, unless it is a tree; raises UsageError."""
     try:
         if not path.exists() and not path.is_symlink():
             raise UsageError(f"{path}: no such file or folder", hint="check the path; a shell pattern that matches nothing stays as it is")
-        if not path.is_dir():
+        if tree or not path.is_dir():
             return [path]
         wheels = sorted(child for child in path.iterdir() if child.suffix == ".whl")
     except OSError as error:
@@ -44,13 +45,13 @@ def expand(path: Path) -> list[Path]:
 
 
 def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> Report:
-    """Judge one wheel, or one bare shared object; raises UnreadableInput where nothing can be read."""
+    """Judge one wheel, or one bare shared object, or with ``config.tree`` a folder; raises UnreadableInput where nothing can be read."""
     config = config or Config()
-    contents = inspect_file(Path(path), config.bounds)
+    contents = _inspect(Path(path), config)
     promised = (promised_by(contents.tags) if config.own_tags else ()) + config.more_targets
     modules = _module_reports(contents, promised)
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable)
-    case = Case(modules, unreadable, _needs(modules), config.thresholds)
+    case = Case(modules, unreadable, _needs(modules), config.thresholds, one_process=not contents.is_tree)
     findings, allowed = _allow(run_rules(case, config.rules), config)
     return Report(
         wheel=contents.name,
@@ -63,6 +64,15 @@ def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> R
         not_applicable=tuple(sorted(contents.not_applicable.items())),
         nested=tuple(contents.nested),
     )
+
+
+def _inspect(path: Path, config: Config) -> Contents:
+    if not (config.tree and path.is_dir()):
+        return inspect_file(path, config.bounds)
+    contents = inspect_tree(path, config.bounds)
+    if not contents.modules and not contents.unreadable:
+        raise UsageError("no ELF file below this folder", hint="give a folder such as site-packages, or the root of a package")
+    return contents
 
 
 def _module_reports(contents: Contents, promised: tuple[Target, ...]) -> tuple[ModuleReport, ...]:

@@ -78,6 +78,8 @@ class Config:
     limits: tuple[str, ...] = _setting('limits on what is read, moved: ["members=300000"]; docs/hardening.md has their names', ())
     own_tags: bool = True
     """Whether the wheel's own tags are judged; only the command line turns it off."""
+    tree: bool = False
+    """Whether a folder stands for the ELF files below it; only the command line says so."""
     live: LiveProcess | None = None
     """A process that was read; only the command line names one."""
 

@@ -15,12 +15,12 @@ from tls_wheel_guard.elf import SharedObject, defined_tls, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["Contents", "FileSource", "exports_of", "inspect_file", "is_wheel"]
+__all__ = ["Contents", "FileSource", "exports_of", "inspect_file", "is_wheel", "open_regular"]
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a wheel holds. ``tags`` is empty for a bare file. ``unreadable``: (path, reason). ``is_archive``: not a bare file.
+    """What a wheel holds. ``tags`` is empty for a bare file. ``unreadable``: (path, reason). ``is_archive``: no bare file. ``is_tree``: a folder.
 
     ``definers``: name of a foreign TLS variable -> path of the module in the wheel that defines it.
     """
@@ -33,6 +33,17 @@ class Contents:
     not_applicable: dict[str, int] = field(default_factory=dict)
     nested: list[str] = field(default_factory=list)
     definers: dict[str, str] = field(default_factory=dict)
+    is_tree: bool = False
+
+    def foreign_names(self) -> set[str]:
+        """Names of thread-local variables that shared modules reach by initial-exec and that another module must define."""
+        return {
+            symbol.name
+            for _, facts in self.modules
+            if facts.kind == "shared"
+            for symbol, _ in facts.initial_exec.foreign_symbols
+            if symbol.version != "GLIBC_PRIVATE"
+        }
 
 
 class FileSource:
@@ -58,7 +69,7 @@ def exports_of(path: Path, contents: Contents, wanted: set[str]) -> dict[str, se
     definers = [name for name, facts in contents.modules if facts.kind == "shared" and facts.tls_segment is not None]
     if not wanted or not definers:
         return {}
-    file = _open_regular(path)
+    file = open_regular(path)
     if not contents.is_archive:
         with file:
             return {definers[0]: defined_tls(FileSource(file), wanted)}
@@ -71,7 +82,7 @@ def exports_of(path: Path, contents: Contents, wanted: set[str]) -> dict[str, se
 
 def inspect_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> Contents:
     """The contents of a wheel or of a bare ELF file, told apart by their bytes; raises UnreadableInput."""
-    file = _open_regular(path)
+    file = open_regular(path)
     first = file.read(PEEK)
     kind = format_of(first)
     if _is_archive(first, path):
@@ -96,14 +107,15 @@ def _is_archive(first: bytes, path: Path) -> bool:
 
 def is_wheel(path: Path) -> bool:
     """Whether a file is taken for a wheel: by its first bytes, or by its name; raises UnreadableInput."""
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         return _is_archive(file.read(2), path)
 
 
 _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def _open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> IO[bytes]:
+    """A regular file, opened to be read; raises UnreadableInput."""
     try:
         # A FIFO would block for ever, a device never end; looked at before it is opened, and again in case it was exchanged.
         if stat.S_ISREG(path.stat().st_mode):
@@ -171,13 +183,7 @@ def _inspect_member(archive: Archive, member: Member, contents: Contents, limits
 
 def _find_definers(archive: Archive, read: list[tuple[Member, SharedObject]], contents: Contents, limits: Limits) -> None:
     """Look foreign TLS variables up in the wheel's other modules; most wheels have none, and nothing is read again."""
-    wanted = {
-        symbol.name
-        for _, facts in read
-        if facts.kind == "shared"
-        for symbol, _ in facts.initial_exec.foreign_symbols
-        if symbol.version != "GLIBC_PRIVATE"
-    }
+    wanted = contents.foreign_names()
     if not wanted:
         return
     for member, facts in read:

@@ -98,7 +98,7 @@ def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
     code = 0
     for path in asked:
         try:
-            found += expand(path)
+            found += expand(path, getattr(options, "tree", False))
         except UsageError as error:
             say(error.line())
             code = error.exit_code

@@ -66,12 +66,14 @@ class Case:
     """All that the rules see of one wheel.
 
     ``needs``: a module's path -> those of the wheel's modules that it needs and that ask for static TLS, itself last.
+    ``one_process``: whether somebody may load all modules into one process; not those of a whole folder.
     """
 
     modules: tuple[ModuleReport, ...]
     unreadable: tuple[Unreadable, ...]
     needs: dict[str, tuple[ModuleReport, ...]]
     thresholds: Thresholds
+    one_process: bool = True
 
     @property
     def shared(self) -> Iterator[ModuleReport]:

@@ -79,7 +79,8 @@ def overflow(case: Case) -> Iterator[Finding]:
                 (verdict,),
                 (target.tag,),
             )
-    yield from _overflow_together(case, takes, reported)
+    if case.one_process:
+        yield from _overflow_together(case, takes, reported)
 
 
 def _place(case: Case, module: ModuleReport, target: Target) -> str:
