@@ -57,11 +57,11 @@ def run(way: str, folder: Path, results: multiprocessing.SimpleQueue[tuple[int, 
     for wheel in sorted(folder.glob("*.whl")):
         with open_archive(wheel.open("rb")) as archive:
             for member in archive.members():
-                source = archive.source(member)
-                first = source.peek(HEADERS)
+                first = archive.peek(member, HEADERS)
                 if not is_elf(first):
                     continue
                 inflate.HEAD = WAYS[way](BytesSource(first))
+                source = archive.source(member)
                 source = MemberSource(counted(source.start), source.size)
                 read_shared_object(source)
                 source.finish()

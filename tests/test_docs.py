@@ -19,6 +19,11 @@ def test_made_docs_are_current() -> None:
         assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == MADE[name](), "run tools/make_docs.py"
 
 
+def test_the_table_of_limits_is_current() -> None:
+    text = (ROOT / "docs" / "hardening.md").read_text(encoding="utf-8")
+    assert MADE["hardening"](text) == text, "run tools/make_docs.py"
+
+
 def test_every_rule_has_a_page_and_no_page_is_left_over() -> None:
     assert {path.stem for path in (ROOT / "tls_wheel_guard" / "pages").glob("*.md")} == set(RULES)
 

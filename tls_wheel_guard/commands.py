@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tls_wheel_guard.config import Allow, Config
 from tls_wheel_guard.culprits import Traced
@@ -17,11 +15,15 @@ from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.findings import Finding, ModuleReport, Report
 from tls_wheel_guard.grafting import grafts_of
 from tls_wheel_guard.inspection import Contents, inspect_file
-from tls_wheel_guard.loaders import Given, dependencies, judge
+from tls_wheel_guard.loaders import judge, reached
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules import RULES, Case, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import demand_of, late_module
+from tls_wheel_guard.tree import inspect_tree
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 __all__ = ["check_many", "check_path", "check_wheel", "expand"]
 
@@ -29,12 +31,12 @@ WORKERS_PAY_FROM = 24 << 20
 """Bytes of wheels from which starting worker processes is cheaper than one process doing all."""
 
 
-def expand(path: Path) -> list[Path]:
-    """The files that one argument stands for: itself, or the wheels in a folder; raises UsageError."""
+def expand(path: Path, tree: bool = False) -> list[Path]:
+    """What one argument stands for: itself, or the wheels in a folder, unless it is a tree; raises UsageError."""
     try:
         if not path.exists() and not path.is_symlink():
             raise UsageError(f"{path}: no such file or folder", hint="check the path; a shell pattern that matches nothing stays as it is")
-        if not path.is_dir():
+        if tree or not path.is_dir():
             return [path]
         wheels = sorted(child for child in path.iterdir() if child.suffix == ".whl")
     except OSError as error:
@@ -45,13 +47,14 @@ def expand(path: Path) -> list[Path]:
 
 
 def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> Report:
-    """Judge one wheel, or one bare shared object; raises UnreadableInput where nothing can be read."""
+    """Judge one wheel, or one bare shared object, or with ``config.tree`` a folder; raises UnreadableInput where nothing can be read."""
     config = config or Config()
-    contents = inspect_file(Path(path))
+    contents = _inspect(Path(path), config)
     promised = (promised_by(contents.tags) if config.own_tags else ()) + config.more_targets
     modules = _module_reports(contents, promised, _traced(Path(path), contents))
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable)
-    case = Case(modules, unreadable, _needs(modules), config.thresholds, grafts_of(contents))
+    grafts = grafts_of(contents)
+    case = Case(modules, unreadable, _needs(modules), config.thresholds, grafts, one_process=not contents.is_tree)
     findings, allowed = _allow(run_rules(case, config.rules), config)
     return Report(
         wheel=contents.name,
@@ -73,6 +76,15 @@ def _traced(path: Path, contents: Contents) -> dict[str, Traced]:
     from tls_wheel_guard.suspects import trace_file  # noqa: PLC0415
 
     return trace_file(path, contents)
+
+
+def _inspect(path: Path, config: Config) -> Contents:
+    if not (config.tree and path.is_dir()):
+        return inspect_file(path, config.bounds)
+    contents = inspect_tree(path, config.bounds)
+    if not contents.modules and not contents.unreadable:
+        raise UsageError("no ELF file below this folder", hint="give a folder such as site-packages, or the root of a package")
+    return contents
 
 
 def _module_reports(contents: Contents, promised: tuple[Target, ...], traced: dict[str, Traced]) -> tuple[ModuleReport, ...]:
@@ -97,17 +109,13 @@ def _targets_of(promised: tuple[Target, ...], modules: tuple[ModuleReport, ...])
 
 
 def _needs(modules: tuple[ModuleReport, ...]) -> dict[str, tuple[ModuleReport, ...]]:
-    """Each shared module with the wheel's modules that its DT_NEEDED reach: dependencies first, itself last.
-
-    Only for machines of which some module asks for static TLS: else nobody wants to know.
-    """
+    """Each shared module with those of the wheel's modules that its DT_NEEDED reach and that ask for static TLS: dependencies first."""
     closure: dict[str, tuple[ModuleReport, ...]] = {}
-    for machine in {m.demand.machine for m in modules if m.kind == "shared" and (m.demand.needs_static or m.demand.flagged)}:
-        same = {m.path: m for m in modules if m.kind == "shared" and m.demand.machine == machine}
-        given = Given(m.late for m in same.values())
-        for module in same.values():
-            found, _ = dependencies(module.late, {}, given)
-            closure[module.path] = tuple(same[path] for path in reversed(found))
+    asking = {m.path: m for m in modules if m.kind == "shared" and (m.demand.needs_static or m.demand.flagged)}
+    for machine in {m.demand.machine for m in asking.values()}:
+        same = [m for m in modules if m.kind == "shared" and m.demand.machine == machine]
+        for path, found in reached((m.late for m in same), asking).items():
+            closure[path] = tuple(asking[other] for other in found)
     return closure
 
 
@@ -170,6 +178,8 @@ def check_many(paths: Sequence[Path], config: Config, jobs: int, on_done: Callab
 
 
 def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Callable[[Path], None]) -> Iterator[Report]:
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+
     with _pool(workers) as pool:
         futures = []
         try:
@@ -189,12 +199,18 @@ def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Calla
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
+    # Imported where there are workers: one wheel should not wait 25 ms for them.
+    import multiprocessing  # noqa: PLC0415
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
     # spawn: fork is not safe where threads run, and does not exist on Windows.
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _alone(path: Path, config: Config) -> Report:
     """Judge a file in a process of its own, so that the one that kills its worker does not hide the others' results."""
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+
     with _pool(1) as pool:
         try:
             return pool.submit(check_path, path, config).result()

@@ -5,7 +5,6 @@ Text and mappings in, a frozen :class:`Config` out; files and the environment ar
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import sys
 from collections.abc import Mapping
@@ -14,14 +13,10 @@ from typing import Any, Literal
 
 from tls_wheel_guard.errors import ConfigError, UsageError
 from tls_wheel_guard.findings import SEVERITIES, Finding
+from tls_wheel_guard.limits import Limits, limits_from
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules import RULES, LiveProcess, Thresholds
 from tls_wheel_guard.targets import require_target
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = [
     "ACTIONS",
@@ -94,8 +89,11 @@ class Config:
     build_backend: str | None = _setting("the real backend behind tls_wheel_guard.backend", None)
     backend_path: tuple[str, ...] = _setting("folders of an in-tree backend, as in PEP 517", ())
     allow: tuple[Allow, ...] = _setting("findings that are accepted: tables with module, rule, reason", ())
+    limits: tuple[str, ...] = _setting('limits on what is read, moved: ["members=300000"]; docs/hardening.md has their names', ())
     own_tags: bool = True
     """Whether the wheel's own tags are judged; only the command line turns it off."""
+    tree: bool = False
+    """Whether a folder stands for the ELF files below it; only the command line says so."""
     live: LiveProcess | None = None
     """A process that was read; only the command line names one."""
 
@@ -103,6 +101,11 @@ class Config:
     def thresholds(self) -> Thresholds:
         """The numbers that the rules use."""
         return Thresholds(self.room, self.crowding, self.strict, self.live)
+
+    @property
+    def bounds(self) -> Limits:
+        """How much of an input is read."""
+        return limits_from(self.limits)
 
     @property
     def more_targets(self) -> tuple[Target, ...]:
@@ -126,6 +129,8 @@ KEYS = {f.name.replace("_", "-"): f.name for f in fields(Config) if "doc" in f.m
 
 
 def _did_you_mean(word: str, known: tuple[str, ...]) -> str:
+    import difflib  # noqa: PLC0415  (only mistakes need it)
+
     near = difflib.get_close_matches(word, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
@@ -171,6 +176,15 @@ def _tags(value: object, where: str) -> tuple[str, ...]:
     return tags
 
 
+def _limits(value: object, where: str) -> tuple[str, ...]:
+    texts = _strings(value, where)
+    try:
+        limits_from(texts)
+    except UsageError as error:
+        raise ConfigError(f"{where}: {error.message}", hint=error.hint) from error
+    return texts
+
+
 def _allows(value: object, where: str) -> tuple[Allow, ...]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise ConfigError(f"{where}: not an array of tables", hint=f"write [[{TABLE}.allow]] above each")
@@ -204,12 +218,18 @@ def _value(name: str, value: object, where: str) -> Any:
         return _number(value, where, int if name == "room" else float)
     parse = {
         "targets": _tags, "set_flag": _flag, "strict": _flag, "select": _rules, "ignore": _rules, "backend_path": _strings,
+        "limits": _limits,
         "allow": _allows,
     }[name]  # fmt: skip
     return parse(value, where)
 
 
 def _table(text: str, path: str) -> Any:
+    # Most runs read no settings, and the parser costs as much as a small wheel.
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415
+    else:
+        import tomli as tomllib  # noqa: PLC0415
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -265,7 +285,7 @@ def from_settings(settings: Mapping[str, object]) -> dict[str, Any]:
 
 def _from_text(name: str, text: str) -> object:
     """An environment variable's text as the table would hold it."""
-    if name in ("targets", "select", "ignore", "backend_path"):
+    if name in ("targets", "select", "ignore", "backend_path", "limits"):
         return [item.strip() for item in text.split(",") if item.strip()]
     if name in ("set_flag", "strict"):
         return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)
@@ -291,6 +311,6 @@ def merge(*layers: Mapping[str, Any]) -> Config:
     settings: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
-            adds = name in ("targets", "ignore", "allow") and name in settings
+            adds = name in ("targets", "ignore", "allow", "limits") and name in settings
             settings[name] = (*settings[name], *value) if adds else value
     return replace(Config(), **settings)

@@ -14,13 +14,14 @@ from tls_wheel_guard.archive import Archive, Member, format_of, name_says_no_elf
 from tls_wheel_guard.archive.magic import PEEK
 from tls_wheel_guard.elf import Linkage, SharedObject, defined_functions, defined_tls, linkage, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Contents", "FileSource", "exporters", "exports_of", "inspect_file", "is_wheel", "linkage_of", "open_regular"]
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a wheel holds. ``tags`` is empty for a bare file. ``unreadable``: (path, reason). ``is_archive``: not a bare file.
+    """What a wheel holds. ``tags`` is empty for a bare file. ``unreadable``: (path, reason). ``is_archive``: no bare file. ``is_tree``: a folder.
 
     ``definers``: name of a foreign TLS variable -> path of the module in the wheel that defines it.
     """
@@ -33,6 +34,17 @@ class Contents:
     not_applicable: dict[str, int] = field(default_factory=dict)
     nested: list[str] = field(default_factory=list)
     definers: dict[str, str] = field(default_factory=dict)
+    is_tree: bool = False
+
+    def foreign_names(self) -> set[str]:
+        """Names of thread-local variables that shared modules reach by initial-exec and that another module must define."""
+        return {
+            symbol.name
+            for _, facts in self.modules
+            if facts.kind == "shared"
+            for symbol, _ in facts.initial_exec.foreign_symbols
+            if symbol.version != "GLIBC_PRIVATE"
+        }
 
 
 class FileSource:
@@ -75,19 +87,19 @@ def linkage_of(path: Path, names: Iterable[str]) -> Linkage:
         return linkage(FileSource(file), names)
 
 
-def inspect_file(path: Path) -> Contents:
+def inspect_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> Contents:
     """The contents of a wheel or of a bare ELF file, told apart by their bytes; raises UnreadableInput."""
     file = open_regular(path)
     first = file.read(PEEK)
     kind = format_of(first)
     if _is_archive(first, path):
-        with open_archive(file) as archive:
-            return _inspect_archive(archive, path.name)
+        with open_archive(file, limits) as archive:
+            return _inspect_archive(archive, path.name, limits)
     with file:
         if kind == "elf":
             contents = Contents(path.name)
             try:
-                contents.modules.append((str(path), read_shared_object(FileSource(file))))
+                contents.modules.append((str(path), read_shared_object(FileSource(file), limits)))
             except MalformedElf as error:
                 contents.unreadable.append((str(path), error.message))
             return contents
@@ -106,13 +118,19 @@ def is_wheel(path: Path) -> bool:
         return _is_archive(file.read(2), path)
 
 
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
 def open_regular(path: Path) -> IO[bytes]:
-    """A regular file, opened; raises UnreadableInput."""
+    """A regular file, opened to be read; raises UnreadableInput."""
     try:
-        # A FIFO would block for ever, a device never end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UnreadableInput("it is not a regular file", hint="give wheels, shared objects, or folders of wheels")
-        return path.open("rb")
+        # A FIFO would block for ever, a device never end; looked at before it is opened, and again in case it was exchanged.
+        if stat.S_ISREG(path.stat().st_mode):
+            handle = os.open(path, os.O_RDONLY | _FLAGS)
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                return os.fdopen(handle, "rb")
+            os.close(handle)
+        raise UnreadableInput("it is not a regular file", hint="give wheels, shared objects, or folders of wheels")
     except OSError as error:
         raise UnreadableInput(f"it can't be opened: {error.strerror or error}", hint="check the path and its permissions") from error
 
@@ -125,15 +143,15 @@ def wheel_tags(name: str) -> tuple[str, ...]:
     return tuple("-".join(combination) for combination in itertools.product(*(part.split(".") for part in parts[-3:])))
 
 
-def _inspect_archive(archive: Archive, name: str) -> Contents:
+def _inspect_archive(archive: Archive, name: str, limits: Limits) -> Contents:
     contents = Contents(name, wheel_tags(name) or _tags_in_metadata(archive), is_archive=True)
     read: list[tuple[Member, SharedObject]] = []
     for member in archive.members():
-        facts = _inspect_member(archive, member, contents)
+        facts = _inspect_member(archive, member, contents, limits)
         if facts is not None:
             contents.modules.append((member.name, facts))
             read.append((member, facts))
-    _find_definers(archive, read, contents)
+    _find_definers(archive, read, contents, limits)
     return contents
 
 
@@ -145,11 +163,10 @@ def _tags_in_metadata(archive: Archive) -> tuple[str, ...]:
     return tuple(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("Tag:"))
 
 
-def _inspect_member(archive: Archive, member: Member, contents: Contents) -> SharedObject | None:
+def _inspect_member(archive: Archive, member: Member, contents: Contents, limits: Limits) -> SharedObject | None:
     """The facts of an ELF member; what else there is to say of a member goes into ``contents``."""
     try:
-        source = archive.source(member)
-        first = source.peek(PEEK)
+        first = archive.peek(member, PEEK)
     except UnreadableMember as error:
         if not name_says_no_elf(member.name):
             contents.unreadable.append((member.name, error.message))
@@ -161,7 +178,8 @@ def _inspect_member(archive: Archive, member: Member, contents: Contents) -> Sha
         contents.not_applicable[kind] = contents.not_applicable.get(kind, 0) + 1
     elif kind == "elf":
         try:
-            facts = read_shared_object(source)
+            source = archive.source(member)
+            facts = read_shared_object(source, limits)
             source.finish()
         except (MalformedElf, UnreadableMember) as error:
             contents.unreadable.append((member.name, error.message))
@@ -170,21 +188,15 @@ def _inspect_member(archive: Archive, member: Member, contents: Contents) -> Sha
     return None
 
 
-def _find_definers(archive: Archive, read: list[tuple[Member, SharedObject]], contents: Contents) -> None:
+def _find_definers(archive: Archive, read: list[tuple[Member, SharedObject]], contents: Contents, limits: Limits) -> None:
     """Look foreign TLS variables up in the wheel's other modules; most wheels have none, and nothing is read again."""
-    wanted = {
-        symbol.name
-        for _, facts in read
-        if facts.kind == "shared"
-        for symbol, _ in facts.initial_exec.foreign_symbols
-        if symbol.version != "GLIBC_PRIVATE"
-    }
+    wanted = contents.foreign_names()
     if not wanted:
         return
     for member, facts in read:
         if facts.kind == "shared" and facts.tls_segment is not None:
             try:
-                found = defined_tls(archive.source(member), wanted)
+                found = defined_tls(archive.source(member), wanted, limits)
             except (MalformedElf, UnreadableMember):
                 continue
             for name in found:

@@ -90,7 +90,7 @@ def _mark_wheel(path: Path, destination: Path, epoch: int | None) -> Marking:
 
 def _plan_member(archive: Archive, member: Member) -> Patch | None:
     source = archive.source(member)
-    if source.peek(4) != b"\x7fELF" or not needs_flag(read_shared_object(source)):
+    if archive.peek(member, 4) != b"\x7fELF" or not needs_flag(read_shared_object(source)):
         return None
     patch = plan_flag(source)
     source.finish()  # a bad CRC is found before anything is written

@@ -10,6 +10,7 @@ from pathlib import Path
 from tls_wheel_guard.config import KEYS, Config
 from tls_wheel_guard.culprits.page import page_of
 from tls_wheel_guard.knowledge import known_culprits
+from tls_wheel_guard.limits import DEFAULT_LIMITS, LIMITS, Limits
 from tls_wheel_guard.rules import RULES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -118,7 +119,33 @@ process. Set it lower when users import other packages with initial-exec TLS bef
 """
 
 
+LIMITS_BEGIN, LIMITS_END = "<!-- limits: made by tools/make_docs.py -->\n", "<!-- end of limits -->\n"
+
+
+def limits() -> str:
+    """The table of limits, from the fields of Limits."""
+    by_name = {field.name: field for field in fields(Limits)}
+    rows = [f"| `{key}` | {_size(getattr(DEFAULT_LIMITS, name))} | {by_name[name].metadata['doc']} |\n" for key, name in LIMITS.items()]
+    return "| limit | default | of what |\n|---|---|---|\n" + "".join(rows)
+
+
+def _size(number: int) -> str:
+    for shift, unit in ((30, "GiB"), (20, "MiB")):
+        if number % (1 << shift) == 0:
+            return f"{number >> shift} {unit} ({number})"
+    return str(number)
+
+
+def hardening(old: str) -> str:
+    """docs/hardening.md with the table of limits brought up to date."""
+    before, _, rest = old.partition(LIMITS_BEGIN)
+    _, _, after = rest.partition(LIMITS_END)
+    return before + LIMITS_BEGIN + limits() + LIMITS_END + after
+
+
 if __name__ == "__main__":
     (DOCS / "rules.md").write_text(rules(), encoding="utf-8")
     (DOCS / "configuration.md").write_text(configuration(), encoding="utf-8")
     (DOCS / "culprits.md").write_text(culprits(), encoding="utf-8")
+    page = DOCS / "hardening.md"
+    page.write_text(hardening(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -18,6 +18,7 @@ from tls_wheel_guard.archive import format_of, inflate, name_says_no_elf, open_a
 from tls_wheel_guard.elf import read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.inspection import inspect_file
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
 IE = Spec(relocs=(Reloc(18),), tls=Tls(64, 8))
 
@@ -141,18 +142,18 @@ def test_duplicate_names_are_both_read(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def source_of(data: bytes, folder: Path, method: int = zipfile.ZIP_DEFLATED) -> Iterator[inflate.MemberSource]:
-    with open_archive(make_wheel(folder, {"x.so": data}, method=method, metadata=False).open("rb")) as archive:
+def source_of(data: bytes, folder: Path, method: int = zipfile.ZIP_DEFLATED, limits: Limits = DEFAULT_LIMITS) -> Iterator[inflate.MemberSource]:
+    with open_archive(make_wheel(folder, {"x.so": data}, method=method, metadata=False).open("rb"), limits) as archive:
         yield archive.source(next(archive.members()))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_reading_anywhere_in_any_order(method: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inflate, "HEAD", 100_000)
-    monkeypatch.setattr(inflate, "MAX_RESTARTS", 1000)
+    monkeypatch.setattr(inflate, "TAIL", 300_000)
     chance = random.Random(1)
     data = chance.randbytes(1_000_000) + bytes(3_000_000) + chance.randbytes(500_000)
-    with source_of(data, tmp_path, method) as source:
+    with source_of(data, tmp_path, method, Limits(restarts=1000)) as source:
         for _ in range(60):
             start = chance.randrange(len(data))
             length = min(chance.choice((0, 1, 100, 1_500_000)), len(data) - start)
@@ -164,12 +165,13 @@ def test_reading_anywhere_in_any_order(method: int, tmp_path: Path, monkeypatch:
 
 def test_scattered_reads_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inflate, "HEAD", 10)
+    monkeypatch.setattr(inflate, "TAIL", 10)
     with source_of(bytes(5 << 20), tmp_path) as source:
-        for _ in range(inflate.MAX_RESTARTS):
+        for _ in range(DEFAULT_LIMITS.restarts):
             source.read(4 << 20, 10)
             source.read(1 << 20, 10)
         source.read(4 << 20, 10)
-        with pytest.raises(MalformedElf, match="scattered"):
+        with pytest.raises(MalformedElf, match=r"scattered.*at most 16 are read \(limit restarts; --limit restarts=N moves it\)"):
             source.read(1 << 20, 10)
 
 
@@ -178,7 +180,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     peaks = []
     for size in (20 << 20, 100 << 20):
         data = build(Spec(relocs=(Reloc(18),), tls=Tls(64, 8), padding=size))
-        with source_of(data, tmp_path) as source:
+        with source_of(data, tmp_path, limits=Limits(ratio=2000)) as source:
             del data
             tracemalloc.start()
             assert read_shared_object(source).initial_exec.own == 1

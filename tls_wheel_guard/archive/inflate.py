@@ -1,51 +1,47 @@
 """One member's bytes, inflated as a stream, with a little memory of the beginning.
 
 Relocation tables stand in the first hundredths of a shared object, the dynamic segment that says where they are near its
-end. So the first ``HEAD`` bytes are kept while the stream runs on, and only a file whose tables lie beyond them is inflated
-a second time, up to there. Memory stays the same for a member of any size.
+end. So the first ``HEAD`` bytes and the last ``TAIL`` are kept while the stream runs on, and only a file whose tables lie between
+them is inflated a second time, up to there. Memory stays the same for a member of any size.
 """
 
 from __future__ import annotations
 
+import bz2
+import functools
 import lzma
 import sys
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
-__all__ = ["HEAD", "MemberSource", "raw_pieces"]
+__all__ = ["HEAD", "MemberSource", "first_bytes", "raw_pieces"]
 
 HEAD = 8 << 20
 """Bytes of a member's beginning that are kept."""
-INPUT, OUTPUT = 64 << 10, 1 << 20
+TAIL = 8 << 20
+"""Bytes of its end that are kept once it was inflated whole: patchelf moves the string table there."""
+INPUT, OUTPUT = 32 << 10, 64 << 10
 """Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module."""
 OVERLAP = 64 << 10
 """Bytes before the newest piece that are still at hand: neighbours are read together, and a piece may end between them."""
-MAX_RESTARTS = 16
-"""Times that one member is inflated again from its start; an ordinary one needs none or one."""
+FIRST_INPUT = 1 << 10
+"""Compressed bytes that are tried first where only a member's beginning is wanted."""
+RATIO_FROM = 64 << 20
+"""Inflated bytes of a member from which the limit ``ratio`` counts: a small file of zeros is no danger."""
 
+ENCRYPTED = 0x41
+"""General purpose bits of encrypted members: the usual one, and that of strong encryption (APPNOTE.TXT 4.4.4)."""
+ZSTANDARD = 93
 METHODS = {
     8: "deflate", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard, from Python 3.14 on", 95: "XZ", 98: "PPMd", 99: "AES encryption",
 }  # fmt: skip
 """Compression methods of zip (APPNOTE.TXT 4.4.5), in words for those that this Python may not have."""
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """All that decompressors raise on damaged data."""
-    known = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
-    if sys.version_info >= (3, 14):
-        try:
-            from compression.zstd import ZstdError  # noqa: PLC0415  (an interpreter may be built without it)
-        except ImportError:
-            return known
-        return (*known, ZstdError)
-    return known
-
-
-_FAILURES = _failures()
 
 
 def _fastest_zlib() -> Any:
@@ -57,34 +53,71 @@ def _fastest_zlib() -> Any:
     return isal_zlib
 
 
-def raw_pieces(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+@functools.cache
+def _failures() -> tuple[type[Exception], ...]:
+    """All that decompressors raise on damaged data."""
+    known = (zipfile.BadZipFile, zlib.error, _fastest_zlib().error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError, UnreadableMember)
+    if sys.version_info >= (3, 14):
+        try:
+            from compression.zstd import ZstdError  # noqa: PLC0415  (an interpreter may be built without it)
+        except ImportError:
+            return known
+        return (*known, ZstdError)
+    return known
+
+
+def raw_pieces(file: IO[bytes], info: zipfile.ZipInfo, limits: Limits = DEFAULT_LIMITS) -> Iterator[bytes]:
     """The inflated bytes of a member in pieces, its CRC and size checked at the end; raises UnreadableMember."""
     try:
-        if info.flag_bits & 0x1:
-            raise UnreadableMember("it is encrypted")
-        if info.compress_type == zipfile.ZIP_DEFLATED:
-            yield from _checked(_deflated(file, info), info)
-        else:
-            # The library knows the rarer methods, and checks the CRC itself.
-            with archive.open(info) as stream:
-                while piece := stream.read(OUTPUT):
-                    yield piece
+        yield from _checked(_inflated(file, info, limits), info, limits)
     except UnreadableMember:
         raise
-    except NotImplementedError as error:
-        number = info.compress_type
-        raise UnreadableMember(f"this Python does not know its compression method, {number} ({METHODS.get(number, 'no usual one')})") from error
-    except _FAILURES as error:
+    except _failures() as error:
         raise UnreadableMember(f"it can't be inflated: {_reason(error)}") from error
+
+
+def first_bytes(file: IO[bytes], info: zipfile.ZipInfo, length: int) -> bytes:
+    """A member's first bytes, up to ``length`` and often fewer: what little input gives. Nothing is checked; raises nothing.
+
+    Most members of a wheel are not ELF files: this costs microseconds where a stream costs a tenth of a millisecond.
+    """
+    if info.flag_bits & ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return b""
+    try:
+        file.seek(_data_offset(file, info))
+        data = file.read(min(FIRST_INPUT, info.compress_size))
+        return data[:length] if info.compress_type == zipfile.ZIP_STORED else zlib.decompressobj(-15).decompress(data, length)
+    except _failures():
+        return b""
 
 
 def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _deflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
+def _inflated(file: IO[bytes], info: zipfile.ZipInfo, limits: Limits) -> Iterator[bytes]:
+    if info.flag_bits & ENCRYPTED:
+        raise UnreadableMember("it is encrypted")
     position = _data_offset(file, info)
-    left = info.compress_size
+    if info.compress_type == zipfile.ZIP_STORED:
+        return _stored(file, position, info.compress_size)
+    if info.compress_type == zipfile.ZIP_DEFLATED:
+        return _deflated(file, position, info.compress_size)
+    return _others(file, position, info, limits)
+
+
+def _stored(file: IO[bytes], position: int, left: int) -> Iterator[bytes]:
+    while left:
+        file.seek(position)
+        piece = file.read(min(OUTPUT, left))
+        if not piece:
+            raise UnreadableMember("its data end too soon")
+        position += len(piece)
+        left -= len(piece)
+        yield piece
+
+
+def _deflated(file: IO[bytes], position: int, left: int) -> Iterator[bytes]:
     inflater = _fastest_zlib().decompressobj(-15)
     pending = b""
     while not inflater.eof:
@@ -93,11 +126,56 @@ def _deflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
             pending = file.read(min(INPUT, left))
             position += len(pending)
             left -= len(pending)
-            if not pending:
-                raise UnreadableMember("its compressed data end too soon")
+        ended = not pending
         if piece := inflater.decompress(pending, OUTPUT):
             yield piece
+        elif ended and not inflater.eof:
+            raise UnreadableMember("its compressed data end too soon")
         pending = inflater.unconsumed_tail
+
+
+def _others(file: IO[bytes], position: int, info: zipfile.ZipInfo, limits: Limits) -> Iterator[bytes]:
+    """bzip2, LZMA, Zstandard. zipfile's own streams inflate what 4 KiB hold in one go, and that may be gigabytes."""
+    left = info.compress_size
+    file.seek(position)
+    if info.compress_type == zipfile.ZIP_LZMA:
+        head = file.read(min(9, left))
+        position, left = position + len(head), left - len(head)
+        inflater: Any = _lzma(head, limits)
+    elif info.compress_type == zipfile.ZIP_BZIP2:
+        inflater = bz2.BZ2Decompressor()
+    elif info.compress_type == ZSTANDARD and sys.version_info >= (3, 14):
+        from compression.zstd import ZstdDecompressor  # noqa: PLC0415
+
+        inflater = ZstdDecompressor()
+    else:
+        number = info.compress_type
+        raise UnreadableMember(f"this Python does not know its compression method, {number} ({METHODS.get(number, 'no usual one')})")
+    size = 0
+    while not inflater.eof and size < info.file_size:
+        data = b""
+        if inflater.needs_input:
+            file.seek(position)
+            data = file.read(min(INPUT, left))
+            position, left = position + len(data), left - len(data)
+            if not data:
+                raise UnreadableMember("its compressed data end too soon")
+        if piece := inflater.decompress(data, OUTPUT):
+            size += len(piece)
+            yield piece
+
+
+def _lzma(head: bytes, limits: Limits) -> Any:
+    """A decompressor for LZMA in zip: version, size of the properties, properties (APPNOTE.TXT 5.8.8)."""
+    if len(head) < 9 or int.from_bytes(head[2:4], "little") != 5 or head[4] >= 225:
+        raise UnreadableMember("its LZMA header is damaged")
+    dictionary = int.from_bytes(head[5:9], "little")
+    if dictionary > limits.dictionary:
+        raise UnreadableMember(f"it asks for an LZMA window of {dictionary} bytes; {over(limits, 'dictionary')}")
+    rest, lc = divmod(head[4], 9)
+    pb, lp = divmod(rest, 5)
+    chain = [{"id": lzma.FILTER_LZMA1, "lc": lc, "lp": lp, "pb": pb, "dict_size": max(dictionary, 4096)}]
+    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=chain)
 
 
 def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
@@ -114,13 +192,16 @@ def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
     return info.header_offset + 30 + name_size + extra_size
 
 
-def _checked(pieces: Iterator[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
+def _checked(pieces: Iterator[bytes], info: zipfile.ZipInfo, limits: Limits) -> Iterator[bytes]:
     crc32 = _fastest_zlib().crc32
     crc = size = 0
+    most = max(RATIO_FROM, limits.ratio * info.compress_size)
     for piece in pieces:
         size += len(piece)
         if size > info.file_size:
             raise UnreadableMember(f"it inflates to more than the {info.file_size} bytes that it claims")
+        if size > most:
+            raise UnreadableMember(f"its {info.compress_size} compressed bytes become more than {most}; {over(limits, 'ratio')}")
         crc = crc32(piece, crc)
         yield piece
     if size != info.file_size:
@@ -130,22 +211,25 @@ def _checked(pieces: Iterator[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
 
 
 class MemberSource:
-    """A member's bytes by offset (an ``elf.Source``), over a stream that can only be started again."""
+    """A member's bytes by offset (an ``elf.Source``), over a stream that can only be started again.
 
-    def __init__(self, start: Callable[[], Iterator[bytes]], size: int) -> None:
+    At hand without a new start: the first ``HEAD`` bytes, what lies just before the newest piece, and, once the stream has run to
+    its end, the last ``TAIL`` bytes.
+    """
+
+    def __init__(self, start: Callable[[], Iterator[bytes]], size: int, limits: Limits = DEFAULT_LIMITS) -> None:
         self.size = size
         self.start = start
+        self._limits = limits
         self._stream = start()
         self._head = bytearray()
-        self._window = b""
-        self._window_at = 0
-        self._next = 0
+        self._tail: deque[bytes] = deque()
+        self._tail_at = size
+        # The newest piece, what was before it, and their offsets in the file; ``_next`` is where the stream goes on.
+        self._piece = self._previous = b""
+        self._piece_at = self._previous_at = self._next = 0
         self._restarts = 0
         self._checked = False
-
-    def peek(self, length: int) -> bytes:
-        """Up to ``length`` first bytes."""
-        return self.read(0, min(length, self.size))
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes at ``offset``."""
@@ -155,17 +239,33 @@ class MemberSource:
         if end <= HEAD:
             while len(self._head) < end:
                 self._advance()
-            return bytes(self._head[offset:end])
-        if offset < self._window_at:
+            with memoryview(self._head) as head:
+                return bytes(head[offset:end])
+        if offset < self._previous_at and not self._checked:
+            self.finish()
+        if self._checked and offset >= self._tail_at:
+            return self._from_tail(offset, end)
+        if offset < self._previous_at:
             self._restart()
         parts = []
         while offset < end:
             while self._next <= offset:
                 self._advance()
-            part = self._window[offset - self._window_at : end - self._window_at]
+            if offset < self._piece_at:
+                part = self._previous[offset - self._previous_at : end - self._previous_at]
+            else:
+                part = self._piece[offset - self._piece_at : end - self._piece_at]
             parts.append(part)
             offset += len(part)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _from_tail(self, offset: int, end: int) -> bytes:
+        parts, at = [], self._tail_at
+        for piece in self._tail:
+            if at < end and offset < at + len(piece):
+                parts.append(piece[max(0, offset - at) : end - at])
+            at += len(piece)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def finish(self) -> None:
         """Run to the end once, so that size and CRC are checked; raises UnreadableMember."""
@@ -175,20 +275,30 @@ class MemberSource:
     def _advance(self, at_end_ok: bool = False) -> None:
         piece = next(self._stream, None)
         if piece is None:
-            self._checked = True
             if at_end_ok:
+                self._checked = True
                 return
             raise UnreadableMember(f"it ends after {self._next} of {self.size} bytes")
-        kept = self._window[-OVERLAP:]
-        self._window, self._window_at = kept + piece, self._next - len(kept)
+        if len(self._piece) >= OVERLAP:
+            self._previous = self._piece
+        else:
+            self._previous = self._previous[-OVERLAP:] + self._piece
+        self._previous_at = self._next - len(self._previous)
+        self._piece, self._piece_at = piece, self._next
         if len(self._head) == self._next < HEAD:
             self._head += piece[: HEAD - self._next]
         self._next += len(piece)
+        if not self._checked and self._next > HEAD:
+            if not self._tail:
+                self._tail_at = self._piece_at
+            self._tail.append(piece)
+            while self._tail and self._next - self._tail_at - len(self._tail[0]) >= TAIL:
+                self._tail_at += len(self._tail.popleft())
 
     def _restart(self) -> None:
-        self.finish()
         self._restarts += 1
-        if self._restarts > MAX_RESTARTS:
-            raise MalformedElf(f"its parts are so scattered that it would be inflated more than {MAX_RESTARTS} times")
+        if self._restarts > self._limits.restarts:
+            raise MalformedElf(f"its parts are so scattered that it would be inflated {self._restarts} times; {over(self._limits, 'restarts')}")
         self._stream = self.start()
-        self._window, self._window_at, self._next = b"", 0, 0
+        self._piece = self._previous = b""
+        self._piece_at = self._previous_at = self._next = 0

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from tls_wheel_guard.archive.inflate import MemberSource, raw_pieces
+from tls_wheel_guard.archive.directory import require_directory, require_no_overlap
+from tls_wheel_guard.archive.inflate import MemberSource, first_bytes, raw_pieces
 from tls_wheel_guard.errors import UnreadableMember, UnreadableWheel
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["Archive", "Member", "open_archive"]
 
-MAX_MEMBERS = 200_000
-"""Members of one wheel. The largest wheels have some 20,000."""
-MAX_MEMBER_SIZE = 16 << 30
-"""Bytes of one inflated member; a wheel on PyPI may not have more than 10 GB in all."""
+_FAILURES = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError, ValueError, EOFError, OverflowError, struct.error)
+"""All that ``zipfile`` raises on a damaged directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +31,31 @@ class Member:
 class Archive:
     """An open wheel."""
 
-    def __init__(self, file: IO[bytes], directory: zipfile.ZipFile) -> None:
+    def __init__(self, file: IO[bytes], directory: zipfile.ZipFile, limits: Limits) -> None:
         self._file = file
+        self._limits = limits
         self._zip = directory
         self._infos = directory.infolist()
 
     def members(self) -> Iterator[Member]:
         """All files, in directory order; folders are left out."""
         for index, info in enumerate(self._infos):
-            if not info.is_dir():
+            # Not is_dir(), which fails on an empty name.
+            if not info.filename.endswith("/"):
                 yield Member(info.orig_filename, info.file_size, index)
+
+    def peek(self, member: Member, length: int) -> bytes:
+        """Up to ``length`` first bytes of the member; raises UnreadableMember."""
+        length = min(length, member.size)
+        first = first_bytes(self._file, self._infos[member.index], length)
+        return first if len(first) == length and length else self.source(member).read(0, length)
 
     def source(self, member: Member) -> MemberSource:
         """The member's bytes; raises UnreadableMember, here or while reading."""
-        info = self._infos[member.index]
-        if info.file_size > MAX_MEMBER_SIZE:
-            raise UnreadableMember(f"it claims {info.file_size} bytes; at most {MAX_MEMBER_SIZE} are read")
-        return MemberSource(lambda: raw_pieces(self._file, self._zip, info), info.file_size)
+        info, limits = self._infos[member.index], self._limits
+        if info.file_size > limits.member_size:
+            raise UnreadableMember(f"it claims {info.file_size} bytes; {over(limits, 'member-size')}")
+        return MemberSource(lambda: raw_pieces(self._file, info, limits), info.file_size, limits)
 
     def text(self, suffix: str, limit: int = 1 << 20) -> str | None:
         """The text of the first member in the top-level dist-info folder that ends with ``suffix``, None if there is none."""
@@ -68,17 +77,18 @@ class Archive:
         self.close()
 
 
-def open_archive(file: IO[bytes]) -> Archive:
+def open_archive(file: IO[bytes], limits: Limits = DEFAULT_LIMITS) -> Archive:
     """Read the directory of a zip from a seekable binary file; raises UnreadableWheel. The file then belongs to the archive."""
     try:
+        require_directory(file, limits)
         directory = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError, ValueError, EOFError) as error:
+        require_no_overlap(directory.infolist(), directory.start_dir, limits)
+    except UnreadableWheel:
+        file.close()
+        raise
+    except _FAILURES as error:
         file.close()
         raise UnreadableWheel(
             f"it is not a zip archive or is cut short: {error}", hint="build or download the wheel again, and check its size"
         ) from error
-    if len(directory.infolist()) > MAX_MEMBERS:
-        directory.close()
-        file.close()
-        raise UnreadableWheel(f"it has more than {MAX_MEMBERS} members", hint="no wheel needs so many; look at what it holds")
-    return Archive(file, directory)
+    return Archive(file, directory, limits)

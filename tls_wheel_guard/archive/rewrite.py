@@ -45,14 +45,14 @@ def _copy(raw: IO[bytes], source: zipfile.ZipFile, target: zipfile.ZipFile, chan
     record = _record_index(infos)
     _refuse_odd(infos, {*changes, record}, source.start_dir)
     # RECORD may stand before the members that change, so their hashes come first.
-    hashes = {infos[i].orig_filename: _digest(change(raw_pieces(raw, source, infos[i]))) for i, change in changes.items()}
+    hashes = {infos[i].orig_filename: _digest(change(raw_pieces(raw, infos[i]))) for i, change in changes.items()}
     ends = _ends(infos, source.start_dir)
     for index, info in enumerate(infos):
         if index == record:
-            text = b"".join(raw_pieces(raw, source, info))
+            text = b"".join(raw_pieces(raw, info))
             _write(target, _new_info(info, epoch), [rewrite_record(text, hashes)])
         elif index in changes:
-            _write(target, _new_info(info, epoch), changes[index](raw_pieces(raw, source, info)))
+            _write(target, _new_info(info, epoch), changes[index](raw_pieces(raw, info)))
         else:
             _carry_over(raw, target, info, ends[info.header_offset])
     target.comment = source.comment

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+import importlib
 import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tls_wheel_guard.cli import build, check, doctor, env, explain, mark, show, simulate
 from tls_wheel_guard.cli.options import say, wants_traceback
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.version import __version__
 
 __all__ = ["Parser", "build_parser", "run"]
 
-COMMANDS: dict[str, Any] = {module.__name__.rsplit(".", 1)[-1]: module for module in (check, show, explain, mark, build, simulate, env, doctor)}
+COMMANDS = ("check", "show", "explain", "mark", "build", "simulate", "env", "doctor")
+"""Each is a module here: SUMMARY, EXAMPLE, add_arguments, run. Only the one that was asked for is imported."""
+
+
+def _command(name: str) -> Any:
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,6 +45,8 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
 def _near_option(parser: argparse.ArgumentParser, message: str) -> str | None:
     if not message.startswith("unrecognized arguments:"):
         return None
+    import difflib
+
     # Without the dashes, which would make any two options alike.
     names = {name.lstrip("-"): name for name in _options(parser)}
     typed = (word.split("=")[0].lstrip("-") for word in message.split()[2:] if word.startswith("--"))
@@ -48,13 +54,15 @@ def _near_option(parser: argparse.ArgumentParser, message: str) -> str | None:
 
 
 def _near_choice(message: str) -> str | None:
+    import difflib
+
     choices = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)$", message)
     near = difflib.get_close_matches(choices[1], re.findall(r"[\w-]+", choices[2]), 1) if choices else []
     return near[0] if near else None
 
 
-def build_parser() -> Parser:
-    """The parser of the whole command line."""
+def build_parser(only: str | None = None) -> Parser:
+    """The parser of the whole command line, or of it with one command."""
     parser = Parser(
         prog="tls-wheel-guard",
         description="Finds native code in wheels that dlopen will refuse for want of static TLS, before the release.",
@@ -63,7 +71,8 @@ def build_parser() -> Parser:
     version = f"tls-wheel-guard {__version__}"
     parser.add_argument("--version", action="version", version=version)
     children = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for name, module in COMMANDS.items():
+    for name in (only,) if only else COMMANDS:
+        module = _command(name)
         child = children.add_parser(
             name,
             help=module.SUMMARY,
@@ -83,8 +92,9 @@ def run(arguments: Sequence[str]) -> int:
             # A member's name may hold what the terminal's encoding cannot say.
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = build_parser().parse_args(arguments)
-        return int(COMMANDS[options.command].run(options))
+        only = arguments[0] if arguments and arguments[0] in COMMANDS else None
+        options = build_parser(only).parse_args(arguments)
+        return int(_command(options.command).run(options))
     except TlsWheelGuardError as error:
         say(error.line())
         return error.exit_code

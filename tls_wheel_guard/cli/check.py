@@ -20,7 +20,6 @@ from tls_wheel_guard.cli.options import (
 from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.commands import check_many
 from tls_wheel_guard.findings import at_or_above
-from tls_wheel_guard.live import read_live
 from tls_wheel_guard.rules import LiveProcess
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
@@ -32,6 +31,7 @@ EXAMPLE = "tls-wheel-guard check dist/*.whl --target freebsd_14_2_amd64"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     add_input(parser)
+    parser.add_argument("--tree", action="store_true", help="a folder stands for every ELF file below it, such as site-packages")
     add_judging(parser)
     add_failing(parser)
     parser.add_argument("--python", metavar="EXE", help="judge static-tls-overflow and -crowding by the room of this live interpreter")
@@ -40,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _live(python: str) -> LiveProcess | None:
     """The interpreter's static TLS; None, and a line that says so, where its loader has no room to share."""
+    from tls_wheel_guard.live import read_live
+
     live = read_live(python)
     state = live.glibc_state()
     if state is None:
@@ -50,7 +52,7 @@ def _live(python: str) -> LiveProcess | None:
 
 def run(options: argparse.Namespace) -> int:
     """0 no finding at or above --fail-on, 1 at least one, 2 and 3 as everywhere."""
-    config = config_from(options)
+    config = replace(config_from(options), tree=options.tree)
     if options.python is not None:
         config = replace(config, live=_live(options.python))
     paths, code = paths_from(options)

@@ -14,6 +14,7 @@ from tls_wheel_guard.commands import expand
 from tls_wheel_guard.config import FAIL_ON, Config, allow_from_option
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.findings import Report
+from tls_wheel_guard.limits import limits_from
 from tls_wheel_guard.project import nearest_pyproject, read_config
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.report.style import printable
@@ -59,6 +60,9 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "--target", action="append", default=[], metavar="TAG",
         help="judge for this platform tag too, such as musllinux_1_2_x86_64, freebsd_14_2_amd64, android_24_arm64_v8a; repeatable",
     )  # fmt: skip
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=N", help="move a limit on what is read; an error names the one that it hit"
+    )
     parser.add_argument("--no-own-tags", action="store_true", help="leave the wheel's own tags out")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings from this pyproject.toml instead of the nearest one")
     parser.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
@@ -94,7 +98,7 @@ def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
     code = 0
     for path in asked:
         try:
-            found += expand(path)
+            found += expand(path, getattr(options, "tree", False))
         except UsageError as error:
             say(error.line())
             code = error.exit_code
@@ -115,7 +119,8 @@ def _listed(source: str | None) -> list[Path]:
 
 def config_from(options: argparse.Namespace) -> Config:
     """Command line > environment > pyproject.toml > default; raises ConfigError."""
-    typed: dict[str, Any] = {"own_tags": not options.no_own_tags, "targets": tuple(options.target)}
+    typed: dict[str, Any] = {"own_tags": not options.no_own_tags, "targets": tuple(options.target), "limits": tuple(options.limit)}
+    limits_from(options.limit)
     for tag in options.target:
         require_target(tag)
     if hasattr(options, "fail_on"):

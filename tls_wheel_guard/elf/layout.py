@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import struct
 from dataclasses import dataclass, field
 
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["ElfFormat", "Header", "Image", "Segment", "read_dynamic", "read_header", "read_segments"]
 
@@ -15,9 +18,8 @@ PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_TLS = 1, 2, 3, 4, 7
 PN_XNUM = 0xFFFF
 SHT_NOBITS = 8
 
-MAX_SEGMENTS = 4096
-MAX_DYNAMIC = 1 << 20
-"""Bytes of a dynamic segment; real ones stay below 8 KiB."""
+MAX_OVERLAPPING = 64
+"""Loaded segments that may share addresses: each lookup then goes through all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Segment:
         return self.type == PT_LOAD and bool(self.flags & 1)
 
 
-def read_header(source: Source) -> Header:
+def read_header(source: Source, limits: Limits = DEFAULT_LIMITS) -> Header:
     """The ELF header of a file; raises MalformedElf where it is none."""
     ident = source.read(0, 16)
     if ident[:4] != MAGIC:
@@ -91,8 +93,8 @@ def read_header(source: Source) -> Header:
         # gABI: the true count then stands in sh_info of section 0.
         offset = shoff + (44 if fmt.bits == 64 else 28)
         (phnum,) = struct.unpack(fmt.order + "I", source.read(offset, 4))
-    if phnum > MAX_SEGMENTS:
-        raise MalformedElf(f"{phnum} program headers; at most {MAX_SEGMENTS} are read")
+    if phnum > limits.segments:
+        raise MalformedElf(f"{phnum} program headers; {over(limits, 'segments')}")
     return Header(fmt, ident[7], e_type, e_machine, phoff, phnum, phentsize, shoff, shnum, shentsize)
 
 
@@ -117,10 +119,20 @@ class Image:
 
     def __init__(self, segments: list[Segment]) -> None:
         self._loads = [s for s in segments if s.type == PT_LOAD and s.filesz]
+        ordered = sorted(self._loads, key=lambda s: s.vaddr)
+        self._starts = [s.vaddr for s in ordered]
+        if any(a.vaddr + a.filesz > b.vaddr for a, b in itertools.pairwise(ordered)):
+            # Nothing real has this; the first in the file's order counts.
+            if len(ordered) > MAX_OVERLAPPING:
+                raise MalformedElf(f"{len(ordered)} loaded segments that overlap; more than {MAX_OVERLAPPING} such are not read")
+            self._starts = []
+        else:
+            self._loads = ordered
 
     def offset_of(self, vaddr: int, length: int, what: str) -> int:
         """The file offset of ``length`` bytes at ``vaddr``; raises MalformedElf where no segment has them."""
-        for load in self._loads:
+        place = bisect.bisect_right(self._starts, vaddr)
+        for load in self._loads[max(0, place - 1) : place] if self._starts else self._loads:
             if load.vaddr <= vaddr and vaddr + length <= load.vaddr + load.filesz:
                 return vaddr - load.vaddr + load.offset
         raise MalformedElf(f"{what} at address {vaddr:#x}, {length} bytes, is in no loaded segment")
@@ -141,10 +153,10 @@ class Dynamic:
 DT_NEEDED = 1
 
 
-def read_dynamic(source: Source, fmt: ElfFormat, segment: Segment) -> Dynamic:
+def read_dynamic(source: Source, fmt: ElfFormat, segment: Segment, limits: Limits = DEFAULT_LIMITS) -> Dynamic:
     """The entries of PT_DYNAMIC up to DT_NULL."""
-    if segment.filesz > MAX_DYNAMIC:
-        raise MalformedElf(f"a dynamic segment of {segment.filesz} bytes; at most {MAX_DYNAMIC} are read")
+    if segment.filesz > limits.dynamic_size:
+        raise MalformedElf(f"a dynamic segment of {segment.filesz} bytes; {over(limits, 'dynamic-size')}")
     entry = 2 * fmt.word_size
     data = source.read(segment.offset, segment.filesz // entry * entry)
     found = Dynamic()
@@ -155,6 +167,8 @@ def read_dynamic(source: Source, fmt: ElfFormat, segment: Segment) -> Dynamic:
             found.needed.append(value)
         else:
             found.values[tag] = value
+    if len(found.needed) > limits.needed:
+        raise MalformedElf(f"{len(found.needed)} DT_NEEDED entries; {over(limits, 'needed')}")
     return found
 
 

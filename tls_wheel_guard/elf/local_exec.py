@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from tls_wheel_guard.elf.layout import Segment
 from tls_wheel_guard.elf.shared_object import TlsSegment
 from tls_wheel_guard.elf.source import PIECE, Source
+from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["MAX_SITES", "local_exec_sites"]
 
@@ -26,14 +28,21 @@ MAX_SITES = 4096
 TCB = 16
 NEAR = 12
 """Instructions behind the read of the thread pointer in which the constant is looked for."""
-_READS_THREAD_POINTER = re.compile(rb"[\x40-\x5e]\xd0\x3b\xd5")
+_READS_THREAD_POINTER = re.compile(rb"\xd0\x3b\xd5")
+"""The last bytes of ``mrs xN, tpidr_el0``; the first is 0x40 and the register's number. A search for fixed bytes is ten times as fast."""
+MRS = range(0x40, 0x5F)
 ADD_IMMEDIATE, ADD_MASK = 0x91000000, 0xFF800000
 
 
-def local_exec_sites(source: Source, segments: list[Segment], tls: TlsSegment) -> tuple[int, ...]:
+def local_exec_sites(source: Source, segments: list[Segment], tls: TlsSegment, limits: Limits = DEFAULT_LIMITS) -> tuple[int, ...]:
     """Virtual addresses of the reads of the thread pointer to which a distance into the TLS segment is added, in file order."""
     start = -(-TCB // max(tls.align, 1)) * max(tls.align, 1)
     found: list[int] = []
+    total = sum(segment.filesz for segment in segments if segment.is_code)
+    if total > limits.code_size:
+        raise MalformedElf(f"code of {total} bytes; {over(limits, 'code-size')}")
+    if total > source.size:
+        raise MalformedElf(f"code of {total} bytes in a file of {source.size}")
     for segment in segments:
         if segment.is_code:
             for at in _scan(source, segment, range(start, start + tls.memsz)):
@@ -48,8 +57,8 @@ def _scan(source: Source, segment: Segment, distances: range) -> Iterator[int]:
     for begin in range(0, segment.filesz, PIECE):
         code = source.read(segment.offset + begin, min(PIECE + tail, segment.filesz - begin))
         for hit in _READS_THREAD_POINTER.finditer(code):
-            at = hit.start()
-            if at % 4 == 0 and at < PIECE and _adds_distance(code, at, distances):
+            at = hit.start() - 1
+            if at % 4 == 0 and at < PIECE and code[at] in MRS and _adds_distance(code, at, distances):
                 yield segment.vaddr + begin + at
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from tls_wheel_guard.elf.layout import PT_DYNAMIC, Dynamic, Header, Image, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.elf.symbols import DT_SYMTAB, Strings
+from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["Linkage", "defined_functions", "defined_tls", "linkage"]
 
@@ -43,12 +45,16 @@ def sysv_hash(name: bytes) -> int:
 
 
 class _Tables:
-    def __init__(self, source: Source, header: Header, image: Image, dynamic: Dynamic) -> None:
+    def __init__(self, source: Source, header: Header, image: Image, dynamic: Dynamic, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits, self._looks = limits, 0
         self._source, self._fmt, self._image, self._dynamic = source, header.format, image, dynamic
         self._wide_hash = header.format.bits == 64 and header.e_machine in WIDE_HASH
         self._strings = Strings(source, image, dynamic)
 
     def _words(self, address: int, count: int, letter: str = "I") -> tuple[int, ...]:
+        self._looks += 1
+        if self._looks > self._limits.chain:
+            raise MalformedElf(f"{self._looks} or more steps in its symbol hash tables; {over(self._limits, 'chain')}")
         layout = struct.Struct(f"{self._fmt.order}{count}{letter}")
         offset = self._image.offset_of(address, layout.size, "a hash table")
         return layout.unpack(self._source.read(offset, layout.size))
@@ -123,18 +129,18 @@ class _Tables:
         return set(self._strings.all_at(wanted).values())
 
 
-def _tables_of(source: Source) -> _Tables | None:
-    header = read_header(source)
+def _tables_of(source: Source, limits: Limits = DEFAULT_LIMITS) -> _Tables | None:
+    header = read_header(source, limits)
     segments = read_segments(source, header)
     dynamic_segment = next((s for s in segments if s.type == PT_DYNAMIC), None)
     if dynamic_segment is None:
         return None
-    return _Tables(source, header, Image(segments), read_dynamic(source, header.format, dynamic_segment))
+    return _Tables(source, header, Image(segments), read_dynamic(source, header.format, dynamic_segment, limits), limits)
 
 
-def defined_tls(source: Source, names: Iterable[str]) -> set[str]:
+def defined_tls(source: Source, names: Iterable[str], limits: Limits = DEFAULT_LIMITS) -> set[str]:
     """Those of ``names`` that the shared object defines as thread-local variables; raises MalformedElf."""
-    tables = _tables_of(source)
+    tables = _tables_of(source, limits)
     return tables.defined(names, STT_TLS) if tables else set()
 
 

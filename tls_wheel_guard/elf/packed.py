@@ -14,10 +14,7 @@ from tls_wheel_guard.elf.source import Source, pieces
 from tls_wheel_guard.elf.tables import Tally
 from tls_wheel_guard.errors import MalformedElf
 
-__all__ = ["MAX_PACKED", "count_relr", "scan_android", "scan_crel"]
-
-MAX_PACKED = 4 << 20
-"""Bytes of a CREL or APS2 table; they are decoded byte by byte. Chromium's is 0.4 MB."""
+__all__ = ["count_relr", "scan_android", "scan_crel"]
 
 APS2 = b"APS2"
 GROUPED_BY_INFO, GROUPED_BY_OFFSET_DELTA, GROUPED_BY_ADDEND, GROUP_HAS_ADDEND = 1, 2, 4, 8
@@ -74,7 +71,7 @@ def scan_crel(source: Source, offset: int, size: int, fmt: ElfFormat, tally: Tal
             number += data.signed()
         if first & 4 and header & 4:
             addend += data.signed()
-        tally.entries += 1
+        tally.add_entries(1)
         if number in row:
             tally.add(number, symbol & 0xFFFFFFFF, (address << shift) & mask, addend if header & 4 else None)
 
@@ -108,7 +105,7 @@ def _android_entries(
         if not 0 < group <= left:
             raise MalformedElf(f"a group of {group} entries in an Android relocation table with {left} left")
         left -= group
-        tally.entries += group
+        tally.add_entries(group)
         delta = numbers.signed() if flags & GROUPED_BY_OFFSET_DELTA else None
         info = numbers.signed() & mask if flags & GROUPED_BY_INFO else None
         has_addend = bool(flags & GROUP_HAS_ADDEND)

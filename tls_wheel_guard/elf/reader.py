@@ -23,12 +23,13 @@ from tls_wheel_guard.elf.layout import (
     read_segments,
 )
 from tls_wheel_guard.elf.local_exec import local_exec_sites
-from tls_wheel_guard.elf.packed import MAX_PACKED, count_relr, scan_android, scan_crel
+from tls_wheel_guard.elf.packed import count_relr, scan_android, scan_crel
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, Kind, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.elf.symbols import DT_STRTAB, DT_SYMTAB, Strings, read_symbols
 from tls_wheel_guard.elf.tables import EntryFormat, Tally, merge_ranges, scan_plain
 from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 from tls_wheel_guard.platforms import machine_of
 
 __all__ = ["is_elf", "read_shared_object"]
@@ -47,6 +48,7 @@ EM_PPC, EM_PPC64, EM_AARCH64 = 20, 21, 183
 MAX_SIZE = 2**53
 """Sizes above this are refused: JSON readers cannot hold them."""
 MAX_NOTES = 64 << 10
+"""Bytes of notes that are looked at, of all PT_NOTE together; the rest says nothing new."""
 
 
 def is_elf(first: bytes) -> bool:
@@ -54,22 +56,22 @@ def is_elf(first: bytes) -> bool:
     return first[:4] == MAGIC
 
 
-def read_shared_object(source: Source) -> SharedObject:
+def read_shared_object(source: Source, limits: Limits = DEFAULT_LIMITS) -> SharedObject:
     """The facts of an ELF file of any class, byte order and machine; raises MalformedElf where it contradicts itself."""
-    header = read_header(source)
+    header = read_header(source, limits)
     segments = read_segments(source, header)
     image = Image(segments)
     dynamic_segment = next((s for s in segments if s.type == PT_DYNAMIC), None)
-    dynamic, is_debug = _dynamic(source, header, dynamic_segment)
-    strings = Strings(source, image, dynamic)
+    dynamic, is_debug = _dynamic(source, header, dynamic_segment, limits)
+    strings = Strings(source, image, dynamic, limits)
     names = strings.all_at([*dynamic.needed, *([dynamic.get(DT_SONAME)] if DT_SONAME in dynamic.values else [])])
     soname = names[dynamic.get(DT_SONAME)] if DT_SONAME in dynamic.values else None
     interpreter = _interpreter(source, segments) if not is_debug else None
     needed = tuple(names[index] for index in dynamic.needed)
     flags, flags_1 = dynamic.get(DT_FLAGS), dynamic.get(DT_FLAGS_1)
-    tally = Tally(header.e_machine)
+    tally = Tally(header.e_machine, limits=limits)
     relr = _scan_tables(source, header, image, dynamic, tally)
-    symbols = read_symbols(source, header.format, image, dynamic, strings, {index for _, index in tally.counts})
+    symbols = read_symbols(source, header.format, image, dynamic, strings, {index for _, index in tally.counts}, limits)
     initial_exec, dynamic_tls = _summarise(tally, symbols)
     kind: Kind = "debug" if is_debug else _kind(header, flags_1, interpreter, soname)
     tls = _tls_segment(segments)
@@ -94,7 +96,7 @@ def read_shared_object(source: Source) -> SharedObject:
         initial_exec=initial_exec,
         dynamic=dynamic_tls,
         accesses=_accesses(tally, symbols),
-        local_exec=_local_exec(source, header, segments, tls) if kind == "shared" and not tally.found else (),
+        local_exec=_local_exec(source, header, segments, tls, limits) if kind == "shared" and not tally.found else (),
         nodelete=bool(flags_1 & DF_1_NODELETE),
         tls_optimised=bool(dynamic.get({EM_PPC: DT_PPC_OPT, EM_PPC64: DT_PPC64_OPT}.get(header.e_machine, 0)) & PPC_OPT_TLS),
         dynamic_relocations=tally.entries,
@@ -102,12 +104,12 @@ def read_shared_object(source: Source) -> SharedObject:
     )
 
 
-def _dynamic(source: Source, header: Header, segment: Segment | None) -> tuple[Dynamic, bool]:
+def _dynamic(source: Source, header: Header, segment: Segment | None, limits: Limits) -> tuple[Dynamic, bool]:
     """The dynamic segment's entries (none for ET_REL and split debug files), and whether this is a split debug file."""
     if segment is None or header.e_type == ET_REL:
         return Dynamic(), False
     try:
-        found = read_dynamic(source, header.format, segment)
+        found = read_dynamic(source, header.format, segment, limits)
     except MalformedElf:
         if dynamic_is_nobits(source, header, segment):
             return Dynamic(), True
@@ -142,9 +144,11 @@ def _note_owners(source: Source, header: Header, segments: list[Segment]) -> tup
     """The different owner names in PT_NOTE, in file order: ``GNU``, ``Android``, ``FreeBSD``, ``NetBSD``, ``OpenBSD``."""
     order = "little" if header.format.little_endian else "big"
     owners: dict[str, None] = {}
+    left = MAX_NOTES
     for segment in segments:
-        if segment.type != PT_NOTE or segment.filesz > MAX_NOTES:
+        if segment.type != PT_NOTE or segment.filesz > left:
             continue
+        left -= segment.filesz
         data, at = source.read(segment.offset, segment.filesz), 0
         pad = 8 if segment.align == 8 else 4
         while at + 12 <= len(data):
@@ -179,15 +183,17 @@ def _scan_tables(source: Source, header: Header, image: Image, dynamic: Dynamic,
     for address, size, rela in merge_ranges([t for t in plain if t[1]]):
         offset = image.offset_of(address, size, "a relocation table")
         scan_plain(source, offset, size, EntryFormat(fmt, header.e_machine, rela), tally)
+    packed = 0
     for tag, size_tag, rela in ((DT_ANDROID_RELA, DT_ANDROID_RELASZ, True), (DT_ANDROID_REL, DT_ANDROID_RELSZ, False)):
         if size := dynamic.get(size_tag):
-            if size > MAX_PACKED:
-                raise MalformedElf(f"an Android relocation table of {size} bytes; at most {MAX_PACKED} are read")
+            packed += size
+            if packed > tally.limits.packed_size:
+                raise MalformedElf(f"packed relocation tables of {packed} bytes; {over(tally.limits, 'packed-size')}")
             scan_android(source, image.offset_of(dynamic.get(tag), size, "an Android relocation table"), size, rela, fmt, tally)
     if address := dynamic.get(DT_CREL):
         offset = image.offset_of(address, 1, "a CREL table")
         # The table's own header has its length, in entries; what follows it in the file is not read as entries.
-        scan_crel(source, offset, min(MAX_PACKED, source.size - offset), fmt, tally)
+        scan_crel(source, offset, min(tally.limits.packed_size - packed, source.size - offset), fmt, tally)
     relr = 0
     for tag, size_tag in ((DT_RELR, DT_RELRSZ), (DT_ANDROID_RELR, DT_ANDROID_RELRSZ)):
         if size := dynamic.get(size_tag):
@@ -195,11 +201,11 @@ def _scan_tables(source: Source, header: Header, image: Image, dynamic: Dynamic,
     return relr
 
 
-def _local_exec(source: Source, header: Header, segments: list[Segment], tls: TlsSegment | None) -> tuple[int, ...]:
+def _local_exec(source: Source, header: Header, segments: list[Segment], tls: TlsSegment | None, limits: Limits) -> tuple[int, ...]:
     """Where a linker let local-exec code through; looked for only where TLS variables are reached by no relocation."""
     if header.e_machine != EM_AARCH64 or not header.format.little_endian or tls is None or not tls.memsz:
         return ()
-    return local_exec_sites(source, segments, tls)
+    return local_exec_sites(source, segments, tls, limits)
 
 
 def _accesses(tally: Tally, symbols: dict[int, Symbol]) -> tuple[TlsAccess, ...]:

@@ -9,6 +9,7 @@ from tls_wheel_guard.elf.layout import Dynamic, ElfFormat, Image
 from tls_wheel_guard.elf.shared_object import Symbol
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["Strings", "read_symbols"]
 
@@ -18,14 +19,15 @@ STB_LOCAL, STB_WEAK = 0, 2
 STV_DEFAULT = 0
 MAX_NAME = 4096
 """Bytes of a name; longer ones (C++ templates reach 20 KB in .symtab, TLS variables do not) are cut."""
-MAX_VERSIONS = 4096
 
 
 class Strings:
     """The dynamic string table."""
 
-    def __init__(self, source: Source, image: Image, dynamic: Dynamic) -> None:
+    def __init__(self, source: Source, image: Image, dynamic: Dynamic, limits: Limits = DEFAULT_LIMITS) -> None:
         self._source = source
+        self._limits = limits
+        self._length = 0
         self.size = dynamic.get(DT_STRSZ)
         self._offset = image.offset_of(dynamic.get(DT_STRTAB), self.size, "the string table") if self.size else 0
 
@@ -38,14 +40,26 @@ class Strings:
             text = self._source.read(self._offset + index, min(length, self.size - index))
             if b"\0" in text:
                 break
-        return text.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+        found = text.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+        self._length += len(found)
+        if self._length > self._limits.names_size:
+            raise MalformedElf(f"names of {self._length} or more characters together; {over(self._limits, 'names-size')}")
+        return found
 
     def all_at(self, indexes: Iterable[int]) -> dict[int, str]:
         """The strings at several bytes of the table, read in ascending order: in a stream each step back is a new inflation."""
         return {index: self.at(index) for index in sorted(set(indexes))}
 
 
-def read_symbols(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, indexes: Iterable[int]) -> dict[int, Symbol]:
+def read_symbols(
+    source: Source,
+    fmt: ElfFormat,
+    image: Image,
+    dynamic: Dynamic,
+    strings: Strings,
+    indexes: Iterable[int],
+    limits: Limits = DEFAULT_LIMITS,
+) -> dict[int, Symbol]:
     """The symbols of the given indexes (0 left out), each with its version where it is undefined.
 
     Each table is gone through once and in ascending order, wherever the file has it: patchelf moves them to its end.
@@ -57,7 +71,7 @@ def read_symbols(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic,
         offset = image.offset_of(table + index * layout.size, layout.size, f"symbol {index}")
         fields = layout.unpack(source.read(offset, layout.size))
         rows[index] = (fields[0], fields[1], fields[2], fields[3]) if fmt.bits == 64 else (fields[0], fields[3], fields[4], fields[5])
-    versions = _versions(source, fmt, image, dynamic, [i for i, row in rows.items() if row[3] == 0])
+    versions = _versions(source, fmt, image, dynamic, [i for i, row in rows.items() if row[3] == 0], limits)
     texts = {0: "", **strings.all_at([*(row[0] for row in rows.values() if row[0]), *versions.values()])}
     return {
         index: Symbol(
@@ -72,7 +86,7 @@ def read_symbols(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic,
     }
 
 
-def _versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, indexes: list[int]) -> dict[int, int]:
+def _versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, indexes: list[int], limits: Limits) -> dict[int, int]:
     """Symbol index -> string index of the version that it needs."""
     if not indexes or not dynamic.get(DT_VERSYM) or not dynamic.get(DT_VERNEED):
         return {}
@@ -81,24 +95,29 @@ def _versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, in
         offset = image.offset_of(dynamic.get(DT_VERSYM) + 2 * index, 2, f"the version of symbol {index}")
         (version,) = struct.unpack(fmt.order + "H", source.read(offset, 2))
         numbers[index] = version & 0x7FFF
-    names = _needed_versions(source, fmt, image, dynamic)
+    names = _needed_versions(source, fmt, image, dynamic, limits)
     return {index: names[number] for index, number in numbers.items() if number in names}
 
 
-def _needed_versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic) -> dict[int, int]:
+def _needed_versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, limits: Limits) -> dict[int, int]:
     """Version index -> string index of its name, from DT_VERNEED."""
     names: dict[int, int] = {}
     address = dynamic.get(DT_VERNEED)
-    for _ in range(min(dynamic.get(DT_VERNEEDNUM), MAX_VERSIONS)):
+    seen = 0
+    for _ in range(dynamic.get(DT_VERNEEDNUM)):
         offset = image.offset_of(address, 16, "a version table")
         _, count, _, aux, step = struct.unpack(fmt.order + "HHIII", source.read(offset, 16))
         entry = address + aux
-        for _ in range(count):
+        # A file without versions counts too.
+        for place in range(max(count, 1)):
+            seen += 1
+            if seen > limits.versions:
+                raise MalformedElf(f"{seen} or more symbol versions; {over(limits, 'versions')}")
+            if place >= count:
+                break
             offset = image.offset_of(entry, 16, "a version table")
             _, _, number, name, following = struct.unpack(fmt.order + "IHHII", source.read(offset, 16))
             names[number & 0x7FFF] = name
-            if len(names) > MAX_VERSIONS:
-                raise MalformedElf(f"more than {MAX_VERSIONS} symbol versions")
             if not following:
                 break
             entry += following

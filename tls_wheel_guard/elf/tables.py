@@ -6,6 +6,7 @@ A table of a million relocations holds a handful that matter. The low byte of ea
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from collections import Counter
@@ -15,13 +16,12 @@ from tls_wheel_guard.elf.layout import ElfFormat
 from tls_wheel_guard.elf.relocs import TLS_RELOCS, RelocKind
 from tls_wheel_guard.elf.source import Source, pieces
 from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["EntryFormat", "Tally", "merge_ranges", "scan_plain"]
 
 MAX_KEPT = 4096
 """Initial-exec relocations whose offsets are kept; all are counted."""
-MAX_TLS_RELOCS = 250_000
-"""TLS relocations in one file; real files have some thousands."""
 
 EM_MIPS, EM_SPARCV9 = 8, 43
 
@@ -36,17 +36,24 @@ class Tally:
     addends: set[int] = field(default_factory=set)
     kept: list[tuple[int, int, int | None, int]] = field(default_factory=list)
     found: int = 0
+    limits: Limits = DEFAULT_LIMITS
 
     @property
     def row(self) -> dict[int, tuple[RelocKind, str]]:
         """The machine's row of the table; empty for an unknown machine."""
         return TLS_RELOCS.get(self.e_machine, {})
 
+    def add_entries(self, count: int) -> None:
+        """Count entries of a table, before they are read."""
+        self.entries += count
+        if self.entries > self.limits.relocations:
+            raise MalformedElf(f"{self.entries} or more dynamic relocations; {over(self.limits, 'relocations')}")
+
     def add(self, number: int, symbol: int, offset: int, addend: int | None) -> None:
         """Count one TLS relocation (``number`` is in the row). ``addend`` is None in a REL table."""
         self.found += 1
-        if self.found > MAX_TLS_RELOCS:
-            raise MalformedElf(f"more than {MAX_TLS_RELOCS} TLS relocations")
+        if self.found > self.limits.tls_relocations:
+            raise MalformedElf(f"{self.found} or more TLS relocations; {over(self.limits, 'tls-relocations')}")
         self.counts[number, symbol] += 1
         if self.row[number][0] == "TPOFF":
             if symbol == 0 and addend is not None:
@@ -106,6 +113,7 @@ def merge_ranges(tables: list[tuple[int, int, bool]]) -> list[tuple[int, int, bo
     return sorted(merged, key=place)
 
 
+@functools.cache
 def _screen(e_machine: int) -> tuple[bytes, re.Pattern[bytes]]:
     """Type bytes that no TLS relocation of the machine has, and a pattern for those that one has."""
     wanted = bytes(sorted({number & 0xFF for number in TLS_RELOCS[e_machine]}))
@@ -115,7 +123,7 @@ def _screen(e_machine: int) -> tuple[bytes, re.Pattern[bytes]]:
 
 def scan_plain(source: Source, offset: int, size: int, entry: EntryFormat, tally: Tally) -> None:
     """Count a REL or RELA table of ``size`` bytes at file ``offset``."""
-    tally.entries += size // entry.size
+    tally.add_entries(size // entry.size)
     row = tally.row
     if not row:
         return

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from tls_wheel_guard.loaders import bionic, freebsd, glibc, musl, others
 from tls_wheel_guard.loaders.naming import LOADERS, Loader, loader_called
 from tls_wheel_guard.loaders.process import Close, Event, Given, Open, Step, Use, dependencies, dependencies_first
-from tls_wheel_guard.loaders.together import Together, load_together
+from tls_wheel_guard.loaders.reach import reached
+from tls_wheel_guard.loaders.together import MAX_SIMULATED, Together, block_of, load_together
 from tls_wheel_guard.loaders.verdict import FreshFit, Outcome, Verdict, VerdictWord
 from tls_wheel_guard.platforms import Libc, Target, machine_called
 from tls_wheel_guard.tls import TlsDemand
@@ -21,6 +22,7 @@ __all__ = [
     "Close",
     "Event",
     "FreshFit",
+    "MAX_SIMULATED",
     "Given",
     "Loader",
     "Open",
@@ -30,11 +32,13 @@ __all__ = [
     "Use",
     "Verdict",
     "VerdictWord",
+    "block_of",
     "dependencies",
     "dependencies_first",
     "judge",
     "load_together",
     "loader_called",
+    "reached",
 ]
 
 _FAMILIES: dict[Libc, Callable[[TlsDemand, Target], Outcome]] = {

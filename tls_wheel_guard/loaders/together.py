@@ -11,8 +11,10 @@ from tls_wheel_guard.loaders.process import Event, Given, Open, Step
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import LateModule
 
-__all__ = ["Together", "load_together"]
+__all__ = ["MAX_SIMULATED", "Together", "block_of", "load_together"]
 
+MAX_SIMULATED = 32
+"""Modules whose opening is simulated step by step, which costs the square of their number; of more the blocks alone are placed."""
 ROOM_WORDS = (glibc.NO_ROOM, freebsd.NO_SPACE)
 
 
@@ -33,14 +35,14 @@ def load_together(modules: Sequence[LateModule], target: Target, room: int, live
     """
     if target.libc not in ("glibc", "freebsd") or not modules:
         return None
-    modules = [_closed(module, modules) for module in modules]
+    known = {name for module in modules for name in module.exports}
+    modules = [_closed(module, known) for module in modules]
     results = [_fold(start, modules) for start in _starts(modules[0], target, room, live)]
     return min(results, key=lambda together: (together.fits, -together.asked))
 
 
-def _closed(module: LateModule, modules: Sequence[LateModule]) -> LateModule:
+def _closed(module: LateModule, known: set[str]) -> LateModule:
     """The module with what nobody here defines left open: another package may define it."""
-    known = {name for other in modules for name in other.exports}
     accesses = tuple(a if a.symbol is None or a.symbol in known else replace(a, weak=True) for a in module.accesses)
     return replace(module, accesses=accesses)
 
@@ -61,7 +63,11 @@ def _fold(start: Any, modules: list[LateModule]) -> Together:
     room: int = start.room
     if isinstance(start, glibc.State) and _surely_fits(start, modules):
         return Together(True, sum(m.demand.block_size for m in modules), room)
-    results = [_open_all(step, start, order, Given(modules)) for order in _orders(modules)]
+    if len(modules) > MAX_SIMULATED:
+        orders = {tuple(map(block_of, order)): order for order in _orders(modules)}
+        results = [_place_all(start, order) for order in orders.values()]
+    else:
+        results = [_open_all(step, start, order, Given(modules)) for order in _orders(modules)]
     return Together(all(fits for fits, _ in results), max(asked for _, asked in results), room)
 
 
@@ -76,6 +82,26 @@ def _orders(modules: list[LateModule]) -> Iterator[list[LateModule]]:
     for key in (lambda m: m.demand.block_size, lambda m: m.demand.block_align):
         yield sorted(modules, key=key)
         yield sorted(modules, key=key, reverse=True)
+
+
+def block_of(module: LateModule) -> tuple[int, int, int, int]:
+    """All that placing a module's block depends on."""
+    demand = module.demand
+    return demand.block_size, demand.block_align, demand.first_byte, demand.file_first_byte
+
+
+def _place_all(start: Any, order: list[LateModule]) -> tuple[bool, int]:
+    """As ``_open_all``, by the blocks alone: each module's own, one after another."""
+    state = start
+    for module in order:
+        demand = module.demand
+        if not (demand.block_size and demand.block_align):
+            continue
+        placed = glibc.allocate(state, demand) if isinstance(state, glibc.State) else freebsd.allocate(state, demand)
+        if placed is None:
+            return False, state.used - start.used + demand.block_size
+        state = placed[0]
+    return True, state.used - start.used
 
 
 def _open_all(step: Any, start: Any, order: list[LateModule], given: Given) -> tuple[bool, int]:

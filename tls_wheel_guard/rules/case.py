@@ -73,8 +73,10 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that the rules see of one wheel. ``needs``: a module's path -> the wheel's modules that it needs, itself first.
+    """All that the rules see of one wheel.
 
+    ``needs``: a module's path -> those of the wheel's modules that it needs and that ask for static TLS, itself last.
+    ``one_process``: whether somebody may load all modules into one process; not those of a whole folder.
     ``grafts``: libraries that auditwheel would copy into the wheel.
     """
 
@@ -83,6 +85,7 @@ class Case:
     needs: dict[str, tuple[ModuleReport, ...]]
     thresholds: Thresholds
     grafts: tuple[Graft, ...] = ()
+    one_process: bool = True
 
     @property
     def shared(self) -> Iterator[ModuleReport]:

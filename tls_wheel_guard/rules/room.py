@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tls_wheel_guard.findings import Finding, ModuleReport
-from tls_wheel_guard.loaders import Together, Verdict, judge, load_together
+from tls_wheel_guard.loaders import MAX_SIMULATED, Together, Verdict, block_of, judge, load_together
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules.case import CURE, Case, hints
 from tls_wheel_guard.words import bytes_of, sentences, today
@@ -13,25 +13,57 @@ from tls_wheel_guard.words import bytes_of, sentences, today
 __all__ = ["crowding", "overflow"]
 
 
+MAX_NAMES = 12
+"""Modules that a finding names; it counts all."""
+
+
 def _targets(modules: Iterator[ModuleReport] | tuple[ModuleReport, ...]) -> list[Target]:
     return list(dict.fromkeys(v.target for m in modules for v in m.verdicts))
+
+
+class _Takes:
+    """Which modules take room on which target, and whether some do fit together: each asked once, for wheels of many modules."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._asked: dict[tuple[str, Target], bool] = {}
+        self._fits: dict[tuple[Target, str, tuple[object, ...]], Together | None] = {}
+
+    def __call__(self, module: ModuleReport, target: Target) -> bool:
+        """Whether the target's loader gives the module static TLS."""
+        key = (module.path, target)
+        if key not in self._asked:
+            self._asked[key] = judge(module.demand, target).verdict in ("if-room", "never")
+        return self._asked[key]
+
+    def together(self, modules: list[ModuleReport], target: Target) -> Together | None:
+        """Whether the modules load one after another; None where the loader has no room to share."""
+        thresholds = self._case.thresholds
+        # Of many modules only the blocks are placed, so any modules with the same blocks have the same answer.
+        many = len(modules) > MAX_SIMULATED
+        key = (target, modules[0].demand.machine, tuple(block_of(m.late) if many else m.path for m in modules))
+        if key not in self._fits:
+            live = thresholds.live_state(target.libc, modules[0].demand.machine)
+            self._fits[key] = load_together([m.late for m in modules], target, thresholds.room, live)
+        return self._fits[key]
 
 
 def overflow(case: Case) -> Iterator[Finding]:
     """More static TLS than a target leaves: of one module with what it needs, or of all together."""
     reported: set[Target] = set()
+    takes = _Takes(case)
     for module in case.shared:
         group = case.needs.get(module.path, (module,))
         for verdict in module.verdicts:
             target = verdict.target
-            takers = [m for m in group if _takes(m, target)]
+            takers = [m for m in group if takes(m, target)]
             if not takers or any(_refused_alone(m, target) for m in takers):
                 continue
-            fit = _together(case, takers, target)
+            fit = takes.together(takers, target)
             if fit is None or fit.fits:
                 continue
             reported.add(target)
-            names = ", ".join(m.path for m in takers)
+            names = ", ".join(m.path for m in takers[:MAX_NAMES]) + (f" and {len(takers) - MAX_NAMES} more" if len(takers) > MAX_NAMES else "")
             yield Finding(
                 "static-tls-overflow",
                 "error",
@@ -47,12 +79,8 @@ def overflow(case: Case) -> Iterator[Finding]:
                 (verdict,),
                 (target.tag,),
             )
-    yield from _overflow_together(case, reported)
-
-
-def _together(case: Case, modules: list[ModuleReport], target: Target) -> Together | None:
-    live = case.thresholds.live_state(target.libc, modules[0].demand.machine)
-    return load_together([m.late for m in modules], target, case.thresholds.room, live)
+    if case.one_process:
+        yield from _overflow_together(case, takes, reported)
 
 
 def _place(case: Case, module: ModuleReport, target: Target) -> str:
@@ -63,13 +91,13 @@ def _place(case: Case, module: ModuleReport, target: Target) -> str:
     return target.tag
 
 
-def _overflow_together(case: Case, reported: set[Target]) -> Iterator[Finding]:
+def _overflow_together(case: Case, takes: _Takes, reported: set[Target]) -> Iterator[Finding]:
     shared = tuple(case.shared)
     for target in _targets(shared):
-        takers = [m for m in shared if _takes(m, target) and any(v.target == target for v in m.verdicts)]
+        takers = [m for m in shared if takes(m, target) and any(v.target == target for v in m.verdicts)]
         if target in reported or len(takers) < 2 or any(_refused_alone(m, target) for m in takers):
             continue
-        fit = _together(case, takers, target)
+        fit = takes.together(takers, target)
         if fit is not None and not fit.fits:
             yield Finding(
                 "static-tls-overflow",
@@ -86,10 +114,6 @@ def _overflow_together(case: Case, reported: set[Target]) -> Iterator[Finding]:
                 tuple(v for m in takers for v in m.verdicts if v.target == target),
                 (target.tag,),
             )
-
-
-def _takes(module: ModuleReport, target: Target) -> bool:
-    return judge(module.demand, target).verdict in ("if-room", "never")
 
 
 def _refused_alone(module: ModuleReport, target: Target) -> bool:

@@ -6,8 +6,8 @@ means for one module.
 
 from __future__ import annotations
 
-from tls_wheel_guard.loaders.freebsd.block import EXTRA, NO_SPACE, TUNABLE_SINCE, State, extra_from, fresh_state, rule_set
+from tls_wheel_guard.loaders.freebsd.block import EXTRA, NO_SPACE, TUNABLE_SINCE, State, allocate, extra_from, fresh_state, rule_set
 from tls_wheel_guard.loaders.freebsd.process import step
 from tls_wheel_guard.loaders.freebsd.verdicts import judge
 
-__all__ = ["EXTRA", "NO_SPACE", "TUNABLE_SINCE", "State", "extra_from", "fresh_state", "judge", "rule_set", "step"]
+__all__ = ["EXTRA", "NO_SPACE", "TUNABLE_SINCE", "State", "allocate", "extra_from", "fresh_state", "judge", "rule_set", "step"]
