@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tls_wheel_guard.culprits import Suspect, Traced
 from tls_wheel_guard.elf import InitialExec, SharedObject, TlsReloc
 from tls_wheel_guard.loaders import FreshFit, Verdict
-from tls_wheel_guard.machine_code.sites import Sites
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import LateModule, TlsDemand
+
+if TYPE_CHECKING:
+    from tls_wheel_guard.machine_code.sites import Sites
 
 __all__ = ["SEVERITIES", "Finding", "ModuleReport", "Report", "Severity", "at_or_above"]
 

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tls_wheel_guard.archive import Archive, Member, open_archive
-from tls_wheel_guard.culprits import Clues, Component, Traced, trace
+from tls_wheel_guard.culprits import Traced
+from tls_wheel_guard.culprits.advice import trace
+from tls_wheel_guard.culprits.clues import Clues, Component
 from tls_wheel_guard.elf import SharedObject, Source
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.inspection import Contents, FileSource, open_regular

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from tls_wheel_guard.culprits import Clues, Component, Culprit, DataError, Reached, culprit_from, identify, sentence, trace
-from tls_wheel_guard.culprits.advice import build_systems, remedies_for
+from tls_wheel_guard.culprits.advice import build_systems, remedies_for, sentence, trace
+from tls_wheel_guard.culprits.clues import Clues, Component, Reached
+from tls_wheel_guard.culprits.culprit import Culprit, DataError, culprit_from
+from tls_wheel_guard.culprits.identify import identify
 from tls_wheel_guard.knowledge import known_culprits
 
 ROOT = Path(__file__).resolve().parents[2]

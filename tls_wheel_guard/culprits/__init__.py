@@ -1,24 +1,8 @@
-"""Who brought initial-exec TLS in, and what helps: clues and data files' values in, matches and remedies out."""
+"""Who brought initial-exec TLS in, and what helps: clues and data files' values in, suspects out.
 
-from tls_wheel_guard.culprits.advice import Suspect, Traced, remedy_line, sentence, trace
-from tls_wheel_guard.culprits.clues import Clues, Component, Reached
-from tls_wheel_guard.culprits.culprit import Culprit, DataError, Remedy, culprit_from
-from tls_wheel_guard.culprits.identify import Confidence, Match, identify
+``advice.trace`` is the way in. Only results are imported here: most files have no initial-exec TLS, and then nothing else is loaded.
+"""
 
-__all__ = [
-    "Clues",
-    "Component",
-    "Confidence",
-    "Culprit",
-    "DataError",
-    "Match",
-    "Reached",
-    "Remedy",
-    "Suspect",
-    "Traced",
-    "culprit_from",
-    "identify",
-    "remedy_line",
-    "sentence",
-    "trace",
-]
+from tls_wheel_guard.culprits.suspect import Suspect, Traced
+
+__all__ = ["Suspect", "Traced"]

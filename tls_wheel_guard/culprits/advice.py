@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
-from tls_wheel_guard.culprits.clues import Clues, Component, Reached
+from tls_wheel_guard.culprits.clues import Clues, Component
 from tls_wheel_guard.culprits.culprit import Culprit, Remedy
 from tls_wheel_guard.culprits.identify import Match, identify
+from tls_wheel_guard.culprits.suspect import Suspect, Traced
 
-__all__ = ["Suspect", "Traced", "advice", "build_systems", "remedies_for", "remedy_line", "sentence", "trace"]
+__all__ = ["advice", "build_systems", "remedies_for", "remedy_line", "sentence", "trace"]
 
 _GENERATORS = (
     ("maturin", ("cargo",)), ("setuptools-rust", ("cargo", "setuptools")), ("scikit-build", ("cmake",)), ("py-build-cmake", ("cmake",)),
@@ -20,46 +19,10 @@ _GENERATORS = (
 """A word in WHEEL's Generator -> the build systems whose settings reach the compiler."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """One culprit of a module with what to do about it, a line each, the best first."""
-
-    match: Match
-    advice: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """An entry of ``culprits`` in the JSON document."""
-        match = self.match
-        return {
-            "id": match.culprit.id,
-            "confidence": match.confidence,
-            "version": match.version,
-            "evidence": list(match.evidence),
-            "remedies": list(self.advice),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """What the second pass found of one module: its suspects, and what to do where it stands in for the C library's functions.
-
-    ``reached``: the variables that initial-exec reaches.
-    """
-
-    suspects: tuple[Suspect, ...] = ()
-    interposer: str | None = None
-    reached: tuple[Reached, ...] = ()
-
-    @property
-    def sure(self) -> tuple[Suspect, ...]:
-        """The suspects that are certain or likely."""
-        return tuple(s for s in self.suspects if s.match.confidence != "possible")
-
-
 def trace(clues: Clues, culprits: Iterable[Culprit], generator: str | None) -> Traced:
     """The suspects of a module with their remedies for the build that made it. ``generator``: WHEEL's Generator."""
     builds = build_systems(generator, clues)
-    suspects = tuple(Suspect(match, advice(match, builds)) for match in identify(clues, culprits))
+    suspects = tuple(Suspect(match, sentence(match), advice(match, builds)) for match in identify(clues, culprits))
     return Traced(suspects, interposer_advice(clues.interposes) if clues.interposes else None, clues.reached)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from tls_wheel_guard.culprits import Reached, Suspect
+from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import Finding, ModuleReport, Report, Severity
 from tls_wheel_guard.loaders import Verdict
 from tls_wheel_guard.report.style import Colour, Style, printable, wrap
 from tls_wheel_guard.words import count_of, describe_target
+
+if TYPE_CHECKING:
+    from tls_wheel_guard.culprits.clues import Reached
 
 __all__ = ["facts", "summary", "write"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tls_wheel_guard.culprits import Traced, sentence
+from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.loaders import judge
 from tls_wheel_guard.rules.case import CURE, MAX_RELOCS, WHERE, Case, hints, severity_of
@@ -45,7 +45,7 @@ def initial_exec(case: Case) -> Iterator[Finding]:
 
 def _who(traced: Traced) -> tuple[str, ...]:
     """A sentence for each culprit that is sure; where none is, for the first that is possible."""
-    return tuple(_capital(sentence(s.match)) for s in traced.sure or traced.suspects[:1])
+    return tuple(_capital(s.sentence) for s in traced.sure or traced.suspects[:1])
 
 
 def _capital(text: str) -> str:

@@ -1,0 +1,49 @@
+"""What the rest of the guard sees of the culprits: results only, so that a file without any loads nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tls_wheel_guard.culprits.clues import Reached
+    from tls_wheel_guard.culprits.identify import Match
+
+__all__ = ["Suspect", "Traced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """One culprit of a module: a sentence that says who it is and why, and what to do about it, a line each, the best first."""
+
+    match: Match
+    sentence: str
+    advice: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """An entry of ``culprits`` in the JSON document."""
+        match = self.match
+        return {
+            "id": match.culprit.id,
+            "confidence": match.confidence,
+            "version": match.version,
+            "evidence": list(match.evidence),
+            "remedies": list(self.advice),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What the second pass found of one module: its suspects, and what to do where it stands in for the C library's functions.
+
+    ``reached``: the variables that initial-exec reaches.
+    """
+
+    suspects: tuple[Suspect, ...] = ()
+    interposer: str | None = None
+    reached: tuple[Reached, ...] = ()
+
+    @property
+    def sure(self) -> tuple[Suspect, ...]:
+        """The suspects that are certain or likely."""
+        return tuple(s for s in self.suspects if s.match.confidence != "possible")
