@@ -23,7 +23,8 @@ if sys.argv[1] == "without":
     commands._traced = lambda path, contents: {}
 report = commands.check_wheel(sys.argv[2])
 after = resource.getrusage(resource.RUSAGE_SELF)
-lazy = ("capstone", "tls_wheel_guard.culprits.advice", "tls_wheel_guard.machine_code", "tls_wheel_guard.suspects", "tls_wheel_guard.tracing", "tls_wheel_guard.knowledge", "tls_wheel_guard.siting")
+names = ("culprits.advice", "machine_code", "suspects", "tracing", "knowledge", "siting")
+lazy = ("capstone", *(f"tls_wheel_guard.{name}" for name in names))
 count = sum(m.shared_object.initial_exec.count for m in report.modules if m.kind == "shared")
 print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, count, *(name for name in lazy if name in sys.modules))
 """

@@ -192,7 +192,8 @@ def test_check_never_imports_capstone_and_a_wheel_without_initial_exec_loads_not
     report = (
         "import sys; from tls_wheel_guard.__main__ import main\n"
         "code = main(sys.argv[1:])\n"
-        "lazy = ('capstone', 'tls_wheel_guard.culprits.advice', 'tls_wheel_guard.machine_code', 'tls_wheel_guard.suspects', 'tls_wheel_guard.tracing', 'tls_wheel_guard.knowledge', 'tls_wheel_guard.siting')\n"
+        "lazy = ['capstone', *(f'tls_wheel_guard.{name}' for name in"
+        " ('culprits.advice', 'machine_code', 'suspects', 'tracing', 'knowledge', 'siting'))]\n"
         "print('LOADED', *(name for name in lazy if name in sys.modules)); sys.exit(code)"
     )
     clean = compiled(tmp_path, "__thread int own;\nint touch_own(int n) { return own += n; }\n")
