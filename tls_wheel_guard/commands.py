@@ -51,7 +51,7 @@ def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> R
     config = config or Config()
     contents = _inspect(Path(path), config)
     promised = (promised_by(contents.tags) if config.own_tags else ()) + config.more_targets
-    modules = _module_reports(contents, promised, _traced(Path(path), contents))
+    modules = _module_reports(contents, promised, _traced(Path(path), contents, config))
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable)
     grafts = grafts_of(contents)
     case = Case(modules, unreadable, _needs(modules), config.thresholds, grafts, one_process=not contents.is_tree)
@@ -69,13 +69,13 @@ def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> R
     )
 
 
-def _traced(path: Path, contents: Contents) -> dict[str, Traced]:
+def _traced(path: Path, contents: Contents, config: Config) -> dict[str, Traced]:
     """Who brought initial-exec TLS in. Nothing of this is loaded for a file without any."""
     if not any(facts.kind == "shared" and facts.initial_exec.count for _, facts in contents.modules):
         return {}
     from tls_wheel_guard.suspects import trace_file  # noqa: PLC0415
 
-    return trace_file(path, contents)
+    return trace_file(path, contents, config.bounds)
 
 
 def _inspect(path: Path, config: Config) -> Contents:

@@ -10,40 +10,41 @@ from tls_wheel_guard.elf.names import read_names
 from tls_wheel_guard.elf.sections import read_sections
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
 from tls_wheel_guard.inspection import Contents, inspect_file
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 from tls_wheel_guard.machine_code import FunctionMap, function_ranges, read_code
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
 from tls_wheel_guard.machine_code.lines import lines_of
 from tls_wheel_guard.machine_code.sites import Sites, find_sites
 from tls_wheel_guard.suspects import opened_modules
-from tls_wheel_guard.tracing import MAX_MODULE, reached_slots
+from tls_wheel_guard.tracing import reached_slots
 
 __all__ = ["sites_in"]
 
 
-def sites_in(path: Path) -> dict[str, Sites]:
+def sites_in(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Sites]:
     """Module's path -> its access sites, for each with initial-exec TLS; raises UnreadableInput, and UsageError without capstone."""
-    contents = inspect_file(path)
+    contents = inspect_file(path, limits)
     wanted = [(name, facts) for name, facts in contents.modules if facts.kind == "shared" and facts.initial_exec.count]
     if any(facts.machine_name in MACHINES for _, facts in wanted):
         Disassembler("x86_64")
-    return _sites(path, contents, wanted)
+    return _sites(path, contents, wanted, limits)
 
 
-def _sites(path: Path, contents: Contents, wanted: list[tuple[str, SharedObject]]) -> dict[str, Sites]:
+def _sites(path: Path, contents: Contents, wanted: list[tuple[str, SharedObject]], limits: Limits) -> dict[str, Sites]:
     found: dict[str, Sites] = {}
     if wanted:
-        with opened_modules(path, contents, wanted) as (sources, _):
+        with opened_modules(path, contents, wanted, limits) as (sources, _):
             for name, facts, source in sources:
                 try:
-                    found[name] = _module_sites(facts, source)
+                    found[name] = _module_sites(facts, source, limits)
                 except (MalformedElf, UnreadableMember) as error:
                     found[name] = Sites(True, doubts=(f"not decoded: {error.message}",))
     return found
 
 
-def _module_sites(facts: SharedObject, source: Source) -> Sites:
-    if source.size > MAX_MODULE:
-        return Sites(True, doubts=(f"not decoded: it has {source.size:,} bytes, and at most {MAX_MODULE:,} are",))
+def _module_sites(facts: SharedObject, source: Source, limits: Limits) -> Sites:
+    if source.size > limits.traced_size:
+        return Sites(True, doubts=(f"not decoded: it has {source.size:,} bytes; {over(limits, 'traced-size')}",))
     data = source.read(0, source.size)
     whole = BytesSource(data)
     sections = read_sections(whole)

@@ -11,9 +11,10 @@ from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.culprits.advice import trace
 from tls_wheel_guard.culprits.clues import Clues, Component
 from tls_wheel_guard.elf import SharedObject, Source
-from tls_wheel_guard.errors import MalformedElf, UnreadableMember, UnreadableWheel
+from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.inspection import Contents, FileSource, open_regular
 from tls_wheel_guard.knowledge import known_culprits, vocabulary
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.tracing import clues_of, components_in
 
 __all__ = ["opened_modules", "trace_file"]
@@ -23,24 +24,24 @@ MAX_SBOM = 64 << 20
 MAX_SBOMS = 64
 
 
-def trace_file(path: Path, contents: Contents) -> dict[str, Traced]:
+def trace_file(path: Path, contents: Contents, limits: Limits = DEFAULT_LIMITS) -> dict[str, Traced]:
     """Module's path -> who brought initial-exec TLS into it, for the shared objects that have some; empty where none has."""
     wanted = [(name, facts) for name, facts in contents.modules if facts.kind == "shared" and facts.initial_exec.count]
     if not wanted:
         return {}
     found: dict[str, Traced] = {}
-    with opened_modules(path, contents, wanted) as (sources, archive):
+    with opened_modules(path, contents, wanted, limits) as (sources, archive):
         listed, generator = _of_wheel(archive) if archive is not None else ((), None)
         for name, facts, source in sources:
-            clues = _clues(name, facts, source, listed)
+            clues = _clues(name, facts, source, listed, limits)
             if clues is not None:
                 found[name] = trace(clues, known_culprits(), generator)
     return found
 
 
-def _clues(name: str, facts: SharedObject, source: Source, listed: tuple[Component, ...]) -> Clues | None:
+def _clues(name: str, facts: SharedObject, source: Source, listed: tuple[Component, ...], limits: Limits) -> Clues | None:
     try:
-        return clues_of(name, facts, source, vocabulary(), listed)
+        return clues_of(name, facts, source, vocabulary(), listed, limits)
     except (MalformedElf, UnreadableMember):
         # The first pass has read it; what tools only need may still be broken.
         return None
@@ -48,19 +49,33 @@ def _clues(name: str, facts: SharedObject, source: Source, listed: tuple[Compone
 
 @contextmanager
 def opened_modules(
-    path: Path, contents: Contents, wanted: list[tuple[str, SharedObject]]
+    path: Path, contents: Contents, wanted: list[tuple[str, SharedObject]], limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[tuple[Iterator[tuple[str, SharedObject, Source]], Archive | None]]:
     """The bytes of some modules of a file that was inspected, one after another, and the wheel that they are in."""
+    if contents.is_tree:
+        yield _in_tree(path, wanted), None
+        return
     file = open_regular(path)
     if not contents.is_archive:
         with file:
             yield ((name, facts, FileSource(file)) for name, facts in wanted), None
         return
-    with open_archive(file) as archive:
+    with open_archive(file, limits) as archive:
         members: dict[str, Member] = {}
         for member in archive.members():
             members.setdefault(member.name, member)
         yield ((name, facts, archive.source(members[name])) for name, facts in wanted if name in members), archive
+
+
+def _in_tree(root: Path, wanted: list[tuple[str, SharedObject]]) -> Iterator[tuple[str, SharedObject, Source]]:
+    """Modules below a folder; one that has gone since is left out."""
+    for name, facts in wanted:
+        try:
+            file = open_regular(root / name)
+        except UnreadableInput:
+            continue
+        with file:
+            yield name, facts, FileSource(file)
 
 
 def _of_wheel(archive: Archive) -> tuple[tuple[Component, ...], str | None]:

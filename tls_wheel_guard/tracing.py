@@ -18,12 +18,11 @@ from tls_wheel_guard.elf.layout import PT_DYNAMIC, read_dynamic, read_header, re
 from tls_wheel_guard.elf.names import Names, TlsVariable, read_names
 from tls_wheel_guard.elf.sections import Section, read_sections, section_bytes
 from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.machine_code import USUAL, Code, FunctionMap, read_code, usual_reads
 
-__all__ = ["MAX_MODULE", "Vocabulary", "clues_of", "components_in", "reached_slots"]
+__all__ = ["Vocabulary", "clues_of", "components_in", "reached_slots"]
 
-MAX_MODULE = 1 << 30
-"""Bytes of a module that is searched; of a larger one only its name, its relocations and its wheel speak."""
 MAX_COMMENT, MAX_AUDITABLE, MAX_COMMANDS = 64 << 10, 8 << 20, 1 << 20
 DT_FLAGS_1, DF_1_NOOPEN = 0x6FFFFFFB, 0x40
 MAX_PRODUCERS, MAX_GO_MAGICS = 256, 64
@@ -40,12 +39,17 @@ class Vocabulary:
     versions: tuple[tuple[str, re.Pattern[bytes]], ...]
 
 
-def clues_of(path: str, facts: SharedObject, source: Source, vocabulary: Vocabulary, listed: tuple[Component, ...]) -> Clues:
-    """The clues of one module. ``listed``: what the wheel's bills of materials name."""
+def clues_of(
+    path: str, facts: SharedObject, source: Source, vocabulary: Vocabulary, listed: tuple[Component, ...], limits: Limits = DEFAULT_LIMITS
+) -> Clues:
+    """The clues of one module. ``listed``: what the wheel's bills of materials name.
+
+    Of a module that is larger than the limit traced-size only its name, its relocations and its wheel speak.
+    """
     name = path.rsplit("/", 1)[-1]
     word = facts.bits // 8
     block = facts.tls_segment.memsz if facts.tls_segment else 0
-    if source.size > MAX_MODULE:
+    if source.size > limits.traced_size:
         return Clues(facts.machine_name, word, block, _reached(facts, None, Names(), None), soname=facts.soname, file_name=name, listed=listed)
     data = source.read(0, source.size)
     whole = BytesSource(data)
@@ -236,7 +240,7 @@ def _go_version(data: bytes) -> str | None:
 def _command_lines(source: BytesSource, sections: tuple[Section, ...]) -> tuple[str, ...]:
     """Compilers' command lines: .GCC.command.line, and what debug information keeps of DW_AT_producer in .debug_str."""
     lines = _texts(section_bytes(source, sections, ".GCC.command.line", MAX_COMMANDS))
-    text = section_bytes(source, sections, ".debug_str", MAX_MODULE)
+    text = section_bytes(source, sections, ".debug_str", source.size)
     found = [line[0].decode("utf-8", "replace") for line in islice(_PRODUCER.finditer(text), MAX_PRODUCERS)]
     return tuple(dict.fromkeys([*lines, *found]))
 

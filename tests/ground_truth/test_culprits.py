@@ -24,6 +24,7 @@ from tests.ground_truth.wheels import CACHE, fetch
 from tests.toolchain import require
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
+from tls_wheel_guard.config import Config
 from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.siting import sites_in
@@ -180,6 +181,14 @@ def test_auditwheel_does_what_the_note_says_and_exclude_prevents_it(tmp_path: Pa
     (finding,) = findings(repaired["whole"])
     assert sure(finding.culprits) == ["libgomp"]
     assert not findings(repaired["excluded"])
+
+
+def test_modules_below_a_folder_are_traced_too(tmp_path: Path) -> None:
+    known = next(known for known in OBJECTS if known.name == "rpmalloc-2.0-gcc")
+    (tmp_path / "site" / "pkg").mkdir(parents=True)
+    (tmp_path / "site" / "pkg" / "native.so").write_bytes(known.path().read_bytes())
+    report = check_wheel(tmp_path / "site", Config(tree=True))
+    assert [sure(f.culprits) for f in report.findings if f.rule == "initial-exec-tls"] == [["rpmalloc"]]
 
 
 def run_guard(

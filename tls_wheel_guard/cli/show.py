@@ -20,6 +20,7 @@ from tls_wheel_guard.cli.options import (
 from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.commands import check_many
 from tls_wheel_guard.findings import Report
+from tls_wheel_guard.limits import Limits
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -48,17 +49,17 @@ def run(options: argparse.Namespace) -> int:
     options.verbose, options.quiet = True, False
     shown = [replace(report, findings=()) for report in reports]
     if options.sites:
-        shown = [_with_sites(report) for report in shown]
+        shown = [_with_sites(report, config.bounds) for report in shown]
     if shown or not code:
         write_report(shown, options)
     return exit_code(reports, code) or (3 if any(report.findings for report in reports) else 0)
 
 
-def _with_sites(report: Report) -> Report:
+def _with_sites(report: Report, limits: Limits) -> Report:
     """The report with the access sites of its modules; as it is where it could not be read."""
     from tls_wheel_guard.siting import sites_in
 
     if report.error is not None or not any(m.kind == "shared" and m.shared_object.initial_exec.count for m in report.modules):
         return report
-    sites = sites_in(Path(report.path))
+    sites = sites_in(Path(report.path), limits)
     return replace(report, modules=tuple(replace(module, sites=sites.get(module.path)) for module in report.modules))
