@@ -46,7 +46,7 @@ def _remedy(remedy: Remedy) -> Iterator[str]:
     where = f", {remedy.where}" if remedy.where else ""
     yield f"- For {', '.join(remedy.builds)} ({remedy.status}{where}):"
     # What is to be typed stays on one line.
-    yield f"    {remedy.text}"
+    yield f"      {remedy.text}"
     for word, text in (("Since", remedy.since), ("When", remedy.when), ("Not", remedy.cannot)):
         if text:
             yield f"  {word}: {text}."
