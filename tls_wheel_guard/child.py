@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import IO
 
 __all__ = ["Ended", "run_child"]
@@ -53,40 +55,62 @@ class _Tail(threading.Thread):
         while part := os.read(self._stream.fileno(), 1 << 16):
             self.kept = (self.kept + part)[-_KEPT:]
 
+    def close(self) -> None:
+        """Wait a moment for the end, and close the stream."""
+        self.join(1)
+        if not self.is_alive():
+            self._stream.close()
+
 
 def run_child(command: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None) -> Ended:
     """Run a program without input; its stdout is not wanted, the end of its stderr is kept.
 
     It gets a session of its own, and after ``timeout`` seconds the whole session is killed.
     """
-    try:
-        process = subprocess.Popen(  # noqa: S603  (the program is the user's choice)
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, start_new_session=True
-        )
-    except OSError as error:
-        return Ended(-1, "", not_started=error.strerror or str(error))
-    if process.stderr is None:
-        raise AssertionError("a pipe was asked for")
-    tail = _Tail(process.stderr)
-    tail.start()
     timed_out = False
-    try:
-        process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        timed_out = True
-    finally:
-        # Also after a good end: nothing that it left running must outlive it.
-        _end(process)
-        tail.join(1)
-        if not tail.is_alive():
-            process.stderr.close()
+    # Also after a good end: nothing that it left running must outlive it.
+    with contextlib.ExitStack() as ending:
+        try:
+            with _interrupts_wait():
+                process = subprocess.Popen(  # noqa: S603  (the program is the user's choice)
+                    command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, start_new_session=True
+                )
+                if process.stderr is None:
+                    raise AssertionError("a pipe was asked for")
+                tail = _Tail(process.stderr)
+                tail.start()
+                ending.callback(_end, process, tail)
+        except OSError as error:
+            return Ended(-1, "", not_started=error.strerror or str(error))
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            timed_out = True
     return Ended(process.returncode, tail.kept.decode("utf-8", "replace"), timed_out)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C waits until this is over: between its start and the moment when we know it, a child would be nobody's."""
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if came:
+        usual(*came[0])
+
+
+def _end(process: subprocess.Popen[bytes], tail: _Tail) -> None:
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
     process.wait()
+    tail.close()
