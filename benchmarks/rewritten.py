@@ -41,7 +41,6 @@ class Sdist:
     tests: str
     needs: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
-    prepare: tuple[str, ...] = ("true",)
 
 
 SDISTS = {
@@ -62,10 +61,11 @@ SDISTS = {
             "pytest-timeout",
             "pytest-benchmark",
             "coverage",
+            "maturin>=0.13,<0.14",
             "typing-extensions",
             "pytz",
         ),
-        prepare=("cargo", "update", "-q", "-p", "proc-macro2"),  # the locked one does not compile with today's Rust
+        (("RUSTUP_TOOLCHAIN", "stable"),),  # it asks for nightly, whose features of then are gone
     ),
 }
 CRATE = ("tikv-jemallocator", "0.6.1")
@@ -95,7 +95,6 @@ def _build(bench: Bench, source: Path, sdist: Sdist, action: str | None) -> tupl
     work = bench.folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     project = Path(shutil.copytree(source, work / source.name))
-    subprocess.run(sdist.prepare, cwd=project, check=True)
     if action:
         use_backend(project, f'action = "{action}"')
     environment = {key: value for key, value in bench.environment(source.name).items() if key != "CARGO_TARGET_DIR"} | dict(sdist.variables)

@@ -12,7 +12,7 @@ from typing import IO
 
 from tls_wheel_guard.archive import Archive, Member, format_of, name_says_no_elf, open_archive
 from tls_wheel_guard.archive.magic import PEEK
-from tls_wheel_guard.elf import Linkage, SharedObject, defined_functions, defined_tls, linkage, read_shared_object
+from tls_wheel_guard.elf import Linkage, SharedObject, defined_tls, linkage, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
@@ -207,10 +207,10 @@ def exporters(path: Path, modules: frozenset[str], functions: frozenset[str]) ->
     """Those of some modules, by their paths in a wheel or as bare files, that export all of some functions."""
     if not is_wheel(path):
         with open_regular(path) as file:
-            return {name for name in modules if defined_functions(FileSource(file), functions) == functions}
+            return {name for name in modules if linkage(FileSource(file), functions).defined >= functions}
     found = set()
     with open_archive(path.open("rb")) as archive:
         for member in archive.members():
-            if member.name in modules and defined_functions(archive.source(member), functions) == functions:
+            if member.name in modules and linkage(archive.source(member), functions).defined >= functions:
                 found.add(member.name)
     return found

@@ -7,6 +7,7 @@ is refused, before anything is built.
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from pathlib import Path
 from tls_wheel_guard.compilers import LAUNCHERS, Compiler, ask, named_compilers, specs_in_use
 from tls_wheel_guard.config import Config
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.rewriting import OWN_FOLDER, changes, specs, wrapper
+from tls_wheel_guard.rewriting import OWN_FOLDER, changes, setuptools_settings, specs, wrapper
 
 __all__ = ["Rebuilding", "rewritten"]
 
@@ -147,6 +148,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
 def _settings(before: Mapping[str, str], folder: Path, target: Path) -> dict[str, str]:
     """The variables to set, proved on the compilers that are named; raises UsageError where one can't be reached."""
     (folder / "specs").write_text(specs(specs_in_use(before)), encoding="utf-8", errors="surrogateescape")
+    (folder / "setup.cfg").write_text(_setuptools_settings(before, folder), encoding="utf-8")
     named = named_compilers(before)
     settings = changes(before, str(folder), str(target))
     plain = changes(before, str(folder), str(target), quiet=False)
@@ -163,6 +165,14 @@ def _settings(before: Mapping[str, str], folder: Path, target: Path) -> dict[str
         if answer != "global-dynamic" and ask(compiler, environment, folder) != "global-dynamic":
             settings.update(_wrapped(compiler, environment, folder, number))
     return settings
+
+
+def _setuptools_settings(before: Mapping[str, str], folder: Path) -> str:
+    theirs = before.get("DIST_EXTRA_CONFIG")
+    try:
+        return setuptools_settings(str(folder), Path(theirs).read_text(encoding="utf-8") if theirs else "")
+    except (OSError, ValueError, configparser.Error) as error:
+        raise UsageError(f"DIST_EXTRA_CONFIG={theirs}: it can't be read: {error}".replace("\n", " "), hint="correct it, or unset it") from error
 
 
 def _cross_compilers(before: Mapping[str, str], folder: Path) -> dict[str, str]:

@@ -20,11 +20,13 @@ Never local-dynamic: for a variable of another module it is wrong code that lld 
 
 from __future__ import annotations
 
+import configparser
 import hashlib
+import io
 import shlex
 from collections.abc import Mapping
 
-__all__ = ["OPTIONS", "OWN_FOLDER", "changes", "specs", "wrapper"]
+__all__ = ["OPTIONS", "OWN_FOLDER", "changes", "setuptools_settings", "specs", "wrapper"]
 
 OPTIONS = (
     "-ftls-model=global-dynamic",
@@ -55,6 +57,22 @@ def specs(before: str = "") -> str:
         + f"*cpp_unique_options:\n+ {' '.join(OPTIONS[1:])} {guard}\n\n"
         + f"*cc1_options:\n+ {OPTIONS[0]} {guard}\n\n"
     )
+
+
+def setuptools_settings(folder: str, before: str = "") -> str:
+    """A configuration file for setuptools (distutils/dist.py: DIST_EXTRA_CONFIG); ``before`` is the text of one that is in use.
+
+    Everything is compiled, also what is up to date, and objects go to a folder of ours.
+    """
+    parser = configparser.RawConfigParser()
+    parser.read_string(before)
+    for section, option, value in (("build", "build_base", f"{folder}/setuptools"), ("build_ext", "force", "1")):
+        if not parser.has_section(section):
+            parser.add_section(section)
+        parser.set(section, option, value)
+    written = io.StringIO()
+    parser.write(written)
+    return written.getvalue()
 
 
 def wrapper(compiler: str) -> str:
@@ -92,9 +110,10 @@ def changes(before: Mapping[str, str], folder: str, target: str, *, quiet: bool 
         # zig cc applies the options, but its own cache does not see them.
         "ZIG_GLOBAL_CACHE_DIR": f"{folder}/zig",
         "ZIG_LOCAL_CACHE_DIR": f"{folder}/zig",
-        # Cargo keeps objects from build to build, scikit-build-core where the project says so: those of a plain build.
+        # Cargo and setuptools keep objects from build to build, scikit-build-core where the project says so: those of a plain build.
         "CARGO_TARGET_DIR": target,
         "SKBUILD_BUILD_DIR": f"{folder}/cmake",
+        "DIST_EXTRA_CONFIG": f"{folder}/setup.cfg",
     }
 
 

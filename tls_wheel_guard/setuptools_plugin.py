@@ -61,7 +61,7 @@ def _guarded(command: Any, config: Any) -> Any:
     """A subclass of a command that writes a wheel into ``dist_dir``."""
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.guarding import guard, release, source_date_epoch, unreleased
-    from tls_wheel_guard.products import editable_modules
+    from tls_wheel_guard.products import changed_modules, editable_modules
     from tls_wheel_guard.rebuilding import rewritten
 
     class Guarded(command):  # type: ignore[misc]
@@ -79,7 +79,9 @@ def _guarded(command: Any, config: Any) -> Any:
                     super().run()
                     wheels = sorted(folder.glob("*.whl"))
                     editable = self.get_command_name() == "editable_wheel"
-                    in_place = editable_modules(Path.cwd(), started) if editable else []
+                    # A rewritten build compiles everything: what it did not write is not of it.
+                    modules = changed_modules if rebuilding else editable_modules
+                    in_place = modules(Path.cwd(), started) if editable else []
                     guard([*wheels, *in_place], config, _say, source_date_epoch(os.environ), rebuilding)
                     for wheel in wheels:
                         release(wheel, final)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -113,6 +114,27 @@ def test_the_backend_rewrites(sample: str, new_python: str, tmp_path: Path) -> N
     built = build(project, "pip", python=new_python)
     assert built.code == 0, built.output
     assert in_wheel(built.wheels[0], tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize("through", ["backend", "command"])
+def test_old_objects_of_setuptools_do_not_count_without_the_plugin_either(through: str, python: str, tmp_path: Path) -> None:
+    project = copy_project("setuptools-flag", tmp_path)
+    assert run([python, "setup.py", "-q", "bdist_wheel"], project)[0] == 0
+    shutil.rmtree(project / "dist")
+    theirs = tmp_path / "theirs.cfg"
+    theirs.write_text("[bdist_wheel]\nbuild_number = 7\n")
+    environment = {"DIST_EXTRA_CONFIG": str(theirs)}
+    if through == "backend":
+        use_backend(project, REWRITE)
+        built = build(project, "build", python=python, environment=environment)
+        code, output = built.code, built.output
+    else:
+        code, output = run([*GUARD, python, "setup.py", "-q", "bdist_wheel"], project, environment)
+    assert code == 0, output
+    (wheel,) = project.rglob("*.whl")
+    assert in_wheel(wheel, tmp_path)[0] == 0
+    assert "-1.0-7-" in wheel.name
+    assert len(list(project.rglob("*.o"))) == 1
 
 
 def test_the_backends_environment_is_put_back_and_old_build_folders_are_left_alone(new_python: str, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """ELF format in, frozen facts out. No paths, no files: a :class:`Source` gives bytes at offsets."""
 
-from tls_wheel_guard.elf.lookup import Linkage, defined_functions, defined_tls, linkage
+from tls_wheel_guard.elf.lookup import Linkage, defined_tls, linkage
 from tls_wheel_guard.elf.objects import InitialExecObject, initial_exec_objects
 from tls_wheel_guard.elf.reader import is_elf, read_shared_object
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
@@ -18,7 +18,6 @@ __all__ = [
     "TlsAccess",
     "TlsReloc",
     "TlsSegment",
-    "defined_functions",
     "defined_tls",
     "initial_exec_objects",
     "is_elf",

@@ -15,10 +15,10 @@ from tls_wheel_guard.elf.symbols import DT_SYMTAB, Strings
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
-__all__ = ["Linkage", "defined_functions", "defined_tls", "linkage"]
+__all__ = ["Linkage", "defined_tls", "linkage"]
 
 DT_HASH, DT_GNU_HASH = 4, 0x6FFFFEF5
-STT_FUNC, STT_TLS, STT_GNU_IFUNC = 2, 6, 10
+STT_TLS = 6
 STB_GLOBAL = 1
 WIDE_HASH = frozenset({22, 0x9026})
 """e_machine of s390x and alpha, where DT_HASH has words of eight bytes (glibc bits/elfclass.h: Elf_Symndx)."""
@@ -142,12 +142,6 @@ def defined_tls(source: Source, names: Iterable[str], limits: Limits = DEFAULT_L
     """Those of ``names`` that the shared object defines as thread-local variables; raises MalformedElf."""
     tables = _tables_of(source, limits)
     return tables.defined(names, STT_TLS) if tables else set()
-
-
-def defined_functions(source: Source, names: Iterable[str]) -> set[str]:
-    """Those of ``names`` that the shared object exports as functions; raises MalformedElf."""
-    names, tables = set(names), _tables_of(source)
-    return tables.defined(names, STT_FUNC) | tables.defined(names, STT_GNU_IFUNC) if tables else set()
 
 
 @dataclass(frozen=True, slots=True)
