@@ -114,8 +114,9 @@ def _needs(modules: tuple[ModuleReport, ...]) -> dict[str, tuple[ModuleReport, .
     asking = {m.path: m for m in modules if m.kind == "shared" and (m.demand.needs_static or m.demand.flagged)}
     for machine in {m.demand.machine for m in asking.values()}:
         same = [m for m in modules if m.kind == "shared" and m.demand.machine == machine]
+        groups: dict[tuple[str, ...], tuple[ModuleReport, ...]] = {}
         for path, found in reached((m.late for m in same), asking).items():
-            closure[path] = tuple(asking[other] for other in found)
+            closure[path] = groups.get(found) or groups.setdefault(found, tuple(asking[other] for other in found))
     return closure
 
 

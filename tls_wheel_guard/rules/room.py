@@ -27,6 +27,7 @@ class _Takes:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._asked: dict[tuple[str, Target], bool] = {}
+        self._groups: dict[tuple[int, Target], tuple[list[ModuleReport], Together | None]] = {}
         self._fits: dict[tuple[Target, str, tuple[object, ...]], Together | None] = {}
 
     def __call__(self, module: ModuleReport, target: Target) -> bool:
@@ -35,6 +36,18 @@ class _Takes:
         if key not in self._asked:
             self._asked[key] = judge(module.demand, target).verdict in ("if-room", "never")
         return self._asked[key]
+
+    def of(self, group: tuple[ModuleReport, ...], target: Target) -> tuple[list[ModuleReport], Together | None]:
+        """Those of a group that take room, and whether they fit; None where one is refused by itself.
+
+        Many modules need the same group, which then is one object.
+        """
+        key = (id(group), target)
+        if key not in self._groups:
+            takers = [m for m in group if self(m, target)]
+            silent = not takers or any(_refused_alone(m, target) for m in takers)
+            self._groups[key] = takers, None if silent else self.together(takers, target)
+        return self._groups[key]
 
     def together(self, modules: list[ModuleReport], target: Target) -> Together | None:
         """Whether the modules load one after another; None where the loader has no room to share."""
@@ -52,14 +65,12 @@ def overflow(case: Case) -> Iterator[Finding]:
     """More static TLS than a target leaves: of one module with what it needs, or of all together."""
     reported: set[Target] = set()
     takes = _Takes(case)
+    alone = {module.path: (module,) for module in case.shared if module.path not in case.needs}
     for module in case.shared:
-        group = case.needs.get(module.path, (module,))
+        group = case.needs[module.path] if module.path in case.needs else alone[module.path]
         for verdict in module.verdicts:
             target = verdict.target
-            takers = [m for m in group if takes(m, target)]
-            if not takers or any(_refused_alone(m, target) for m in takers):
-                continue
-            fit = takes.together(takers, target)
+            takers, fit = takes.of(group, target)
             if fit is None or fit.fits:
                 continue
             reported.add(target)
