@@ -9,11 +9,12 @@ Raises only subclasses of TlsWheelGuardError.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from tls_wheel_guard.version import __version__
 
+TYPE_CHECKING = False  # typing itself would double what `--version` takes
 if TYPE_CHECKING:
+    from typing import Any
+
     from tls_wheel_guard.commands import check_wheel
     from tls_wheel_guard.config import Config
     from tls_wheel_guard.errors import TlsWheelGuardError
