@@ -152,7 +152,8 @@ def _others(file: IO[bytes], position: int, info: zipfile.ZipInfo, limits: Limit
         number = info.compress_type
         raise UnreadableMember(f"this Python does not know its compression method, {number} ({METHODS.get(number, 'no usual one')})")
     size = 0
-    while not inflater.eof and size < info.file_size:
+    # LZMA may have no mark at its end.
+    while not inflater.eof and (size < info.file_size or info.compress_type != zipfile.ZIP_LZMA):
         data = b""
         if inflater.needs_input:
             file.seek(position)
