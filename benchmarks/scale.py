@@ -143,6 +143,7 @@ def main() -> int:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--only", choices=("wheels", "relocations", "members", "sizes"), help="one table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -151,15 +152,21 @@ def main() -> int:
         start, _ = cost([small])
         small.unlink()
         print(f"zlib {zlib.ZLIB_RUNTIME_VERSION}; starting costs {start:.2f} s.")
-        table("wheels", (1, 10, 100, 1000), many_wheels, folder, start)
-        table("relocations", (10_000, 100_000, 1_000_000, 10_000_000), relocations, folder, start)
-        table("members", (1, 20, 200, 2_000, 20_000), members, folder, start)
-        print("\n| one member of | CPU seconds | peak MB |\n|---|---|---|")
-        for size in (10, 100, 1000):
-            (path,) = made(big_member, folder, size * 1_000_000)
-            seconds, peak = cost([path])
-            print(f"| {size} MB | {seconds:.2f} | {peak:.0f} |", flush=True)
-            path.unlink()
+        tables: dict[str, tuple[tuple[int, ...], Make]] = {
+            "wheels": ((1, 10, 100, 1000), many_wheels),
+            "relocations": ((10_000, 100_000, 1_000_000, 10_000_000), relocations),
+            "members": ((1, 20, 200, 2_000, 20_000), members),
+        }
+        for what, (counts, make) in tables.items():
+            if options.only in (None, what):
+                table(what, counts, make, folder, start)
+        if options.only in (None, "sizes"):
+            print("\n| one member of | CPU seconds | peak MB |\n|---|---|---|")
+            for size in (10, 100, 1000):
+                (path,) = made(big_member, folder, size * 1_000_000)
+                seconds, peak = cost([path])
+                print(f"| {size} MB | {seconds:.2f} | {peak:.0f} |", flush=True)
+                path.unlink()
     return 0
 
 

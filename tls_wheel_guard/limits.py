@@ -37,7 +37,7 @@ class Limits:
     packed_size: int = _limit("bytes of CREL and Android relocation tables of one file; Chromium's has 0.4 MB", 4 << 20)
     versions: int = _limit("symbol versions that one file asks for", 4096)
     names_size: int = _limit("characters of all names read from one file; each is cut at 4096", 8 << 20)
-    chain: int = _limit("steps in the symbol hash tables of one file; one name takes fewer than ten", 1_000_000)
+    chain: int = _limit("steps in the symbol hash tables of one file; one name takes fewer than ten", 200_000)
     code_size: int = _limit("bytes of code that are searched for local-exec accesses", 4 << 30)
     traced_size: int = _limit("bytes of a module with initial-exec that is searched for who brought it in", 1 << 30)
     tree_files: int = _limit("files below a folder that is checked with --tree", 10_000_000)

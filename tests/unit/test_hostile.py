@@ -274,6 +274,17 @@ def test_the_limit_of_hash_chains() -> None:
         defined_tls(BytesSource(data), ["s0", "s49"], Limits(chain=10))
 
 
+def test_a_hash_chain_in_a_circle() -> None:
+    """Found by fuzzing: a chain that leads back to itself was walked a hundred thousand times for each name."""
+    data = bytearray(build(Spec(symbols=(Sym("a", defined=True), Sym("b", defined=True)), tls=Tls(8))))
+    # One bucket, three chains: the table that Spec writes, whose last chain ends with 0.
+    at = bytes(data).index(struct.pack("<6I", 1, 3, 1, 0, 2, 0))
+    struct.pack_into("<I", data, at + 4, 0xFFFFFFFF)
+    struct.pack_into("<I", data, at + 20, 1)
+    with pytest.raises(MalformedElf, match="circle"):
+        defined_tls(BytesSource(bytes(data)), ["a", "missing"])
+
+
 def test_the_limit_of_code() -> None:
     data = bytearray(build(Spec("aarch64", tls=Tls(8, 8))))
     at = 64 + 56 * next(n for n in range(3) if data[64 + 56 * n] == 1)

@@ -77,9 +77,13 @@ class _Tables:
         letter, size = ("Q", 8) if self._wide_hash else ("I", 4)
         buckets, chains = self._words(table, 2, letter)
         index = self._words(table + size * (2 + wanted % buckets), 1, letter)[0] if buckets else 0
+        seen = set()
         for _ in range(min(chains, MAX_CHAIN)):
             if index == 0:
                 return
+            if index in seen:
+                raise MalformedElf("its symbol hash table runs in a circle")
+            seen.add(index)
             yield index
             (index,) = self._words(table + size * (2 + buckets + index), 1, letter)
 
