@@ -114,12 +114,12 @@ def _with_table(small: bytes, table: bytes) -> bytes:
 
 
 def members(folder: Path, count: int) -> list[Path]:
-    """A wheel of as many modules, one in fifty with initial-exec TLS, each needing the one before it."""
+    """A wheel of as many modules, one in two hundred with initial-exec TLS, each needing the one before it."""
     path = folder / f"pkg-1.0-{TAG}.whl"
     files = {}
     for number in range(count):
         needed = (f"m{number - 1}.so",) if number else ()
-        relocs, tls = ((Reloc(18),), Tls(8, 8)) if number % 50 == 0 else ((), None)
+        relocs, tls = ((Reloc(18),), Tls(8, 8)) if number % 200 == 0 else ((), None)
         files[f"pkg/m{number}.so"] = build(Spec(needed=needed, relative=20, relocs=relocs, tls=tls))
     path.write_bytes(wheel_of(files))
     return [path]

@@ -289,7 +289,8 @@ class MemberSource:
         if len(self._head) == self._next < HEAD:
             self._head += piece[: HEAD - self._next]
         self._next += len(piece)
-        if not self._checked and self._next > HEAD:
+        if not self._checked and self.size > HEAD:
+            # What the head has too is kept all the same: a member of 10 MB then takes the memory of one of 1 GB, and no surprise follows.
             if not self._tail:
                 self._tail_at = self._piece_at
             self._tail.append(piece)

@@ -27,6 +27,7 @@ class _Takes:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._asked: dict[tuple[str, Target], bool] = {}
+        self._alone: dict[tuple[str, Target], bool] = {}
         self._groups: dict[tuple[int, Target], tuple[list[ModuleReport], Together | None]] = {}
         self._fits: dict[tuple[Target, str, tuple[object, ...]], Together | None] = {}
 
@@ -45,9 +46,15 @@ class _Takes:
         key = (id(group), target)
         if key not in self._groups:
             takers = [m for m in group if self(m, target)]
-            silent = not takers or any(_refused_alone(m, target) for m in takers)
+            silent = not takers or any(self._refused(m, target) for m in takers)
             self._groups[key] = takers, None if silent else self.together(takers, target)
         return self._groups[key]
+
+    def _refused(self, module: ModuleReport, target: Target) -> bool:
+        key = (module.path, target)
+        if key not in self._alone:
+            self._alone[key] = _refused_alone(module, target)
+        return self._alone[key]
 
     def together(self, modules: list[ModuleReport], target: Target) -> Together | None:
         """Whether the modules load one after another; None where the loader has no room to share."""
