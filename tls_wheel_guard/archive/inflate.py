@@ -26,7 +26,7 @@ HEAD = 8 << 20
 """Bytes of a member's beginning that are kept."""
 TAIL = 8 << 20
 """Bytes of its end that are kept once it was inflated whole: patchelf moves the string table there."""
-INPUT, OUTPUT = 32 << 10, 64 << 10
+INPUT, OUTPUT = 64 << 10, 256 << 10
 """Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module."""
 OVERLAP = 64 << 10
 """Bytes before the newest piece that are still at hand: neighbours are read together, and a piece may end between them."""
