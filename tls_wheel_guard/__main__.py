@@ -7,6 +7,15 @@ import sys
 __all__ = ["main"]
 
 
+def _open_what_is_closed() -> None:
+    """Stand in for streams that the caller closed (``>&-``): the exit code still says what was found."""
+    import os
+
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  (for the life of the process)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
@@ -15,9 +24,11 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"tls-wheel-guard {__version__}")
         return 0
-    from tls_wheel_guard.cli import run
-
+    _open_what_is_closed()
     try:
+        # Here, so that an interruption of the imports is one line too.
+        from tls_wheel_guard.cli import run
+
         code = run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:

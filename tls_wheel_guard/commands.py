@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +26,7 @@ from tls_wheel_guard.tls import demand_of, late_module
 from tls_wheel_guard.tree import inspect_tree
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 __all__ = ["check_many", "check_path", "check_wheel", "expand"]
 
@@ -179,13 +182,16 @@ def check_many(paths: Sequence[Path], config: Config, jobs: int, on_done: Callab
 
 
 def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Callable[[Path], None]) -> Iterator[Report]:
+    import multiprocessing  # noqa: PLC0415
     from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
 
     with _pool(workers) as pool:
-        futures = []
+        futures: list[Future[Report]] = []
+        before = set(multiprocessing.active_children())
         try:
             for path in paths:
-                future = pool.submit(check_path, path, config)
+                with _interrupts_ignored():
+                    future = pool.submit(check_path, path, config)
                 future.add_done_callback(lambda _, path=path: done(path))  # type: ignore[misc]  # a default that binds
                 futures.append(future)
             for path, future in zip(paths, futures, strict=True):
@@ -196,7 +202,22 @@ def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Calla
                     yield _alone(path, config)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()
             raise
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C goes to all processes of a terminal: a worker that is started meanwhile leaves it to this process, which ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import bz2
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -348,3 +350,41 @@ def test_limits_on_the_command_line_and_in_settings(tmp_path: Path, capsys: pyte
     settings.write_text('[tool.tls-wheel-guard]\nlimits = ["members"]\n', encoding="utf-8")
     assert main(["check", "--config", str(settings), str(path)]) == 2
     assert isinstance(ConfigError("x"), UsageError)
+
+
+# The other end: who starts the guard may leave, or close what it would write to.
+
+
+def test_closed_streams(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, {"x.so": build(IE)})
+    for closed in (">&-", "2>&-", ">&- 2>&-", "<&-"):
+        command = f"{sys.executable} -m tls_wheel_guard check --no-config {path} {closed}"
+        run = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stderr) == (1, ""), closed
+
+
+def test_interrupted_while_it_starts() -> None:
+    """Ctrl-C among the imports: one line, 130."""
+    program = (
+        "import builtins, signal, os; from tls_wheel_guard.__main__ import main; real = builtins.__import__\n"
+        "def slow(name, *rest):\n"
+        "    if name == 'argparse': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = slow; raise SystemExit(main(['check', 'x']))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (130, "tls-wheel-guard: interrupted\n")
+
+
+def test_workers_say_nothing_when_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C goes to all processes of a terminal at once."""
+    noise = random.Random(1).randbytes(24 << 20)
+    paths = [make_wheel(tmp_path, {"x.so": build(IE) + noise, "y.so": build(IE) + noise}, name=f"p{n}", method=0) for n in range(4)]
+    command = [sys.executable, "-m", "tls_wheel_guard", "check", "--no-config", "-j", "2", *map(str, paths)]
+    for delay in (0.5, 0.7, 0.9):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        time.sleep(delay)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) in {(130, "tls-wheel-guard: interrupted\n"), (1, "")}

@@ -20,12 +20,13 @@ from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.cli import progress
 from tls_wheel_guard.commands import check_many, check_path
 
-GUARD = [sys.executable, "-m", "tls_wheel_guard"]
+GUARD = [sys.executable, "-c", "from tls_wheel_guard import __main__, commands; commands.WORKERS_PAY_FROM = 0; raise SystemExit(__main__.main())"]
+"""The guard, for which workers always pay: large wheels would make the tests slow."""
 Captured = pytest.CaptureFixture[str]
 
 
 def wheels(folder: Path, count: int) -> list[Path]:
-    """Wheels whose TLS segments have 8, 9, 10 ... bytes, the largest file first; together large enough for workers."""
+    """Wheels whose TLS segments have 8, 9, 10 ... bytes, the largest file first."""
     sizes = [(8 + number, (count - number) << 20) for number in range(count)]
     return [make_wheel(folder, {"m.so": ie(size, padding=pad)}, name=f"p{size}", method=STORED) for size, pad in sizes]
 
@@ -53,6 +54,7 @@ def deadly(path: Path, config: Config) -> Report:
 def test_a_wheel_that_kills_its_worker_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = wheels(tmp_path, 7)
     monkeypatch.setattr(commands, "check_path", deadly)
+    monkeypatch.setattr(commands, "WORKERS_PAY_FROM", 0)
     done: list[Path] = []
     reports = list(check_many(paths, Config(), 2, done.append))
     assert [report.wheel for report in reports] == [path.name for path in paths]
