@@ -95,7 +95,8 @@ class Case:
 
 CURE = (
     "build it with -ftls-model=global-dynamic in place of -ftls-model=initial-exec, as the last such flag; a tls_model attribute in"
-    " the source beats the flag and must go, and every object needs -fPIC"
+    ' the source beats the flag and must go, and every object needs -fPIC; action = "rewrite" in [tool.tls-wheel-guard] builds it so'
+    " without an edit"
 )
 
 
