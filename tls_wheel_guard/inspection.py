@@ -209,7 +209,7 @@ def exporters(path: Path, modules: frozenset[str], functions: frozenset[str]) ->
         with open_regular(path) as file:
             return {name for name in modules if linkage(FileSource(file), functions).defined >= functions}
     found = set()
-    with open_archive(path.open("rb")) as archive:
+    with open_archive(open_regular(path)) as archive:
         for member in archive.members():
             if member.name in modules and linkage(archive.source(member), functions).defined >= functions:
                 found.add(member.name)

@@ -61,7 +61,6 @@ def clues_of(
         word=word,
         block=block,
         reached=_reached(facts, whole, names, code),
-        symbol_table=names.whole,
         soname=facts.soname,
         file_name=name,
         functions=frozenset(f.name for f in names.functions),
@@ -76,7 +75,6 @@ def clues_of(
         producers=_command_lines(whole, sections),
         no_dlopen=_no_dlopen(whole),
         asks_for_next="dlsym" in names.imports,
-        dynamic_own=facts.dynamic.dtpmod + facts.dynamic.tlsdesc,
     )
 
 

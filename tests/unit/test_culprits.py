@@ -81,7 +81,7 @@ def test_a_wrong_data_file_is_refused_with_its_place(change: dict[str, Any], mes
 
 
 def test_a_variable_with_the_culprits_name_is_certain() -> None:
-    assert named(clues(Reached(0, "_mi_heap_default", 8, True, True, True, 8), symbol_table=True)) == [("mimalloc", "certain")]
+    assert named(clues(Reached(0, "_mi_heap_default", 8, True, True, True, 8))) == [("mimalloc", "certain")]
     assert named(clues(Reached(0, "_rjem_je_tsd_tls", 2632, True, room=2632))) == [("jemalloc", "certain")]
     assert named(clues(Reached(0, "gomp_tls_data.lto_priv.0", 120, room=120))) == [("libgomp", "certain")]
     assert named(clues(Reached(None, "_mi_heap_default", None))) == [("mimalloc", "certain")]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.demands import module
 from tls_wheel_guard.loaders import Close, Given, Open, freebsd, loader_called
 from tls_wheel_guard.loaders.freebsd import State, extra_from, rule_set
+from tls_wheel_guard.loaders.process import there_from_the_start
 
 
 def copies_that_load(loader: str, machine: str, size: int, align: int = 8) -> int:
@@ -147,3 +150,14 @@ def test_placement_by_offset() -> None:
         state = State("x86_64", rules, 16, 16, 16 + 128)
         after, _ = freebsd.step(state, Open(late, Given()))
         assert after.last_offset == (expected if rules == (14,) else -(-36 // 16) * 16 + 12)
+
+
+def test_what_was_there_from_the_start_stays() -> None:
+    library = module("preloaded.so", 16, 8)
+    user = module("user.so", 8, 8, needed=("preloaded.so",))
+    model = loader_called("freebsd-14.1")
+    state = replace(model.fresh, loaded=(there_from_the_start(library),))
+    for event in (Open(user, Given()), Close(user)):
+        state, step = model.step(state, event)
+        assert step.loads
+    assert [row.module for row in state.loaded] == [library]

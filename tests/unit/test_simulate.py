@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.demands import module
 from tests.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.loaders import LOADERS, loader_called
+from tls_wheel_guard.loaders import LOADERS, dependencies_first, loader_called
 
 START = ["--used", "2384", "--limit", "4096", "--align", "64"]
 
@@ -189,3 +190,10 @@ def test_every_loader_has_a_fresh_process(name: str) -> None:
     loader = loader_called(name)
     assert set(loader.start_numbers(loader.fresh)) == set(loader.numbers)
     assert loader.fresh.room >= 0
+
+
+def test_dependencies_come_first_whatever_the_order_of_their_names() -> None:
+    """``a`` names ``c`` before ``b``, and ``b`` needs ``c``."""
+    a, b, c = module("a.so", needed=("c.so", "b.so")), module("b.so", needed=("c.so",)), module("c.so")
+    alone = module("alone.so")
+    assert dependencies_first([alone, a, b, c]) == (alone, c, b, a)

@@ -38,8 +38,6 @@ __all__ = [
     "write_text",
 ]
 
-RULE_HELP = "rules: " + ", ".join(RULES)
-
 
 def add_input(parser: argparse.ArgumentParser) -> None:
     """PATH..., --files-from, -j."""

@@ -48,21 +48,19 @@ class Reached:
 class Clues:
     """All clues of one module.
 
-    ``reached``: by offset. ``word``: bytes of a pointer. ``block``: bytes of the TLS segment. ``symbol_table``: it has a .symtab.
+    ``reached``: by offset. ``word``: bytes of a pointer. ``block``: bytes of the TLS segment.
     ``file_name``: without folder. ``functions``: names that it defines; ``exports``: those that others see. ``sections``: names.
     ``comments``: entries of .comment. ``embedded``: crates that cargo-auditable wrote into the module; ``listed``: those of the
     wheel's bills of materials. ``go_version``: from Go's build information. ``strings``: those of the culprits' words that it holds.
     ``versions``: a culprit's id and the version that its pattern found.
     ``producers``: compilers' command lines, from debug information or .GCC.command.line. ``no_dlopen``: DF_1_NOOPEN.
     ``asks_for_next``: it imports dlsym.
-    ``dynamic_own``: dynamic TLS relocations for its own variables.
     """
 
     machine: str
     word: int
     block: int
     reached: tuple[Reached, ...] = ()
-    symbol_table: bool = False
     soname: str | None = None
     file_name: str = ""
     functions: frozenset[str] = frozenset()
@@ -76,7 +74,6 @@ class Clues:
     versions: tuple[tuple[str, str], ...] = ()
     producers: tuple[str, ...] = ()
     no_dlopen: bool = False
-    dynamic_own: int = 0
     asks_for_next: bool = False
 
     @property

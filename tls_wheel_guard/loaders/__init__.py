@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from tls_wheel_guard.loaders import bionic, freebsd, glibc, musl, others
 from tls_wheel_guard.loaders.naming import LOADERS, Loader, loader_called
-from tls_wheel_guard.loaders.process import Close, Event, Given, Open, Step, Use, dependencies, dependencies_first
-from tls_wheel_guard.loaders.reach import reached
+from tls_wheel_guard.loaders.process import Close, Event, Given, Open, Step, Use, dependencies
+from tls_wheel_guard.loaders.reach import dependencies_first, reached
 from tls_wheel_guard.loaders.together import MAX_SIMULATED, Together, block_of, load_together
 from tls_wheel_guard.loaders.verdict import FreshFit, Outcome, Verdict, VerdictWord
 from tls_wheel_guard.platforms import Libc, Target, machine_called

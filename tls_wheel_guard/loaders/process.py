@@ -23,11 +23,9 @@ __all__ = [
     "Use",
     "definer_of",
     "dependencies",
-    "dependencies_first",
     "seen_by_all",
     "still_used",
     "there_from_the_start",
-    "undefined_words",
 ]
 
 
@@ -159,17 +157,6 @@ def _remember(there: dict[str, LateModule], module: LateModule) -> None:
             there.setdefault(name, module)
 
 
-def dependencies_first(modules: Iterable[LateModule]) -> tuple[LateModule, ...]:
-    """The modules in an order in which each comes after those of them that it needs, as far as there is one."""
-    given = Given(modules)
-    done: dict[str, LateModule] = {}
-    for module in given.modules:
-        if module.path not in done:
-            found, _ = dependencies(module, {}, given)
-            done.update((path, other) for path, other in reversed(found.items()) if path not in done)
-    return tuple(done.values())
-
-
 def there_from_the_start(module: LateModule, needs: tuple[str, ...] = ()) -> Loaded:
     """A module of the start-up set: it has its place, is seen by all, and never leaves."""
     return Loaded(module, needs, relocated=True, stays=True, at_start=True, block=Block(0, 0))
@@ -185,12 +172,6 @@ def definer_of(access: Access, module: LateModule, scope: Iterable[LateModule]) 
     if access.symbol is None:
         return module
     return next((m for m in scope if access.symbol in m.exports), None)
-
-
-def undefined_words(module: LateModule, access: Access) -> str:
-    """The words of glibc for a symbol that nobody defines (elf/dl-lookup.c:_dl_lookup_symbol_x)."""
-    version = f", version {access.version}" if access.version else ""
-    return f"{module.name}: undefined symbol: {access.symbol}{version}"
 
 
 def still_used(table: Table) -> set[str]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from tls_wheel_guard.loaders.process import Given
 from tls_wheel_guard.tls import LateModule
 
-__all__ = ["MAX_REACHED", "reached"]
+__all__ = ["MAX_REACHED", "dependencies_first", "reached"]
 
 MAX_REACHED = 256
 """Modules that are kept of those that one reaches: so many blocks of eight bytes are more than any loader has room for."""
@@ -33,6 +33,12 @@ def reached(modules: Iterable[LateModule], wanted: Collection[str]) -> dict[str,
         for path in group:
             lists[path] = (*(other for other in shared if other != path), path) if path in wanted else shared
     return lists
+
+
+def dependencies_first(modules: Iterable[LateModule]) -> tuple[LateModule, ...]:
+    """The modules in an order in which each comes after those of them that it needs, as far as there is one."""
+    by_path = {module.path: module for module in modules}
+    return tuple(by_path[path] for path in reached(by_path.values(), ()))
 
 
 class _Walk:

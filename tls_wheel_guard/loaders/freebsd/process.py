@@ -52,9 +52,7 @@ class _Run:
 
     def open(self, event: Open) -> tuple[State, Step]:
         root = event.module
-        if (known := self.table.get(root.path)) is None:
-            self.table[root.path] = Loaded(root)
-        known = self.table[root.path]
+        known = self.table.setdefault(root.path, Loaded(root))
         self.table[root.path] = replace(known, opens=known.opens + 1)
         try:
             if not known.relocated and root.demand.flagged:
@@ -64,15 +62,17 @@ class _Run:
                 row = self.table.setdefault(path, Loaded(module))
                 self.table[path] = replace(row, needs=needs[path])
             self.table[root.path] = replace(self.table[root.path], closure=tuple(found))
+            scope = (*seen_by_all(self.table), *found.values())
             for path, module in found.items():
                 if not self.table[path].relocated:
-                    self._relocate(module, (*seen_by_all(self.table), *found.values()))
+                    self._relocate(module, scope)
                     self.table[path] = replace(self.table[path], relocated=True)
         except _Refused as refusal:
             self._let_go(root.path)
             return self._done(False, str(refusal))
         for path in found:
-            self.table[path] = replace(self.table[path], stays=self.table[path].module.nodelete)
+            row = self.table[path]
+            self.table[path] = replace(row, stays=row.stays or row.module.nodelete)
         return self._done(True)
 
     def close(self, module: LateModule) -> tuple[State, Step]:

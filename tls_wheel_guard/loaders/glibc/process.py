@@ -27,9 +27,8 @@ from tls_wheel_guard.loaders.process import (
     dependencies,
     seen_by_all,
     still_used,
-    undefined_words,
 )
-from tls_wheel_guard.tls import LateModule
+from tls_wheel_guard.tls import Access, LateModule
 
 __all__ = ["step"]
 
@@ -135,7 +134,7 @@ class _Run:
             definer = definer_of(access, module, scope)
             if definer is None:
                 if not access.weak:
-                    raise _Refused(undefined_words(module, access))
+                    raise _Refused(_undefined_words(module, access))
                 continue
             self._bind(module, definer)
             if access.kind == "TLSDESC":
@@ -214,3 +213,9 @@ class _Run:
         links = {p: loaded.order for p, loaded in self.table.items()}
         bound = {p: loaded.bound for p, loaded in self.table.items()}
         return sorted_maps(paths, links, self.state.version, first=closed_first, bound=bound, kept=frozenset(kept))
+
+
+def _undefined_words(module: LateModule, access: Access) -> str:
+    """The words for a symbol that nobody defines (elf/dl-lookup.c:_dl_lookup_symbol_x)."""
+    version = f", version {access.version}" if access.version else ""
+    return f"{module.name}: undefined symbol: {access.symbol}{version}"
