@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import product
 
 from tests.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
-from tls_wheel_guard.elf.relocs import TLS_RELOCS
+from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.platforms import MACHINES
 
 __all__ = ["broken", "elf_seeds", "wheel_of", "wheel_seeds"]

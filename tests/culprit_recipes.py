@@ -23,8 +23,8 @@ from tests.toolchain import require
 
 __all__ = [
     "HEADER",
-    "KnownObject",
     "MIMALLOC_FLAGS",
+    "KnownObject",
     "autotools",
     "by_cmake",
     "cargo",

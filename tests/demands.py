@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tls_wheel_guard.platforms import machine_called
-from tls_wheel_guard.tls import Access, LateModule, TlsDemand
+from tls_wheel_guard.tls import Access, TlsDemand, TlsModule
 
 __all__ = ["module"]
 
@@ -24,7 +24,7 @@ def module(
     file_first_byte: int = 0,
     initialised: int = 0,
     nodelete: bool = False,
-) -> LateModule:
+) -> TlsModule:
     """A late module: ``static`` asks for its own block, ``descriptors`` after that, ``foreign`` for others' variables by initial-exec."""
     known = machine_called(machine)
     assert known is not None
@@ -47,4 +47,4 @@ def module(
         weak=(),
     )
     accesses = [Access("TPOFF")] * own + [Access("TLSDESC")] * descriptors + [Access("TPOFF", symbol) for symbol in foreign]
-    return LateModule(demand, name, needed, tuple(accesses), frozenset(exports), nodelete)
+    return TlsModule(demand, name, needed, tuple(accesses), frozenset(exports), nodelete)

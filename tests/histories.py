@@ -14,10 +14,10 @@ from typing import Literal
 
 from tests.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
 from tls_wheel_guard.elf import BytesSource, defined_tls, read_shared_object
-from tls_wheel_guard.elf.relocs import TLS_RELOCS
+from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.loaders import Close, Event, Given, Open, Use
 from tls_wheel_guard.platforms import machine_called
-from tls_wheel_guard.tls import LateModule, late_module, names_asked
+from tls_wheel_guard.tls import TlsModule, names_asked, tls_module
 
 __all__ = ["Act", "History", "make_history", "read_modules"]
 
@@ -44,12 +44,12 @@ class Act:
 class History:
     """Modules by path, what is preloaded, and what is done."""
 
-    modules: dict[Path, LateModule]
+    modules: dict[Path, TlsModule]
     preloaded: tuple[Path, ...]
     acts: tuple[Act, ...]
 
     @property
-    def given(self) -> tuple[LateModule, ...]:
+    def given(self) -> tuple[TlsModule, ...]:
         """All modules, as a loader finds them in one folder."""
         return tuple(self.modules.values())
 
@@ -63,12 +63,12 @@ class History:
         return made
 
 
-def read_modules(paths: Iterable[Path]) -> dict[Path, LateModule]:
+def read_modules(paths: Iterable[Path]) -> dict[Path, TlsModule]:
     """The modules as the guard reads them, with what they define for each other."""
     sources = {path: BytesSource(path.read_bytes()) for path in paths}
     facts = {path: read_shared_object(source) for path, source in sources.items()}
     wanted = {name for module in facts.values() for name in names_asked(module)}
-    return {path: late_module(facts[path], str(path), defined_tls(source, wanted)) for path, source in sources.items()}
+    return {path: tls_module(facts[path], str(path), defined_tls(source, wanted)) for path, source in sources.items()}
 
 
 class _Maker:

@@ -14,7 +14,7 @@ from tests.runtimes import Runtime
 from tests.toolchain import SOURCES
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.loaders import Loader, Step, glibc, loader_called
-from tls_wheel_guard.loaders.process import there_from_the_start
+from tls_wheel_guard.loaders.link_map import there_from_the_start
 from tls_wheel_guard.tls import TlsDemand, demand_of
 
 __all__ = ["Answer", "Tally", "compare", "libc_of", "run_history"]

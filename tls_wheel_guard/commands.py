@@ -20,9 +20,9 @@ from tls_wheel_guard.grafting import grafts_of
 from tls_wheel_guard.inspection import Contents, inspect_file
 from tls_wheel_guard.loaders import judge, reached
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.rules import RULES, Case, Unreadable, run_rules
+from tls_wheel_guard.rules import RULES, RuleInput, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
-from tls_wheel_guard.tls import demand_of, late_module
+from tls_wheel_guard.tls import demand_of, tls_module
 from tls_wheel_guard.tree import inspect_tree
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> R
     modules = _module_reports(contents, promised, _traced(Path(path), contents, config))
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable)
     grafts = grafts_of(contents)
-    case = Case(modules, unreadable, _needs(modules), config.thresholds, grafts, one_process=not contents.is_tree)
+    case = RuleInput(modules, unreadable, _needs(modules), config.thresholds, grafts, one_process=not contents.is_tree)
     findings, allowed = _allow(run_rules(case, config.rules), config)
     return Report(
         wheel=contents.name,
@@ -99,7 +99,7 @@ def _module_reports(contents: Contents, promised: tuple[Target, ...], traced: di
         demand = demand_of(module, path, definers)
         verdicts = tuple(judge(demand, t) for t in targets_for(module, path, promised)) if module.kind == "shared" else ()
         exports = [symbol for symbol, definer in contents.definers.items() if definer == path]
-        late = late_module(module, path, exports, demand)
+        late = tls_module(module, path, exports, demand)
         reports.append(ModuleReport(path, module, late, verdicts, traced.get(path, Traced())))
     return tuple(reports)
 
@@ -118,7 +118,7 @@ def _needs(modules: tuple[ModuleReport, ...]) -> dict[str, tuple[ModuleReport, .
     for machine in {m.demand.machine for m in asking.values()}:
         same = [m for m in modules if m.kind == "shared" and m.demand.machine == machine]
         groups: dict[tuple[str, ...], tuple[ModuleReport, ...]] = {}
-        for path, found in reached((m.late for m in same), asking).items():
+        for path, found in reached((m.tls_module for m in same), asking).items():
             closure[path] = groups.get(found) or groups.setdefault(found, tuple(asking[other] for other in found))
     return closure
 

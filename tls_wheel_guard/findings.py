@@ -9,10 +9,10 @@ from tls_wheel_guard.culprits import Suspect, Traced
 from tls_wheel_guard.elf import InitialExec, SharedObject, TlsReloc
 from tls_wheel_guard.loaders import FreshFit, Verdict
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.tls import LateModule, TlsDemand
+from tls_wheel_guard.tls import TlsDemand, TlsModule
 
 if TYPE_CHECKING:
-    from tls_wheel_guard.machine_code.sites import Sites
+    from tls_wheel_guard.machine_code.access_sites import Sites
 
 __all__ = ["SEVERITIES", "Finding", "ModuleReport", "Report", "Severity", "at_or_above"]
 
@@ -63,7 +63,7 @@ class ModuleReport:
 
     path: str
     shared_object: SharedObject
-    late: LateModule
+    tls_module: TlsModule
     verdicts: tuple[Verdict, ...] = ()
     traced: Traced = Traced()
     sites: Sites | None = None
@@ -71,7 +71,7 @@ class ModuleReport:
     @property
     def demand(self) -> TlsDemand:
         """What it asks of static TLS."""
-        return self.late.demand
+        return self.tls_module.demand
 
     @property
     def kind(self) -> str:

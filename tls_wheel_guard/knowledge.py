@@ -6,7 +6,7 @@ import functools
 import sys
 from importlib import resources
 
-from tls_wheel_guard.culprits.culprit import Culprit, culprit_from
+from tls_wheel_guard.culprits.model import Culprit, culprit_from
 from tls_wheel_guard.tracing import Vocabulary
 
 if sys.version_info >= (3, 11):

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from tls_wheel_guard.archive import Archive, Member, name_says_no_elf, open_archive
-from tls_wheel_guard.archive.rewrite import Change, rewrite_wheel
-from tls_wheel_guard.archive.writing import written_whole
+from tls_wheel_guard.archive.atomic import written_whole
+from tls_wheel_guard.archive.update import Change, rewrite_wheel
 from tls_wheel_guard.elf import SharedObject, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, Refused, UnreadableInput, UnreadableMember, UsageError
 from tls_wheel_guard.inspection import FileSource, is_wheel

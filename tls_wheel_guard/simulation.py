@@ -14,7 +14,7 @@ from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.inspection import Contents, exports_of, inspect_file
 from tls_wheel_guard.loaders import Close, Event, Given, Loader, Open, Step, Use, dependencies_first
 from tls_wheel_guard.platforms import machine_called
-from tls_wheel_guard.tls import LateModule, late_module, names_asked
+from tls_wheel_guard.tls import TlsModule, names_asked, tls_module
 
 __all__ = ["Act", "Simulation", "StepReport", "machine_of", "parse_acts", "read_modules", "read_start", "simulate"]
 
@@ -98,7 +98,7 @@ def parse_acts(words: Sequence[str]) -> tuple[Act, ...]:
     return tuple(acts)
 
 
-def read_modules(paths: Sequence[Path]) -> dict[Path, tuple[LateModule, ...]]:
+def read_modules(paths: Sequence[Path]) -> dict[Path, tuple[TlsModule, ...]]:
     """The shared objects of each file, dependencies first; raises UnreadableInput. A module of a wheel is named ``WHEEL:MEMBER``."""
     contents: dict[Path, Contents] = {}
     for path in paths:
@@ -132,15 +132,15 @@ def _naming(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _late(path: Path, contents: Contents, wanted: set[str]) -> Iterator[LateModule]:
+def _late(path: Path, contents: Contents, wanted: set[str]) -> Iterator[TlsModule]:
     with _naming(path):
         exports = exports_of(path, contents, wanted)
     for name, module in contents.modules:
         label = f"{path}:{name}" if contents.is_archive else str(path)
-        yield late_module(module, label, exports.get(name, ()))
+        yield tls_module(module, label, exports.get(name, ()))
 
 
-def machine_of(modules: Mapping[Path, tuple[LateModule, ...]], asked: str | None) -> str:
+def machine_of(modules: Mapping[Path, tuple[TlsModule, ...]], asked: str | None) -> str:
     """The one machine of all modules; raises UsageError where there are several, or another one was asked for."""
     known = machine_called(asked) if asked else None
     if asked and known is None:
@@ -159,7 +159,7 @@ def machine_of(modules: Mapping[Path, tuple[LateModule, ...]], asked: str | None
     return machine
 
 
-def simulate(acts: Sequence[Act], modules: Mapping[Path, tuple[LateModule, ...]], loader: Loader, state: Any) -> Simulation:
+def simulate(acts: Sequence[Act], modules: Mapping[Path, tuple[TlsModule, ...]], loader: Loader, state: Any) -> Simulation:
     """Fold the steps over a process. Pure but for its name: everything was read before."""
     given = Given(module for found in modules.values() for module in found)
     start, room = loader.start_numbers(state), state.room
@@ -172,13 +172,13 @@ def simulate(acts: Sequence[Act], modules: Mapping[Path, tuple[LateModule, ...]]
     return Simulation(loader, start, room, tuple(reports))
 
 
-def _event(deed: Deed, module: LateModule, given: Given) -> Event:
+def _event(deed: Deed, module: TlsModule, given: Given) -> Event:
     if deed == "open":
         return Open(module, given)
     return Close(module) if deed == "close" else Use(module)
 
 
-def _named(module: LateModule) -> str:
+def _named(module: TlsModule) -> str:
     """A module's name in a report: the file, or the member of a wheel."""
     wheel, colon, member = module.path.partition(".whl:")
     return member if colon and wheel else module.path

@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.elf import BytesSource, SharedObject, Source
-from tls_wheel_guard.elf.names import read_names
-from tls_wheel_guard.elf.sections import read_sections
+from tls_wheel_guard.elf.section_headers import read_sections
+from tls_wheel_guard.elf.symbol_tables import read_names
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
 from tls_wheel_guard.inspection import Contents, inspect_file
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 from tls_wheel_guard.machine_code import FunctionMap, function_ranges, read_code
+from tls_wheel_guard.machine_code.access_sites import Sites, find_sites
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
-from tls_wheel_guard.machine_code.lines import lines_of
-from tls_wheel_guard.machine_code.sites import Sites, find_sites
+from tls_wheel_guard.machine_code.source_lines import lines_of
 from tls_wheel_guard.suspects import opened_modules
 from tls_wheel_guard.tracing import reached_slots
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from tls_wheel_guard.culprits.clues import Clues, Component, Reached
+from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
 from tls_wheel_guard.elf import BytesSource, SharedObject, Source, TlsReloc
-from tls_wheel_guard.elf.initial import tls_pointers, word_at
-from tls_wheel_guard.elf.layout import PT_DYNAMIC, read_dynamic, read_header, read_segments
-from tls_wheel_guard.elf.names import Names, TlsVariable, read_names
-from tls_wheel_guard.elf.sections import Section, read_sections, section_bytes
+from tls_wheel_guard.elf.headers import PT_DYNAMIC, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.section_headers import Section, read_sections, section_bytes
+from tls_wheel_guard.elf.symbol_tables import Names, TlsVariable, read_names
+from tls_wheel_guard.elf.tls_image import tls_pointers, word_at
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.machine_code import USUAL, Code, FunctionMap, read_code, usual_reads
@@ -86,7 +86,7 @@ def _code(source: BytesSource, facts: SharedObject) -> Code | None:
     return code if sum(len(piece.data) for piece in code.pieces) <= MAX_CODE else None
 
 
-def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code: Code | None) -> tuple[Reached, ...]:
+def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code: Code | None) -> tuple[ReachedVariable, ...]:
     """The variables behind the initial-exec relocations: own ones by offset, then other modules'."""
     own: dict[int, list[TlsReloc]] = defaultdict(list)
     foreign: dict[str, None] = {}
@@ -107,7 +107,7 @@ def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code
         following = ordered[place + 1] if place + 1 < len(ordered) else end
         variable = _named(offset, own[offset], names)
         found.append(
-            Reached(
+            ReachedVariable(
                 offset=offset,
                 name=variable[0],
                 size=variable[1],
@@ -119,7 +119,7 @@ def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code
                 readers=readers.get(offset, ()),
             )
         )
-    return (*found, *(Reached(None, name, None) for name in foreign))
+    return (*found, *(ReachedVariable(None, name, None) for name in foreign))
 
 
 def reached_slots(facts: SharedObject, source: BytesSource, names: Names) -> dict[int, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.toolchain import require
 from tls_wheel_guard.elf import SharedObject
-from tls_wheel_guard.elf.relocs import TLS_RELOCS
+from tls_wheel_guard.elf.relocations import TLS_RELOCS
 
 __all__ = ["Facts", "assert_same", "differences", "read"]
 

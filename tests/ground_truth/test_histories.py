@@ -12,7 +12,7 @@ import pytest
 from tests.runtimes import EMULATED, Runtime, emulated, musl, native, release
 from tests.truth import Tally, compare
 from tls_wheel_guard.loaders import glibc
-from tls_wheel_guard.loaders.process import Block
+from tls_wheel_guard.loaders.link_map import Block
 from tls_wheel_guard.tls import TlsDemand
 
 SEED = 1_000_000

@@ -12,7 +12,7 @@ from tests.runtimes import emulated
 from tests.toolchain import COMPILERS, SOURCES, compile_shared, require
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.elf import BytesSource, read_shared_object
-from tls_wheel_guard.elf.layout import read_header, read_segments
+from tls_wheel_guard.elf.headers import read_header, read_segments
 from tls_wheel_guard.elf.local_exec import local_exec_sites
 
 GCC = COMPILERS["aarch64"]

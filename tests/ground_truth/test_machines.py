@@ -11,7 +11,7 @@ import pytest
 from tests.ground_truth import readelf
 from tests.toolchain import COMPILERS, DESCRIPTORS, SOURCES, VARIANTS, compile_shared, require
 from tls_wheel_guard.elf import BytesSource, read_shared_object
-from tls_wheel_guard.elf.relocs import TLS_RELOCS
+from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.platforms import MACHINES
 
 

@@ -12,7 +12,7 @@ from tests.ground_truth.wheels import fetch, unpack
 from tests.musl_python import musl_python
 from tests.runtimes import EMULATED, RELEASES, Runtime, emulated, musl, native, release
 from tests.toolchain import SOURCES
-from tls_wheel_guard.elf.relocs import TLS_RELOCS
+from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.platforms import machine_called
 
 NAMES = ["native", *EMULATED, *(f"{suite}/{machine}" for suite in RELEASES for machine in ("x86_64", "aarch64"))]

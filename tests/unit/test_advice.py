@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.elf_builder import Reloc, Spec, Sym, Tls, build
-from tls_wheel_guard.doctor.advice import (
+from tls_wheel_guard.doctor.replay import Segment, replay
+from tls_wheel_guard.doctor.settings_search import (
     MARGIN,
     Start,
     Tuning,
@@ -20,23 +21,22 @@ from tls_wheel_guard.doctor.advice import (
     preloaded,
     start_up_order,
 )
-from tls_wheel_guard.doctor.replay import Segment, replay
 from tls_wheel_guard.elf import BytesSource, linkage, read_shared_object
 from tls_wheel_guard.loaders import Given, Open, freebsd, glibc, loader_called
-from tls_wheel_guard.loaders.process import there_from_the_start
-from tls_wheel_guard.tls import LateModule, late_module
+from tls_wheel_guard.loaders.link_map import there_from_the_start
+from tls_wheel_guard.tls import TlsModule, tls_module
 
 TPOFF, TLSDESC = 18, 36
 DEFAULT = Tuning(4, 512)
 
 
-def module(name: str, size: int, align: int = 8, number: int = TPOFF, needed: tuple[str, ...] = (), program: bool = False) -> LateModule:
+def module(name: str, size: int, align: int = 8, number: int = TPOFF, needed: tuple[str, ...] = (), program: bool = False) -> TlsModule:
     interpreter = "/lib64/ld-linux-x86-64.so.2" if program else None
     spec = Spec(relocs=(Reloc(number),), tls=Tls(size, align), soname=None if program else name, needed=needed, interpreter=interpreter)
-    return late_module(read_shared_object(BytesSource(build(spec))), f"/x/{name}")
+    return tls_module(read_shared_object(BytesSource(build(spec))), f"/x/{name}")
 
 
-def opens(*modules: LateModule) -> tuple[Open, ...]:
+def opens(*modules: TlsModule) -> tuple[Open, ...]:
     given = Given(modules)
     return tuple(Open(module, given) for module in modules)
 
@@ -89,7 +89,7 @@ def test_more_optional_room_may_be_too_much() -> None:
         (None, (module("big.so", 3000),)),
     ],
 )
-def test_no_tunable_is_wanted_or_helps(tuning: Tuning | None, modules: tuple[LateModule, ...]) -> None:
+def test_no_tunable_is_wanted_or_helps(tuning: Tuning | None, modules: tuple[TlsModule, ...]) -> None:
     assert least_tuning(replace(start(), tuning=tuning), opens(*modules)) is None
 
 
@@ -155,7 +155,7 @@ def test_a_preloaded_library_has_its_place_beside_the_room() -> None:
     assert preloaded(replace(begin, state=replace(begin.state, used=150)), program, (), library, given) is None
 
 
-def told(*segments: Segment, modules: tuple[LateModule, ...]) -> str | None:
+def told(*segments: Segment, modules: tuple[TlsModule, ...]) -> str | None:
     begin = start()
     return replay(begin.loader, begin.state, segments, {m.path: m for m in modules}, Given(modules)).difference
 

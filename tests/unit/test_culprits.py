@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from tls_wheel_guard.culprits.advice import build_systems, remedies_for, sentence, trace
-from tls_wheel_guard.culprits.clues import Clues, Component, Reached
-from tls_wheel_guard.culprits.culprit import Culprit, DataError, culprit_from
+from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
 from tls_wheel_guard.culprits.identify import identify
+from tls_wheel_guard.culprits.model import Culprit, DataError, culprit_from
 from tls_wheel_guard.knowledge import known_culprits
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_ID = {culprit.id: culprit for culprit in known_culprits()}
-PAIR = (Reached(32, None, None, True, True, True, 8, 14), Reached(176, None, None, room=1, reads=2))
+PAIR = (ReachedVariable(32, None, None, True, True, True, 8, 14), ReachedVariable(176, None, None, room=1, reads=2))
 """mimalloc 2 in a stripped file: the pointer to the thread's heap, and a flag."""
 
 
-def clues(*reached: Reached, **more: Any) -> Clues:
+def clues(*reached: ReachedVariable, **more: Any) -> Clues:
     return Clues("x86_64", 8, 177, reached, **more)
 
 
@@ -81,21 +81,21 @@ def test_a_wrong_data_file_is_refused_with_its_place(change: dict[str, Any], mes
 
 
 def test_a_variable_with_the_culprits_name_is_certain() -> None:
-    assert named(clues(Reached(0, "_mi_heap_default", 8, True, True, True, 8))) == [("mimalloc", "certain")]
-    assert named(clues(Reached(0, "_rjem_je_tsd_tls", 2632, True, room=2632))) == [("jemalloc", "certain")]
-    assert named(clues(Reached(0, "gomp_tls_data.lto_priv.0", 120, room=120))) == [("libgomp", "certain")]
-    assert named(clues(Reached(None, "_mi_heap_default", None))) == [("mimalloc", "certain")]
+    assert named(clues(ReachedVariable(0, "_mi_heap_default", 8, True, True, True, 8))) == [("mimalloc", "certain")]
+    assert named(clues(ReachedVariable(0, "_rjem_je_tsd_tls", 2632, True, room=2632))) == [("jemalloc", "certain")]
+    assert named(clues(ReachedVariable(0, "gomp_tls_data.lto_priv.0", 120, room=120))) == [("libgomp", "certain")]
+    assert named(clues(ReachedVariable(None, "_mi_heap_default", None))) == [("mimalloc", "certain")]
 
 
 @pytest.mark.parametrize("name", ["my_mi_heap_default", "_mi_heap_default2", "recurse", "tsd_tlsx", "gomp_tls_data_copy", "runtimeXtlsg"])
 def test_a_like_named_variable_is_nobodys(name: str) -> None:
-    assert named(clues(Reached(0, name, 8, room=8), strings=frozenset({"mimalloc: warning: ", "<jemalloc>: ", "libgomp: "}))) == []
+    assert named(clues(ReachedVariable(0, name, 8, room=8), strings=frozenset({"mimalloc: warning: ", "<jemalloc>: ", "libgomp: "}))) == []
 
 
 def test_words_alone_are_possible_at_most() -> None:
     for culprit in known_culprits():
         if culprit.words.strings and not culprit.generic:
-            found = clues(Reached(0, None, None, room=4, reads=3), strings=frozenset(culprit.words.strings))
+            found = clues(ReachedVariable(0, None, None, room=4, reads=3), strings=frozenset(culprit.words.strings))
             assert (culprit.id, "possible") in named(found)
             assert all(confidence == "possible" for _, confidence in named(found))
 
@@ -108,7 +108,7 @@ def test_a_layout_with_one_more_class_is_likely_and_alone_is_not() -> None:
 
 def test_presence_alone_however_much_is_possible() -> None:
     found = clues(
-        Reached(0, None, None, room=4, reads=3),
+        ReachedVariable(0, None, None, room=4, reads=3),
         strings=frozenset({"mimalloc: warning: "}),
         listed=(Component("libmimalloc-sys", "0.1.39"),),
         embedded=(Component("mimalloc", "0.1.43"),),
@@ -119,36 +119,36 @@ def test_presence_alone_however_much_is_possible() -> None:
 
 
 def test_few_reads_are_not_an_allocators() -> None:
-    few = (Reached(0, None, None, True, True, True, 8, 1), Reached(16, None, None, room=1, reads=1))
+    few = (ReachedVariable(0, None, None, True, True, True, 8, 1), ReachedVariable(16, None, None, room=1, reads=1))
     assert named(clues(*few, strings=frozenset({"mimalloc: warning: "}))) == [("mimalloc", "possible")]
 
 
 def test_a_reader_and_a_name_are_one_class() -> None:
-    reader = Reached(0, None, None, room=4, reads=3, readers=("mi_malloc",))
+    reader = ReachedVariable(0, None, None, room=4, reads=3, readers=("mi_malloc",))
     assert named(clues(reader, functions=frozenset({"mi_malloc"}))) == [("mimalloc", "possible")]
     assert named(clues(reader, functions=frozenset({"mi_malloc"}), soname="libmimalloc.so.2")) == [("mimalloc", "likely")]
 
 
 def test_go_needs_its_sections() -> None:
-    word = Reached(0, None, None, room=8, reads=900)
+    word = ReachedVariable(0, None, None, room=8, reads=900)
     assert ("go", "likely") not in named(clues(word, go_version="go1.24.1", strings=frozenset({"Go cmd/compile "})))
     (match,) = identify(clues(word, go_version="go1.24.1", sections=frozenset({".go.buildinfo", ".gopclntab"})), known_culprits())
     assert (match.culprit.id, match.confidence, match.version) == ("go", "likely", "1.24.1")
 
 
 def test_names_of_files_count_as_auditwheel_mangles_them() -> None:
-    reached = tuple(Reached(o, None, None, room=r, reads=80) for o, r in ((0, 104), (104, 8), (112, 8)))
+    reached = tuple(ReachedVariable(o, None, None, room=r, reads=80) for o, r in ((0, 104), (104, 8), (112, 8)))
     for soname in ("libgomp.so.1", "libgomp-a34b3233.so.1.0.0", "libgomp-a34b3233.so.1"):
         assert named(clues(*reached, soname=soname)) == [("libgomp", "likely")]
     assert named(clues(*reached, soname="libgompfake.so.1")) == []
 
 
 def test_generic_culprits_rest_on_command_lines() -> None:
-    own = Reached(0, "counter", 4, room=4)
+    own = ReachedVariable(0, "counter", 4, room=4)
     assert named(clues(own)) == []
     assert named(clues(own, producers=("GNU C17 12.2.0 -fPIC -ftls-model=initial-exec",))) == [("compiler-flag", "likely")]
     assert named(clues(own, producers=("GNU C17 12.2.0 -O2 -fPIC",))) == [("attribute", "possible")]
-    assert named(clues(Reached(None, "other", None), producers=("GNU C17 12.2.0 -O2 -fPIE",))) == [("program-objects", "likely")]
+    assert named(clues(ReachedVariable(None, "other", None), producers=("GNU C17 12.2.0 -O2 -fPIE",))) == [("program-objects", "likely")]
     assert named(clues(own, no_dlopen=True, comments=("mold 1.10.1",))) == [("nodlopen", "likely")]
 
 
@@ -176,7 +176,7 @@ def test_build_system(generator: str | None, more: dict[str, Any], first: str | 
 
 
 def test_an_interposer_gets_no_cure() -> None:
-    found = clues(Reached(0, "je_tsd_tls", 2632, True, room=2632), exports=frozenset({"malloc", "free", "calloc"}))
+    found = clues(ReachedVariable(0, "je_tsd_tls", 2632, True, room=2632), exports=frozenset({"malloc", "free", "calloc"}))
     traced = trace(found, known_culprits(), "maturin (1.9)")
     assert traced.interposer is not None
     assert traced.suspects[0].advice == (traced.interposer,)
@@ -192,8 +192,8 @@ def test_a_library_for_preloading_is_recognised_by_what_it_stands_in_for() -> No
 
 def test_sentence_names_the_version_the_crate_and_the_variable() -> None:
     found = clues(
-        Reached(0, "_mi_heap_default", 8, True, True, True, 8, 14),
-        Reached(16, "recurse", 1, room=1, reads=2),
+        ReachedVariable(0, "_mi_heap_default", 8, True, True, True, 8, 14),
+        ReachedVariable(16, "recurse", 1, room=1, reads=2),
         embedded=(Component("libmimalloc-sys", "0.1.39"),),
         strings=frozenset({"max_segment_reclaim"}),
     )

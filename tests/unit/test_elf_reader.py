@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
 from tls_wheel_guard.elf import BytesSource, SharedObject, defined_tls, is_elf, read_shared_object
-from tls_wheel_guard.elf.relocs import TLS_RELOCS
-from tls_wheel_guard.elf.tables import merge_ranges
+from tls_wheel_guard.elf.relocation_tables import merge_ranges
+from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.platforms import MACHINES, machine_called
 

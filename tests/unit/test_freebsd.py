@@ -9,7 +9,7 @@ import pytest
 from tests.demands import module
 from tls_wheel_guard.loaders import Close, Given, Open, freebsd, loader_called
 from tls_wheel_guard.loaders.freebsd import State, extra_from, rule_set
-from tls_wheel_guard.loaders.process import there_from_the_start
+from tls_wheel_guard.loaders.link_map import there_from_the_start
 
 
 def copies_that_load(loader: str, machine: str, size: int, align: int = 8) -> int:

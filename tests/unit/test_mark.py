@@ -22,7 +22,7 @@ from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.archive.record import rewrite_record
 from tls_wheel_guard.config import Config
 from tls_wheel_guard.elf import BytesSource, read_shared_object
-from tls_wheel_guard.elf.relocs import TLS_RELOCS
+from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.errors import Refused
 from tls_wheel_guard.guarding import guard
 from tls_wheel_guard.marking import mark_file

@@ -11,7 +11,7 @@ from tests.toolchain import COMPILERS, SOURCES, compile_shared, require
 from tls_wheel_guard.compilers import Compiler, ask, named_compilers
 from tls_wheel_guard.config import Config, allow_from_option, from_toml
 from tls_wheel_guard.elf import BytesSource, initial_exec_objects, read_shared_object
-from tls_wheel_guard.elf.objects import INITIAL_EXEC
+from tls_wheel_guard.elf.relocatable import INITIAL_EXEC
 from tls_wheel_guard.errors import ConfigError
 from tls_wheel_guard.rebuilding import rewritten
 from tls_wheel_guard.rewriting import OPTIONS, changes, specs, wrapper

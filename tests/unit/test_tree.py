@@ -12,8 +12,8 @@ from tests.elf_builder import Reloc, Spec, Tls, build
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.errors import UnreadableInput
 from tls_wheel_guard.limits import Limits
-from tls_wheel_guard.loaders.reach import reached
-from tls_wheel_guard.tls import late_module
+from tls_wheel_guard.loaders.needed import reached
+from tls_wheel_guard.tls import tls_module
 from tls_wheel_guard.tree import inspect_tree
 
 Captured = pytest.CaptureFixture[str]
@@ -105,7 +105,7 @@ def test_reached_through_chains_and_circles() -> None:
 
     needs = {"a": ("b",), "b": ("c", "d"), "c": ("a",), "d": (), "e": ("d", "missing"), "f": ()}
     modules = [
-        late_module(read_shared_object(BytesSource(build(Spec(needed=tuple(f"{n}.so" for n in names))))), f"{name}.so")
+        tls_module(read_shared_object(BytesSource(build(Spec(needed=tuple(f"{n}.so" for n in names))))), f"{name}.so")
         for name, names in needs.items()
     ]
     found = reached(modules, {"c.so", "d.so", "f.so"})

@@ -22,11 +22,11 @@ from tls_wheel_guard.rules import RULES
 from tls_wheel_guard.targets import require_target
 
 __all__ = [
+    "add_failing",
     "add_input",
     "add_judging",
     "add_output",
     "config_from",
-    "add_failing",
     "exit_code",
     "forget_stdout",
     "paths_from",

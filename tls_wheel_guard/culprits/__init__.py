@@ -3,6 +3,6 @@
 ``advice.trace`` is the way in. Only results are imported here: most files have no initial-exec TLS, and then nothing else is loaded.
 """
 
-from tls_wheel_guard.culprits.suspect import Suspect, Traced
+from tls_wheel_guard.culprits.result import Suspect, Traced
 
 __all__ = ["Suspect", "Traced"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tls_wheel_guard.culprits.clues import Clues, Component
-from tls_wheel_guard.culprits.culprit import Culprit, Remedy
 from tls_wheel_guard.culprits.identify import Match, identify
-from tls_wheel_guard.culprits.suspect import Suspect, Traced
+from tls_wheel_guard.culprits.model import Culprit, Remedy
+from tls_wheel_guard.culprits.result import Suspect, Traced
 
 __all__ = ["advice", "build_systems", "remedies_for", "remedy_line", "sentence", "trace"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Clues", "Component", "Reached"]
+__all__ = ["Clues", "Component", "ReachedVariable"]
 
 PRELOADED = frozenset(
     """malloc calloc realloc free mmap munmap pthread_create pthread_mutex_lock pthread_mutex_unlock open open64 openat close read write
@@ -23,7 +23,7 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class ReachedVariable:
     """One thread-local variable that initial-exec relocations reach.
 
     ``offset``: its place in the module's TLS segment, None for another module's. ``name``, ``size``: of its symbol, None without one.
@@ -60,7 +60,7 @@ class Clues:
     machine: str
     word: int
     block: int
-    reached: tuple[Reached, ...] = ()
+    reached: tuple[ReachedVariable, ...] = ()
     soname: str | None = None
     file_name: str = ""
     functions: frozenset[str] = frozenset()
@@ -77,12 +77,12 @@ class Clues:
     asks_for_next: bool = False
 
     @property
-    def own(self) -> tuple[Reached, ...]:
+    def own(self) -> tuple[ReachedVariable, ...]:
         """The module's own variables."""
         return tuple(r for r in self.reached if r.offset is not None)
 
     @property
-    def foreign(self) -> tuple[Reached, ...]:
+    def foreign(self) -> tuple[ReachedVariable, ...]:
         """Other modules' variables."""
         return tuple(r for r in self.reached if r.offset is None)
 

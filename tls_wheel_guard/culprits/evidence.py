@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tls_wheel_guard.culprits.clues import Clues, Reached
-from tls_wheel_guard.culprits.culprit import Culprit, Layout
+from tls_wheel_guard.culprits.clues import Clues, ReachedVariable
+from tls_wheel_guard.culprits.model import Culprit, Layout
 
 __all__ = ["PRESENCE", "TIES", "matching_layout", "named_variables"]
 
@@ -20,7 +20,7 @@ SLACK = 512
 """Bytes that other variables may add behind one of a known size in the same part of the segment."""
 
 
-def named_variables(culprit: Culprit, clues: Clues) -> tuple[Reached, ...]:
+def named_variables(culprit: Culprit, clues: Clues) -> tuple[ReachedVariable, ...]:
     """The variables reached whose names are the culprit's own."""
     named = [(r, _SUFFIX.sub("", r.name)) for r in clues.reached if r.name]
     if not any(pattern.fullmatch(name) for _, name in named for pattern in culprit.words.variables):
@@ -39,7 +39,7 @@ def common_variable(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
     return tuple(_describe(r) for r in clues.reached if r.name and any(p.fullmatch(_SUFFIX.sub("", r.name)) for p in culprit.words.common))
 
 
-def _describe(r: Reached) -> str:
+def _describe(r: ReachedVariable) -> str:
     if r.offset is None:
         return f"it reaches `{r.name}` of another module"
     size = f" ({r.size} byte{'' if r.size == 1 else 's'})" if r.size else ""
@@ -146,7 +146,7 @@ def _fits(pattern: Layout, clues: Clues) -> bool:
     return _part_fits(pattern.data, data, pattern.packed, clues.word) and _part_fits(pattern.zero, zero, pattern.packed, clues.word)
 
 
-def _part_fits(entries: tuple[str | int, ...], found: list[Reached], packed: bool, word: int) -> bool:
+def _part_fits(entries: tuple[str | int, ...], found: list[ReachedVariable], packed: bool, word: int) -> bool:
     """Whether the variables of one part fit: in this order without gaps where they are packed, else in any order."""
     if packed:
         return all(_entry_fits(e, r, word, exact=n + 1 < len(found)) for n, (e, r) in enumerate(zip(entries, found, strict=True)))
@@ -171,7 +171,7 @@ def _size(entry: str | int, word: int) -> int:
     return _bounds(entry, word)[0]
 
 
-def _entry_fits(entry: str | int, r: Reached, word: int, exact: bool) -> bool:
+def _entry_fits(entry: str | int, r: ReachedVariable, word: int, exact: bool) -> bool:
     least, greatest = _bounds(entry, word)
     if (entry in ("constant", "pointer")) != r.pointer or (entry == "constant" and not r.constant) or (r.offset or 0) % min(least, word):
         return False

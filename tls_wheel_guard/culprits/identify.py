@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tls_wheel_guard.culprits.clues import Clues, Component, Reached
-from tls_wheel_guard.culprits.culprit import Culprit
+from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
 from tls_wheel_guard.culprits.evidence import PRESENCE, TIES, matching_layout, named_variables
+from tls_wheel_guard.culprits.model import Culprit
 
 __all__ = ["Confidence", "Match", "identify"]
 
@@ -33,7 +33,7 @@ class Match:
     evidence: tuple[str, ...]
     version: str | None = None
     package: Component | None = None
-    variables: tuple[Reached, ...] = ()
+    variables: tuple[ReachedVariable, ...] = ()
     interposes: str = ""
 
 

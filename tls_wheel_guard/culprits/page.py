@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from tls_wheel_guard.culprits.advice import why_no_flag
-from tls_wheel_guard.culprits.culprit import Culprit, Remedy
+from tls_wheel_guard.culprits.model import Culprit, Remedy
 
 __all__ = ["page_of"]
 

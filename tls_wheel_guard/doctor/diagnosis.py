@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tls_wheel_guard.doctor.observed import Files, Observed, observe
-from tls_wheel_guard.doctor.patient import Case, Patient
 from tls_wheel_guard.doctor.recording import Recording, Stage
+from tls_wheel_guard.doctor.refusal import Refusal, Runner
 from tls_wheel_guard.doctor.remedies import Advice, advise
 from tls_wheel_guard.doctor.replay import Taken, is_static_tls
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.live import Live, interpreter
-from tls_wheel_guard.loaders.process import definer_of, dependencies, seen_by_all
-from tls_wheel_guard.tls import LateModule
+from tls_wheel_guard.loaders.link_map import definer_of, dependencies, global_scope
+from tls_wheel_guard.tls import TlsModule
 
 __all__ = ["Asked", "Diagnosis", "Outcome", "Share", "examine", "named_in", "stage_of"]
 
@@ -146,21 +146,21 @@ def examine(
     Raises UsageError, UnreadableInterpreter.
     """
     stages = tuple(stage_of(name) for name in (*imports, word))
-    patient = Patient(interpreter(python), stages, timeout, dict(os.environ if environment is None else environment))
+    runner = Runner(interpreter(python), stages, timeout, dict(os.environ if environment is None else environment))
     files = Files()
-    first = patient.record(stages)
+    first = runner.record(stages)
     files.read(first.files)
     _same_machine(first, files, stages)
     failed = first.failed is not None
     rest = tuple(stage.partition(" ")[2] for stage in stages[len(first.stages) :])
     if not (failed and first.stages[-1].static_tls):
         return replace(_of(first, observe(first, files), "fails" if failed else "loads"), not_tried=rest)
-    case = Case(patient, first, files, *_culprit(first, files))
-    case.learn()
+    refusal = Refusal(runner, first, files, *_culprit(first, files))
+    refusal.learn()
     observed = observe(first, files)
-    asked = _asked(case, observed)
-    disagrees = case.settle(observed)
-    return replace(_of(first, observed, "static-tls", asked, tuple(advise(case))), not_tried=rest, disagrees=disagrees)
+    asked = _asked(refusal, observed)
+    disagrees = refusal.settle(observed)
+    return replace(_of(first, observed, "static-tls", asked, tuple(advise(refusal))), not_tried=rest, disagrees=disagrees)
 
 
 def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> None:
@@ -199,26 +199,26 @@ def _refused_file(recording: Recording) -> str | None:
     return next((s.opened for s in reversed(recording.segments) if s.opened and is_static_tls(s.error)), None)
 
 
-def _asked(case: Case, observed: Observed | None) -> Asked:
-    facts: SharedObject | None = case.files.facts(case.definer)
+def _asked(refusal: Refusal, observed: Observed | None) -> Asked:
+    facts: SharedObject | None = refusal.files.facts(refusal.definer)
     segment = facts.tls_segment if facts else None
-    asking = _asking(case, observed) if observed else ()
-    opened = _refused_file(case.first)
-    return Asked(asking or (case.asking,), case.definer, segment.memsz if segment else None, segment.align if segment else None, opened)
+    asking = _asking(refusal, observed) if observed else ()
+    opened = _refused_file(refusal.first)
+    return Asked(asking or (refusal.asking,), refusal.definer, segment.memsz if segment else None, segment.align if segment else None, opened)
 
 
-def _asking(case: Case, observed: Observed) -> tuple[str, ...]:
+def _asking(refusal: Refusal, observed: Observed) -> tuple[str, ...]:
     """Of what the refused dlopen brings: the files with initial-exec code for the variable."""
     refused = next((each for each in reversed(observed.replay.happened) if not each.step.loads), None)
     if refused is None:
         return ()
     table = {row.module.path: row for row in observed.replay.state.loaded}
     found, _ = dependencies(refused.event.module, table, observed.given)
-    scope = [*seen_by_all(table), *found.values()]
+    scope = [*global_scope(table), *found.values()]
 
-    def asks(module: LateModule) -> bool:
+    def asks(module: TlsModule) -> bool:
         accesses = (access for access in module.accesses if access.kind == "TPOFF" and not access.by_libc)
-        return any((definer := definer_of(access, module, scope)) is not None and definer.path == case.definer for access in accesses)
+        return any((definer := definer_of(access, module, scope)) is not None and definer.path == refusal.definer for access in accesses)
 
     return tuple(path for path, module in found.items() if asks(module))
 

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tls_wheel_guard.doctor.advice import Start, Tuning
 from tls_wheel_guard.doctor.recording import Recording
 from tls_wheel_guard.doctor.replay import Replay, replay
+from tls_wheel_guard.doctor.settings_search import Start, Tuning
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.inspection import Contents, exports_of, inspect_file
 from tls_wheel_guard.live import Live
 from tls_wheel_guard.loaders import LOADERS, Given, loader_called
-from tls_wheel_guard.loaders.process import there_from_the_start
-from tls_wheel_guard.tls import LateModule, late_module, names_asked
+from tls_wheel_guard.loaders.link_map import there_from_the_start
+from tls_wheel_guard.tls import TlsModule, names_asked, tls_module
 
 __all__ = ["Files", "Observed", "observe"]
 
@@ -41,7 +41,7 @@ class Files:
         contents = self._contents.get(path)
         return contents.modules[0][1] if contents and contents.modules and not contents.is_archive else None
 
-    def modules(self) -> dict[str, LateModule]:
+    def modules(self) -> dict[str, TlsModule]:
         """All files that were read, as a loader meets them."""
         known = {path: facts for path in self._contents if (facts := self.facts(path)) is not None}
         wanted = {name for facts in known.values() for name in names_asked(facts)}
@@ -51,7 +51,7 @@ class Files:
                 exports = exports_of(Path(path), self._contents[path], wanted)
             except UnreadableInput:
                 exports = {}
-            found[path] = late_module(facts, path, exports.get(path, ()))
+            found[path] = tls_module(facts, path, exports.get(path, ()))
         return found
 
 
@@ -61,9 +61,9 @@ class Observed:
 
     recording: Recording
     start: Start
-    modules: Mapping[str, LateModule]
+    modules: Mapping[str, TlsModule]
     given: Given
-    program: LateModule | None
+    program: TlsModule | None
     replay: Replay
 
     @property
@@ -88,7 +88,7 @@ def observe(recording: Recording, files: Files) -> Observed | None:
     return Observed(recording, start, modules, given, program, told)
 
 
-def _start(live: Live, at_start: list[LateModule]) -> Start | None:
+def _start(live: Live, at_start: list[TlsModule]) -> Start | None:
     if live.libc not in LOADERS:
         return None
     version = re.match(r"\d{1,6}(\.\d{1,6}){0,3}", live.libc_version or "")

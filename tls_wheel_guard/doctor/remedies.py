@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tls_wheel_guard.doctor.advice import MANY, Tuning, best_order, first_refused, least_extra, least_tuning, orders, preloaded
-from tls_wheel_guard.doctor.patient import Case
+from tls_wheel_guard.doctor.refusal import Refusal
+from tls_wheel_guard.doctor.settings_search import MANY, Tuning, best_order, first_refused, least_extra, least_tuning, orders, preloaded
 from tls_wheel_guard.loaders import freebsd
 
 __all__ = ["Advice", "Kind", "advise"]
@@ -43,12 +43,12 @@ class Advice:
         }  # fmt: skip
 
 
-def advise(case: Case) -> Iterator[Advice]:
+def advise(refusal: Refusal) -> Iterator[Advice]:
     """All that was looked at, what helps first."""
-    found = [*_import_order(case), *_tunables(case), *_preload(case), *_extra(case)]
+    found = [*_import_order(refusal), *_tunables(refusal), *_preload(refusal), *_extra(refusal)]
     yield from (advice for advice in found if advice.helps)
     yield from (advice for advice in found if not advice.helps)
-    yield _author(case)
+    yield _author(refusal)
 
 
 def _stage_name(stage: str) -> str:
@@ -61,72 +61,72 @@ def _statement(stages: Sequence[str]) -> str:
     return "; ".join((["import ctypes"] if any(s.startswith("file ") for s in stages) else []) + parts)
 
 
-def _import_order(case: Case) -> Iterator[Advice]:
-    stages, last = case.patient.stages, len(case.first.stages) - 1
-    name = _stage_name(case.failing)
-    if case.first.live.libc in ("musl", "bionic") or case.too_aligned:
+def _import_order(refusal: Refusal) -> Iterator[Advice]:
+    stages, last = refusal.runner.stages, len(refusal.first.stages) - 1
+    name = _stage_name(refusal.failing)
+    if refusal.first.live.libc in ("musl", "bionic") or refusal.too_aligned:
         return
-    if case.alone is None or case.alone.failed is not None:
+    if refusal.alone is None or refusal.alone.failed is not None:
         why = "nothing is imported before it" if len(stages) == 1 else "it fails as the first import too"
-        if case.observed is not None and any(each.taken and each.stage == last for each in case.observed.replay.happened):
+        if refusal.observed is not None and any(each.taken and each.stage == last for each in refusal.observed.replay.happened):
             why += f"; in which order {name} opens its own files is the package's own affair"
         yield Advice("import-order", False, f"no other order of imports helps: {why}")
         return
     order: tuple[int, ...] | None = next(orders(len(stages), last))
-    if case.observed is not None:
-        order = best_order(case.observed.start, case.groups, last)
+    if refusal.observed is not None:
+        order = best_order(refusal.observed.start, refusal.groups, last)
         if order is None:
             what = f"{len(stages)} imports in any order" if len(stages) <= MANY else "any of the imports put first"
             yield Advice("import-order", False, f"no other order of imports helps: {what} find no room for all", simulated=False)
             return
-    simulated = case.observed is not None or None
+    simulated = refusal.observed is not None or None
     ordered = [stages[place] for place in order or ()]
     spelled = ", ".join(map(_stage_name, ordered))
-    if case.patient.works(ordered):
+    if refusal.runner.works(ordered):
         command = f"python -c {shlex.quote(_statement(ordered))}"
         yield Advice("import-order", True, f"import in this order: {spelled}", command, simulated=simulated, ran=True)
     else:
         yield Advice("import-order", False, f"the order {spelled} was run, and fails too", simulated=simulated, ran=False)
 
 
-def _tunables(case: Case) -> Iterator[Advice]:
-    live, now = case.first.live, case.now
+def _tunables(refusal: Refusal) -> Iterator[Advice]:
+    live, now = refusal.first.live, refusal.now
     if live.libc != "glibc":
         return
-    if case.too_aligned:
-        facts = case.files.facts(case.definer)
+    if refusal.too_aligned:
+        facts = refusal.files.facts(refusal.definer)
         align = facts.tls_segment.align if facts and facts.tls_segment else 0
-        yield Advice("tunables", False, f"no tunable helps: {case.name} wants an alignment of {align}, and this process allows {live.align}")
+        yield Advice("tunables", False, f"no tunable helps: {refusal.name} wants an alignment of {align}, and this process allows {live.align}")
         return
     if now is None:
         yield Advice("tunables", False, f"this glibc ({live.libc_version}) has no tunables for it: 2.32 and newer have, and Debian 11's 2.31")
         return
-    if case.observed is None or not case.observed.start.is_known:
-        yield from _tunables_unknown(case, now)
+    if refusal.observed is None or not refusal.observed.start.is_known:
+        yield from _tunables_unknown(refusal, now)
         return
-    found = least_tuning(case.observed.start, case.opens)
+    found = least_tuning(refusal.observed.start, refusal.opens)
     if found is None:
         yield Advice("tunables", False, "no values of the tunables are found that help")
         return
     least, padded = found
-    good = [tuning for tuning in dict.fromkeys(found) if case.patient.works(case.patient.stages, case.tunables(tuning))]
+    good = [tuning for tuning in dict.fromkeys(found) if refusal.runner.works(refusal.runner.stages, refusal.tunables(tuning))]
     if least not in good:
         yield Advice("tunables", False, f"{_spelled(least, now)} was simulated and run, and does not help", simulated=True, ran=False)
         return
     best = padded if padded in good else least
     text = f"more room: {_spelled(least, now)} is the least that works"
     text += f"; {_spelled(best, now)} leaves room for others" if best != least else ""
-    yield Advice("tunables", True, text, f"{_assigned(case.tunables(best))} python ...", least.changed(now), best.changed(now), True, True)
+    yield Advice("tunables", True, text, f"{_assigned(refusal.tunables(best))} python ...", least.changed(now), best.changed(now), True, True)
 
 
-def _tunables_unknown(case: Case, now: Tuning) -> Iterator[Advice]:
+def _tunables_unknown(refusal: Refusal, now: Tuning) -> Iterator[Advice]:
     """Without exact numbers: what was run with much room, and no least value."""
-    if case.ample is not None and case.ample.failed is None:
-        tries = (Tuning(max(8, now.nns), now.optional), *case.roomy)
-        tuning = next((t for t in tries if case.patient.works(case.patient.stages, case.tunables(t))), None)
+    if refusal.ample is not None and refusal.ample.failed is None:
+        tries = (Tuning(max(8, now.nns), now.optional), *refusal.roomy)
+        tuning = next((t for t in tries if refusal.runner.works(refusal.runner.stages, refusal.tunables(t))), None)
         if tuning is not None:
             text = f"more room: {_spelled(tuning, now)}; how much is needed can't be computed here"
-            yield Advice("tunables", True, text, f"{_assigned(case.tunables(tuning))} python ...", None, tuning.changed(now), None, True)
+            yield Advice("tunables", True, text, f"{_assigned(refusal.tunables(tuning))} python ...", None, tuning.changed(now), None, True)
             return
     yield Advice("tunables", False, "the tunables were run with the largest useful values, and do not help", ran=False)
 
@@ -139,28 +139,28 @@ def _assigned(variables: Mapping[str, str]) -> str:
     return " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
 
 
-def _preload(case: Case) -> Iterator[Advice]:
-    library = case.files.modules().get(case.definer)
-    if library is None or case.first.live.libc not in ("glibc", "musl", "freebsd", "bionic", "netbsd", "dragonfly"):
+def _preload(refusal: Refusal) -> Iterator[Advice]:
+    library = refusal.files.modules().get(refusal.definer)
+    if library is None or refusal.first.live.libc not in ("glibc", "musl", "freebsd", "bionic", "netbsd", "dragonfly"):
         return
-    there = case.patient.environment.get("LD_PRELOAD", "")
-    variables = {"LD_PRELOAD": f"{there}:{case.definer}" if there else case.definer}
+    there = refusal.runner.environment.get("LD_PRELOAD", "")
+    variables = {"LD_PRELOAD": f"{there}:{refusal.definer}" if there else refusal.definer}
     simulated = None
-    if case.observed is not None and case.observed.program is not None:
-        before = [m for word in there.replace(":", " ").split() if (m := case.observed.given.find(word.rsplit("/", 1)[-1])) is not None]
-        state = preloaded(case.observed.start, case.observed.program, before, library, case.observed.given)
+    if refusal.observed is not None and refusal.observed.program is not None:
+        before = [m for word in there.replace(":", " ").split() if (m := refusal.observed.given.find(word.rsplit("/", 1)[-1])) is not None]
+        state = preloaded(refusal.observed.start, refusal.observed.program, before, library, refusal.observed.given)
         if state is not None:
-            simulated = first_refused(case.observed.start.loader, state, case.opens) is None
-    if not case.patient.works(case.patient.stages, variables):
-        yield Advice("preload", False, f"LD_PRELOAD of {case.name} was run, and does not help", simulated=simulated, ran=False)
+            simulated = first_refused(refusal.observed.start.loader, state, refusal.opens) is None
+    if not refusal.runner.works(refusal.runner.stages, variables):
+        yield Advice("preload", False, f"LD_PRELOAD of {refusal.name} was run, and does not help", simulated=simulated, ran=False)
         return
-    text = f"LD_PRELOAD of {case.name}: what is there from the start has its place beside the room for late modules"
-    yield Advice("preload", True, ". ".join([text, *_cautions(case)]), f"{_assigned(variables)} python ...", None, None, simulated, True)
+    text = f"LD_PRELOAD of {refusal.name}: what is there from the start has its place beside the room for late modules"
+    yield Advice("preload", True, ". ".join([text, *_cautions(refusal)]), f"{_assigned(variables)} python ...", None, None, simulated, True)
 
 
-def _cautions(case: Case) -> Iterator[str]:
+def _cautions(refusal: Refusal) -> Iterator[str]:
     """When not to preload."""
-    linkage = case.linkage
+    linkage = refusal.linkage
     if linkage.needs_python:
         yield "It is an extension module and needs Python's own symbols: any other program that is started with this variable stops"
     if "malloc" in linkage.defined:
@@ -168,21 +168,21 @@ def _cautions(case: Case) -> Iterator[str]:
     yield "Programs that gain privileges (setuid) ignore it"
 
 
-def _extra(case: Case) -> Iterator[Advice]:
-    if case.first.live.libc != "freebsd":
+def _extra(refusal: Refusal) -> Iterator[Advice]:
+    if refusal.first.live.libc != "freebsd":
         return
-    observed = case.observed
-    words = case.patient.environment.get("LD_STATIC_TLS_EXTRA", "")
+    observed = refusal.observed
+    words = refusal.runner.environment.get("LD_STATIC_TLS_EXTRA", "")
     if observed is not None and observed.start.state.rules < freebsd.TUNABLE_SINCE:
-        yield Advice("extra", False, f"FreeBSD {case.first.live.libc_version} has no LD_STATIC_TLS_EXTRA: 14 and newer have")
+        yield Advice("extra", False, f"FreeBSD {refusal.first.live.libc_version} has no LD_STATIC_TLS_EXTRA: 14 and newer have")
         return
     found = None
     if observed is not None:
-        found = least_extra(observed.start, freebsd.extra_from(words, observed.start.state.rules), case.opens)
+        found = least_extra(observed.start, freebsd.extra_from(words, observed.start.state.rules), refusal.opens)
     if found is None:
         yield Advice("extra", False, "how much LD_STATIC_TLS_EXTRA is needed can't be computed here; on FreeBSD 14 and newer, try 4096")
         return
-    good = [value for value in found if case.patient.works(case.patient.stages, {"LD_STATIC_TLS_EXTRA": str(value)})]
+    good = [value for value in found if refusal.runner.works(refusal.runner.stages, {"LD_STATIC_TLS_EXTRA": str(value)})]
     least, padded = ({"LD_STATIC_TLS_EXTRA": value} for value in found)
     if not good:
         yield Advice("extra", False, f"LD_STATIC_TLS_EXTRA={found[1]} was simulated and run, and does not help", simulated=True, ran=False)
@@ -191,14 +191,14 @@ def _extra(case: Case) -> Iterator[Advice]:
     yield Advice("extra", True, text, f"LD_STATIC_TLS_EXTRA={good[-1]} python ...", least, padded, True, True)
 
 
-def _author(case: Case) -> Advice:
+def _author(refusal: Refusal) -> Advice:
     """What cures it: only a new build of the file that has the variables."""
-    if "malloc" in case.linkage.defined:
+    if "malloc" in refusal.linkage.defined:
         # __tls_get_addr may itself call malloc.
-        return Advice("author", True, f"{case.name} replaces malloc, so it must stay initial-exec: preload it, never open it late")
-    text = f"{case.name} must reach its thread-local variables by global-dynamic code (-ftls-model=global-dynamic)"
-    opened = {segment.opened for segment in case.first.segments}
-    if case.definer not in opened:
+        return Advice("author", True, f"{refusal.name} replaces malloc, so it must stay initial-exec: preload it, never open it late")
+    text = f"{refusal.name} must reach its thread-local variables by global-dynamic code (-ftls-model=global-dynamic)"
+    opened = {segment.opened for segment in refusal.first.segments}
+    if refusal.definer not in opened:
         text += "; it came as another file's dependency: where it is a copy in a wheel, leave it out, or put one there that is built so"
     ways = '`tls-wheel-guard explain initial-exec-tls` has the ways; action = "rewrite" builds it so without an edit'
     return Advice("author", True, f"{text}. {ways}")

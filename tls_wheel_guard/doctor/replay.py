@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tls_wheel_guard.loaders import Given, Loader, Open, Step
-from tls_wheel_guard.loaders.process import Loaded
-from tls_wheel_guard.tls import LateModule
+from tls_wheel_guard.loaders.link_map import LinkMapEntry
+from tls_wheel_guard.tls import TlsModule
 
 __all__ = ["REFUSALS", "Happened", "Replay", "Segment", "Taken", "is_static_tls", "replay", "taken_by"]
 
@@ -47,7 +47,7 @@ class Segment:
 class Taken:
     """Room that one module took: ``size`` bytes with their padding."""
 
-    module: LateModule
+    module: TlsModule
     size: int
 
 
@@ -78,7 +78,9 @@ class Replay:
 def taken_by(before: Any, after: Any) -> tuple[Taken, ...]:
     """Which modules have got a place between two states, and what each took."""
     had = {row.module.path for row in before.loaded if row.block is not None}
-    rows: list[Loaded] = [row for row in after.loaded if row.block is not None and row.module.path not in had and row.module.demand.block_size]
+    rows: list[LinkMapEntry] = [
+        row for row in after.loaded if row.block is not None and row.module.path not in had and row.module.demand.block_size
+    ]
     found, end = [], before.used
     for row in sorted(rows, key=lambda row: row.block.end if row.block else 0):
         found.append(Taken(row.module, row.block.end - end if row.block else 0))
@@ -86,7 +88,7 @@ def taken_by(before: Any, after: Any) -> tuple[Taken, ...]:
     return tuple(found)
 
 
-def replay(loader: Loader, state: Any, segments: Iterable[Segment], modules: Mapping[str, LateModule], given: Given) -> Replay:
+def replay(loader: Loader, state: Any, segments: Iterable[Segment], modules: Mapping[str, TlsModule], given: Given) -> Replay:
     """Tell the model. ``modules``: the files that were mapped, read; ``given``: those that DT_NEEDED may mean."""
     run = _Run(loader, given, Replay(state))
     for segment in segments:
@@ -100,7 +102,7 @@ class _Run:
     given: Given
     replay: Replay
 
-    def segment(self, segment: Segment, modules: Mapping[str, LateModule]) -> None:
+    def segment(self, segment: Segment, modules: Mapping[str, TlsModule]) -> None:
         refused = is_static_tls(segment.error)
         root = modules.get(segment.opened or "")
         # A file that is mapped in spite of an error has loaded: what failed came after.
@@ -112,11 +114,11 @@ class _Run:
             self._open(segment, first, False)
         self._compare(segment)
 
-    def _waiting(self, segment: Segment, modules: Mapping[str, LateModule]) -> list[LateModule]:
+    def _waiting(self, segment: Segment, modules: Mapping[str, TlsModule]) -> list[TlsModule]:
         there = {row.module.path for row in self.replay.state.loaded}
         return [modules[path] for path in segment.mapped if path in modules and path not in there]
 
-    def _open(self, segment: Segment, module: LateModule, refused: bool) -> None:
+    def _open(self, segment: Segment, module: TlsModule, refused: bool) -> None:
         before = self.replay.state
         event = Open(module, self.given)
         self.replay.state, step = self.loader.step(before, event)
@@ -126,7 +128,7 @@ class _Run:
             self._differs(f"{module.name}: the process says: {answer}; the model: {step.unsafe or step.error or 'it loads'}")
         if module.path not in {row.module.path for row in self.replay.state.loaded} and not refused:
             # Without it the rest of the segment would wait for ever.
-            rows = (*self.replay.state.loaded, Loaded(module, relocated=True, stays=True))
+            rows = (*self.replay.state.loaded, LinkMapEntry(module, relocated=True, stays=True))
             self.replay.state = replace(self.replay.state, loaded=rows)
 
     def _compare(self, segment: Segment) -> None:

@@ -15,7 +15,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from tls_wheel_guard.elf.layout import Segment
+from tls_wheel_guard.elf.headers import Segment
 from tls_wheel_guard.elf.shared_object import TlsSegment
 from tls_wheel_guard.elf.source import PIECE, Source
 from tls_wheel_guard.errors import MalformedElf

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tls_wheel_guard.elf.layout import (
+from tls_wheel_guard.elf.dynamic_symbols import DT_STRTAB, DT_SYMTAB, Strings, read_symbols
+from tls_wheel_guard.elf.headers import (
     MAGIC,
     PT_DYNAMIC,
     PT_INTERP,
@@ -23,11 +24,10 @@ from tls_wheel_guard.elf.layout import (
     read_segments,
 )
 from tls_wheel_guard.elf.local_exec import local_exec_sites
-from tls_wheel_guard.elf.packed import count_relr, scan_android, scan_crel
+from tls_wheel_guard.elf.packed_relocations import count_relr, scan_android, scan_crel
+from tls_wheel_guard.elf.relocation_tables import EntryFormat, Tally, merge_ranges, scan_plain
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, Kind, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import Source
-from tls_wheel_guard.elf.symbols import DT_STRTAB, DT_SYMTAB, Strings, read_symbols
-from tls_wheel_guard.elf.tables import EntryFormat, Tally, merge_ranges, scan_plain
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 from tls_wheel_guard.platforms import machine_of

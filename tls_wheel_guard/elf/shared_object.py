@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tls_wheel_guard.elf.relocs import RelocKind
+from tls_wheel_guard.elf.relocations import RelocKind
 from tls_wheel_guard.platforms import Machine
 
 __all__ = ["DynamicTls", "InitialExec", "Kind", "SharedObject", "Symbol", "TlsAccess", "TlsReloc", "TlsSegment"]

@@ -6,8 +6,8 @@ from the source, not measured. Extension modules are always opened with dlopen.
 
 from __future__ import annotations
 
-from tls_wheel_guard.loaders.plain import FINE, Asked, State, step_by
-from tls_wheel_guard.loaders.process import Event, Step
+from tls_wheel_guard.loaders.link_map import Event, Step
+from tls_wheel_guard.loaders.simple import FINE, Asked, State, step_by
 from tls_wheel_guard.loaders.verdict import Outcome
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import TlsDemand

@@ -8,8 +8,8 @@ dlclose does nothing.
 
 from __future__ import annotations
 
-from tls_wheel_guard.loaders.plain import FINE, Asked, State, step_by
-from tls_wheel_guard.loaders.process import Event, Step
+from tls_wheel_guard.loaders.link_map import Event, Step
+from tls_wheel_guard.loaders.simple import FINE, Asked, State, step_by
 from tls_wheel_guard.loaders.verdict import Outcome
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import TlsDemand

@@ -11,11 +11,11 @@ import re
 import struct
 from collections.abc import Iterator
 
+from tls_wheel_guard.machine_code.candidate import Candidate
 from tls_wheel_guard.machine_code.code import Code, Piece
 from tls_wheel_guard.machine_code.disassembly import Disassembler, Instruction, Memory
-from tls_wheel_guard.machine_code.found import Found
 from tls_wheel_guard.machine_code.functions import FunctionMap, FunctionRange
-from tls_wheel_guard.machine_code.reads import adrp_page
+from tls_wheel_guard.machine_code.slot_reads import adrp_page
 
 __all__ = ["find"]
 
@@ -26,7 +26,7 @@ _CALL_CLOBBERS = frozenset(f"x{n}" for n in (*range(19), 30))
 _Pages = dict[str, int]
 
 
-def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler: Disassembler) -> Iterator[Found]:
+def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler: Disassembler) -> Iterator[Candidate]:
     """Each load of a slot, and each adrp of a slot's page that no use was found for."""
     pages = {slot & ~0xFFF for slot in slots}
     for piece in code.pieces:
@@ -61,7 +61,7 @@ def _names_a_slot(data: bytes, slots: frozenset[int]) -> bool:
     return False
 
 
-def _unused(code: Code, place: FunctionRange, pages: set[int]) -> Iterator[Found]:
+def _unused(code: Code, place: FunctionRange, pages: set[int]) -> Iterator[Candidate]:
     """Pages that no later instruction of the function has as its first source: they are used elsewhere."""
     data = code.at(place.start, place.end - place.start)
     words = [word for (word,) in struct.iter_unpack("<I", data[: len(data) // 4 * 4])]
@@ -69,7 +69,7 @@ def _unused(code: Code, place: FunctionRange, pages: set[int]) -> Iterator[Found
     for number, word in enumerate(words):
         address = place.start + 4 * number
         if word & 0x1F000000 == 0x10000000 and _page_of(word, address) in pages and word & 31 not in used:
-            yield Found(address, 0, doubt=f"the page of a slot in x{word & 31} at {address:#x}: its use was not found in {place}")
+            yield Candidate(address, 0, doubt=f"the page of a slot in x{word & 31} at {address:#x}: its use was not found in {place}")
 
 
 def _page_of(word: int, address: int) -> int:
@@ -79,7 +79,7 @@ def _page_of(word: int, address: int) -> int:
     return address + ((offset ^ 0x100000) - 0x100000)
 
 
-def _follow(code: Code, place: FunctionRange, slots: frozenset[int], pages: set[int], disassembler: Disassembler) -> Iterator[Found]:
+def _follow(code: Code, place: FunctionRange, slots: frozenset[int], pages: set[int], disassembler: Disassembler) -> Iterator[Candidate]:
     """Data flow over one function: the registers that hold a slot's page, before each instruction."""
     listing = _listing(code, place, disassembler)
     states: dict[int, _Pages] = {place.start: {}}
@@ -98,7 +98,7 @@ def _follow(code: Code, place: FunctionRange, slots: frozenset[int], pages: set[
     for instruction in listing.values():
         # Most such pages serve other words of the GOT. One that nothing in the function uses is used elsewhere: clang -Oz outlines.
         if instruction.mnemonic in ("adrp", "adr") and instruction.operands[1] in pages and instruction.operands[1] not in used:
-            yield Found(instruction.address, 0, doubt=f"`{instruction.text}` at {instruction.address:#x}: its use was not found in {place}")
+            yield Candidate(instruction.address, 0, doubt=f"`{instruction.text}` at {instruction.address:#x}: its use was not found in {place}")
 
 
 def _flow(listing: dict[int, Instruction], states: dict[int, _Pages], work: list[int], place: FunctionRange, pages: set[int]) -> None:
@@ -131,7 +131,7 @@ def _listing(code: Code, place: FunctionRange, disassembler: Disassembler) -> di
     return listing
 
 
-def _reads(instruction: Instruction, state: _Pages, slots: frozenset[int], used: set[int]) -> Iterator[Found]:
+def _reads(instruction: Instruction, state: _Pages, slots: frozenset[int], used: set[int]) -> Iterator[Candidate]:
     """The slot that an instruction loads; pages that any instruction uses go to ``used``."""
     used.update(state[o] for o in instruction.operands[1:] if isinstance(o, str) and o in state)
     for operand in instruction.operands:
@@ -139,7 +139,7 @@ def _reads(instruction: Instruction, state: _Pages, slots: frozenset[int], used:
             target = state[operand.base] + operand.displacement
             used.add(state[operand.base])
             if target in slots and instruction.mnemonic.startswith("ld"):
-                yield Found(instruction.address, target, instruction.text)
+                yield Candidate(instruction.address, target, instruction.text)
 
 
 def _after(instruction: Instruction, state: _Pages, pages: set[int]) -> _Pages:

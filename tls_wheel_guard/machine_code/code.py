@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.layout import PT_DYNAMIC, PT_LOAD, Segment, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.headers import PT_DYNAMIC, PT_LOAD, Segment, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.names import Function
+from tls_wheel_guard.elf.symbol_tables import Function
 
 __all__ = ["FunctionMap", "FunctionRange"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from tls_wheel_guard.machine_code.candidate import Candidate
 from tls_wheel_guard.machine_code.code import Code
 from tls_wheel_guard.machine_code.disassembly import Disassembler, Memory
-from tls_wheel_guard.machine_code.found import Found
 from tls_wheel_guard.machine_code.functions import FunctionMap
 
 __all__ = ["find"]
@@ -16,7 +16,7 @@ NEAR = 256
 """Bytes behind an auipc in which its ld is looked for."""
 
 
-def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler: Disassembler) -> Iterator[Found]:
+def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler: Disassembler) -> Iterator[Candidate]:
     """Each load of a slot."""
     del functions
     for piece in code.pieces:
@@ -32,7 +32,7 @@ def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler
                 yield from _load(code, piece.address + at, base, slots, disassembler)
 
 
-def _load(code: Code, address: int, base: int, slots: frozenset[int], disassembler: Disassembler) -> Iterator[Found]:
+def _load(code: Code, address: int, base: int, slots: frozenset[int], disassembler: Disassembler) -> Iterator[Candidate]:
     register: str | None = None
     for instruction in disassembler.decode(code.at(address, NEAR), address):
         if register is None:
@@ -42,6 +42,6 @@ def _load(code: Code, address: int, base: int, slots: frozenset[int], disassembl
             continue
         for operand in instruction.operands:
             if isinstance(operand, Memory) and operand.base == register and base + operand.displacement in slots:
-                yield Found(instruction.address, base + operand.displacement, instruction.text)
+                yield Candidate(instruction.address, base + operand.displacement, instruction.text)
         if register in instruction.writes or instruction.mnemonic in ("ret", "j", "jr", "c.jr", "c.j"):
             return

@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from tls_wheel_guard.machine_code.candidate import Candidate
 from tls_wheel_guard.machine_code.code import Code, Piece
 from tls_wheel_guard.machine_code.disassembly import Disassembler, Instruction, Memory
-from tls_wheel_guard.machine_code.found import Found
 from tls_wheel_guard.machine_code.functions import FunctionMap, FunctionRange
 
 __all__ = ["find"]
@@ -23,7 +23,7 @@ WINDOW = 1 << 16
 MAX_INSTRUCTION = 15
 
 
-def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler: Disassembler) -> Iterator[Found]:
+def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler: Disassembler) -> Iterator[Candidate]:
     """Each access of a slot, and each candidate that is none for sure."""
     wide, got = code.machine == "x86_64", code.got
     for piece in code.pieces:
@@ -71,7 +71,7 @@ def _got_relative(piece: Piece, slots: frozenset[int], got: int) -> Iterator[int
 
 def _decode(
     code: Code, place: FunctionRange, candidates: list[int], slots: frozenset[int], disassembler: Disassembler, got: int | None
-) -> Iterator[Found]:
+) -> Iterator[Candidate]:
     data = code.at(place.start, place.end - place.start)
     left, reached = list(candidates), place.start
     listing = list(disassembler.decode(data, place.start))
@@ -83,24 +83,24 @@ def _decode(
             slot = _slot_of(instruction, slots, got, bases)
             # Candidates inside an instruction that reads no slot are parts of an immediate, a displacement or a branch.
             if slot is not None and instruction.mnemonic == "lea":
-                yield Found(instruction.address, slot, doubt=f"`{instruction.text}` at {instruction.address:#x} takes the slot's address")
+                yield Candidate(instruction.address, slot, doubt=f"`{instruction.text}` at {instruction.address:#x} takes the slot's address")
             elif slot is not None:
-                yield Found(instruction.address, slot, instruction.text)
+                yield Candidate(instruction.address, slot, instruction.text)
         if not left:
             return
     for candidate in left:
         # The bytes before did not decode: look at the instruction by itself, in the forms that compilers write.
-        yield _alone(code, candidate, slots, disassembler, got) or Found(
+        yield _alone(code, candidate, slots, disassembler, got) or Candidate(
             candidate, 0, doubt=f"bytes at {candidate:#x} that may reach a slot, behind code that does not decode ({reached:#x})"
         )
 
 
-def _alone(code: Code, candidate: int, slots: frozenset[int], disassembler: Disassembler, got: int | None) -> Found | None:
+def _alone(code: Code, candidate: int, slots: frozenset[int], disassembler: Disassembler, got: int | None) -> Candidate | None:
     start = candidate - (3 if got is None else 2)
     for instruction in disassembler.decode(code.at(start, MAX_INSTRUCTION), start):
         slot = _slot_of(instruction, slots, got)
         if slot is not None and instruction.mnemonic in ("mov", "add"):
-            return Found(start, slot, instruction.text)
+            return Candidate(start, slot, instruction.text)
         return None
     return None
 

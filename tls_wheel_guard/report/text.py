@@ -12,7 +12,7 @@ from tls_wheel_guard.report.style import Colour, Style, printable, wrap
 from tls_wheel_guard.words import count_of, describe_target
 
 if TYPE_CHECKING:
-    from tls_wheel_guard.culprits.clues import Reached
+    from tls_wheel_guard.culprits.clues import ReachedVariable
 
 __all__ = ["facts", "summary", "write"]
 
@@ -146,7 +146,7 @@ def _suspect_line(suspect: Suspect) -> str:
     return f"{match.confidence} culprit: {match.culprit.name}{version}: {'; '.join(match.evidence)}"
 
 
-def _reached_line(reached: Reached) -> str:
+def _reached_line(reached: ReachedVariable) -> str:
     """A variable and who reads it, as far as that shows without decoding."""
     name = f"`{reached.name}`" if reached.name else f"the variable at offset {reached.offset:#x} of the TLS segment"
     where = " of another module" if reached.offset is None else ""

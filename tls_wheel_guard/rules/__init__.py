@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tls_wheel_guard.findings import Finding
-from tls_wheel_guard.rules import access, grafts, limits, room
-from tls_wheel_guard.rules.case import DEFAULTS, Case, Graft, LiveProcess, Thresholds, Unreadable
+from tls_wheel_guard.rules import access, grafted, room, unsupported
+from tls_wheel_guard.rules.input import DEFAULTS, Graft, LiveProcess, RuleInput, Thresholds, Unreadable
 
-__all__ = ["DEFAULTS", "RULES", "Case", "Graft", "LiveProcess", "Rule", "Thresholds", "Unreadable", "run_rules"]
+__all__ = ["DEFAULTS", "RULES", "RuleInput", "Graft", "LiveProcess", "Rule", "Thresholds", "Unreadable", "run_rules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Rule:
     name: str
     summary: str
     severity: str
-    check: Callable[[Case], Iterator[Finding]]
+    check: Callable[[RuleInput], Iterator[Finding]]
 
 
 RULES: dict[str, Rule] = {
@@ -34,15 +34,15 @@ RULES: dict[str, Rule] = {
         Rule("unflagged-static-tls", "initial-exec without DF_STATIC_TLS", "note", access.unflagged),
         Rule("foreign-initial-exec", "initial-exec on a variable of another module", "by the definer", access.foreign),
         Rule("local-exec-tls", "code for programs only that a linker let into a shared object", "warning", access.local_exec),
-        Rule("grafted-initial-exec", "a library with initial-exec TLS that auditwheel will copy into the wheel", "note", grafts.grafts),
-        Rule("unsupported-elf-tls", "a TLS segment where the loader refuses any", "error", limits.unsupported),
-        Rule("unknown-machine", "an ELF machine without a row in the table", "warning, error with --strict", limits.unknown_machine),
-        Rule("unreadable-module", "an ELF member that can't be read in part or whole", "warning, error with --strict", limits.unreadable),
+        Rule("grafted-initial-exec", "a library with initial-exec TLS that auditwheel will copy into the wheel", "note", grafted.grafts),
+        Rule("unsupported-elf-tls", "a TLS segment where the loader refuses any", "error", unsupported.unsupported),
+        Rule("unknown-machine", "an ELF machine without a row in the table", "warning, error with --strict", unsupported.unknown_machine),
+        Rule("unreadable-module", "an ELF member that can't be read in part or whole", "warning, error with --strict", unsupported.unreadable),
     )
 }  # fmt: skip
 
 
-def run_rules(case: Case, names: tuple[str, ...]) -> list[Finding]:
+def run_rules(case: RuleInput, names: tuple[str, ...]) -> list[Finding]:
     """The findings of the named rules: those of a module together, in the order of the wheel's members."""
     found = [finding for name in names for finding in RULES[name].check(case)]
     order = {path: place for place, path in enumerate([m.path for m in case.modules] + [u.path for u in case.unreadable])}

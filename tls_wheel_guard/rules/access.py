@@ -8,13 +8,13 @@ from dataclasses import replace
 from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.loaders import judge
-from tls_wheel_guard.rules.case import CURE, MAX_RELOCS, WHERE, Case, hints, severity_of
+from tls_wheel_guard.rules.input import CURE, MAX_RELOCS, WHERE, RuleInput, hints, severity_of
 from tls_wheel_guard.words import bytes_of, count_of, sentences, today
 
 __all__ = ["foreign", "initial_exec", "local_exec", "unflagged"]
 
 
-def initial_exec(case: Case) -> Iterator[Finding]:
+def initial_exec(case: RuleInput) -> Iterator[Finding]:
     """Initial-exec relocations for a module's own variables."""
     for module in case.shared:
         facts = module.shared_object.initial_exec
@@ -59,7 +59,7 @@ def _cures(traced: Traced) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for s in traced.sure for line in s.advice)) or (CURE, WHERE)
 
 
-def foreign(case: Case) -> Iterator[Finding]:
+def foreign(case: RuleInput) -> Iterator[Finding]:
     """Initial-exec relocations for variables of other modules."""
     for module in case.shared:
         facts = module.shared_object.initial_exec
@@ -93,7 +93,7 @@ def _where(definer: str) -> str:
     return {"libc": "the C library's own", "wheel": "defined in this wheel", "unknown": "defined outside this wheel"}[definer]
 
 
-def local_exec(case: Case) -> Iterator[Finding]:
+def local_exec(case: RuleInput) -> Iterator[Finding]:
     """Local-exec code in a shared object, which a linker let through."""
     for module in case.shared:
         sites = module.shared_object.local_exec
@@ -120,7 +120,7 @@ def local_exec(case: Case) -> Iterator[Finding]:
             )
 
 
-def unflagged(case: Case) -> Iterator[Finding]:
+def unflagged(case: RuleInput) -> Iterator[Finding]:
     """Initial-exec relocations in a file without DF_STATIC_TLS."""
     for module in case.shared:
         if module.demand.own_static and not module.demand.flagged:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tls_wheel_guard.findings import Finding, ModuleReport
 from tls_wheel_guard.loaders import MAX_SIMULATED, Together, Verdict, block_of, judge, load_together
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.rules.case import CURE, Case, hints
+from tls_wheel_guard.rules.input import CURE, RuleInput, hints
 from tls_wheel_guard.words import bytes_of, sentences, today
 
 __all__ = ["crowding", "overflow"]
@@ -24,7 +24,7 @@ def _targets(modules: Iterator[ModuleReport] | tuple[ModuleReport, ...]) -> list
 class _Takes:
     """Which modules take room on which target, and whether some do fit together: each asked once, for wheels of many modules."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: RuleInput) -> None:
         self._case = case
         self._asked: dict[tuple[str, Target], bool] = {}
         self._alone: dict[tuple[str, Target], bool] = {}
@@ -61,14 +61,14 @@ class _Takes:
         thresholds = self._case.thresholds
         # Of many modules only the blocks are placed, so any modules with the same blocks have the same answer.
         many = len(modules) > MAX_SIMULATED
-        key = (target, modules[0].demand.machine, tuple(block_of(m.late) if many else m.path for m in modules))
+        key = (target, modules[0].demand.machine, tuple(block_of(m.tls_module) if many else m.path for m in modules))
         if key not in self._fits:
             live = thresholds.live_state(target.libc, modules[0].demand.machine)
-            self._fits[key] = load_together([m.late for m in modules], target, thresholds.room, live)
+            self._fits[key] = load_together([m.tls_module for m in modules], target, thresholds.room, live)
         return self._fits[key]
 
 
-def overflow(case: Case) -> Iterator[Finding]:
+def overflow(case: RuleInput) -> Iterator[Finding]:
     """More static TLS than a target leaves: of one module with what it needs, or of all together."""
     reported: set[Target] = set()
     takes = _Takes(case)
@@ -101,7 +101,7 @@ def overflow(case: Case) -> Iterator[Finding]:
         yield from _overflow_together(case, takes, reported)
 
 
-def _place(case: Case, module: ModuleReport, target: Target) -> str:
+def _place(case: RuleInput, module: ModuleReport, target: Target) -> str:
     """Who leaves the room: the interpreter that was read, or the target."""
     live = case.thresholds.live
     if live is not None and case.thresholds.live_state(target.libc, module.demand.machine) is not None:
@@ -109,7 +109,7 @@ def _place(case: Case, module: ModuleReport, target: Target) -> str:
     return target.tag
 
 
-def _overflow_together(case: Case, takes: _Takes, reported: set[Target]) -> Iterator[Finding]:
+def _overflow_together(case: RuleInput, takes: _Takes, reported: set[Target]) -> Iterator[Finding]:
     shared = tuple(case.shared)
     for target in _targets(shared):
         takers = [m for m in shared if takes(m, target) and any(v.target == target for v in m.verdicts)]
@@ -143,7 +143,7 @@ def _failing(verdict: Verdict, takers: list[ModuleReport], target: Target) -> Ve
     return verdict if verdict.verdict != "always" else judge(takers[0].demand, target)
 
 
-def crowding(case: Case) -> Iterator[Finding]:
+def crowding(case: RuleInput) -> Iterator[Finding]:
     """Modules that load, and take so much of the room that others will not."""
     for module in case.shared:
         crowded: list[tuple[Verdict, int]] = []

@@ -35,6 +35,6 @@ Sources: Drepper, "ELF Handling For Thread-Local Storage" (2013); glibc elf/dl-t
 from __future__ import annotations
 
 from tls_wheel_guard.tls.demand import Definer, ForeignUse, TlsDemand, demand_of, is_libc_variable
-from tls_wheel_guard.tls.late import Access, LateModule, late_module, names_asked
+from tls_wheel_guard.tls.module import Access, TlsModule, names_asked, tls_module
 
-__all__ = ["Access", "Definer", "ForeignUse", "LateModule", "TlsDemand", "demand_of", "is_libc_variable", "late_module", "names_asked"]
+__all__ = ["Access", "Definer", "ForeignUse", "TlsModule", "TlsDemand", "demand_of", "is_libc_variable", "tls_module", "names_asked"]

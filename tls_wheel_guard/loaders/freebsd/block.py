@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tls_wheel_guard.loaders.process import Loaded
+from tls_wheel_guard.loaders.link_map import LinkMapEntry
 from tls_wheel_guard.platforms import machine_called
 from tls_wheel_guard.tls import TlsDemand
 
@@ -38,7 +38,7 @@ class State:
     last_offset: int
     last_size: int
     space: int
-    loaded: tuple[Loaded, ...] = ()
+    loaded: tuple[LinkMapEntry, ...] = ()
     overlaps: bool = False
 
     @property

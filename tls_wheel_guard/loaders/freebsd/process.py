@@ -12,8 +12,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tls_wheel_guard.loaders.freebsd.block import NO_SPACE, State, allocate, free
-from tls_wheel_guard.loaders.process import Block, Close, Event, Loaded, Open, Step, Table, definer_of, dependencies, seen_by_all, still_used
-from tls_wheel_guard.tls import Access, LateModule
+from tls_wheel_guard.loaders.link_map import (
+    Block,
+    Close,
+    Event,
+    LinkMapEntry,
+    Open,
+    Step,
+    Table,
+    definer_of,
+    dependencies,
+    global_scope,
+    still_used,
+)
+from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = ["step"]
 
@@ -52,17 +64,17 @@ class _Run:
 
     def open(self, event: Open) -> tuple[State, Step]:
         root = event.module
-        known = self.table.setdefault(root.path, Loaded(root))
+        known = self.table.setdefault(root.path, LinkMapEntry(root))
         self.table[root.path] = replace(known, opens=known.opens + 1)
         try:
             if not known.relocated and root.demand.flagged:
                 self._make_static(root, root)
             found, needs = dependencies(root, self.table, event.given)
             for path, module in found.items():
-                row = self.table.setdefault(path, Loaded(module))
+                row = self.table.setdefault(path, LinkMapEntry(module))
                 self.table[path] = replace(row, needs=needs[path])
             self.table[root.path] = replace(self.table[root.path], closure=tuple(found))
-            scope = (*seen_by_all(self.table), *found.values())
+            scope = (*global_scope(self.table), *found.values())
             for path, module in found.items():
                 if not self.table[path].relocated:
                     self._relocate(module, scope)
@@ -75,14 +87,14 @@ class _Run:
             self.table[path] = replace(row, stays=row.stays or row.module.nodelete)
         return self._done(True)
 
-    def close(self, module: LateModule) -> tuple[State, Step]:
+    def close(self, module: TlsModule) -> tuple[State, Step]:
         known = self.table.get(module.path)
         if known is None or not known.opens:
             return self._done(False, "Invalid shared object handle")
         self._let_go(module.path)
         return self._done(True)
 
-    def use(self, module: LateModule) -> tuple[State, Step]:
+    def use(self, module: TlsModule) -> tuple[State, Step]:
         known = self.table.get(module.path)
         if known is None:
             return self._done(False, "Invalid shared object handle")
@@ -90,7 +102,7 @@ class _Run:
             self.table[module.path] = replace(known, dynamic=True)
         return self._done(True)
 
-    def _relocate(self, module: LateModule, scope: tuple[LateModule, ...]) -> None:
+    def _relocate(self, module: TlsModule, scope: tuple[TlsModule, ...]) -> None:
         for access in module.accesses:
             definer = definer_of(access, module, scope)
             if definer is None:
@@ -102,11 +114,11 @@ class _Run:
             elif access.kind == "TLSDESC" and module.demand.machine in TLSDESC_NUMBERS and self.state.rules < KNOWS_DESCRIPTORS_ON_X86:
                 raise _Refused(f"Unknown relocation type {TLSDESC_NUMBERS[module.demand.machine]:x} in PLT")
 
-    def _asks(self, module: LateModule, access: Access) -> bool:
+    def _asks(self, module: TlsModule, access: Access) -> bool:
         # riscv/reloc.c up to 14 treats R_RISCV_TLS_DTPREL64 as R_RISCV_TLS_TPREL64.
         return access.kind == "TPOFF" or (access.kind == "DTPOFF" and module.demand.machine == "riscv64" and self.state.rules < (15,))
 
-    def _make_static(self, definer: LateModule, asking: LateModule) -> None:
+    def _make_static(self, definer: TlsModule, asking: TlsModule) -> None:
         row = self.table[definer.path]
         if row.block is not None:
             return

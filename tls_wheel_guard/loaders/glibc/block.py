@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tls_wheel_guard.loaders.process import Block, Loaded
+from tls_wheel_guard.loaders.link_map import Block, LinkMapEntry
 from tls_wheel_guard.tls import TlsDemand
 
 __all__ = [
@@ -62,7 +62,7 @@ class State:
     align: int
     optional: int | None = OPTIONAL
     version: tuple[int, ...] = CURRENT
-    loaded: tuple[Loaded, ...] = ()
+    loaded: tuple[LinkMapEntry, ...] = ()
     ended: bool = False
 
     @property

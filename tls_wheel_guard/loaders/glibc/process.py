@@ -15,20 +15,20 @@ from dataclasses import replace
 
 from tls_wheel_guard.loaders.glibc.block import NO_ROOM, State, allocate, give_back
 from tls_wheel_guard.loaders.glibc.order import sorted_maps
-from tls_wheel_guard.loaders.process import (
+from tls_wheel_guard.loaders.link_map import (
     Block,
     Close,
     Event,
-    Loaded,
+    LinkMapEntry,
     Open,
     Step,
     Table,
     definer_of,
     dependencies,
-    seen_by_all,
+    global_scope,
     still_used,
 )
-from tls_wheel_guard.tls import Access, LateModule
+from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = ["step"]
 
@@ -87,9 +87,9 @@ class _Run:
             self._change(root.path, opens=known.opens + 1)
             return self._done(True)
         found, needs = dependencies(root, self.table, event.given)
-        scope = [*seen_by_all(self.table), *found.values()]
+        scope = [*global_scope(self.table), *found.values()]
         for path, module in found.items():
-            self.table.setdefault(path, Loaded(module, needs[path]))
+            self.table.setdefault(path, LinkMapEntry(module, needs[path]))
         # The root has no list of its own yet, unless it came before as what another one needs.
         links = {path: loaded.order if path != root.path or known else () for path, loaded in self.table.items()}
         order = sorted_maps(list(found), links, self.state.version, first=True)
@@ -110,7 +110,7 @@ class _Run:
                 self._change(path, stays=True)
         return self._done(True)
 
-    def close(self, module: LateModule) -> tuple[State, Step]:
+    def close(self, module: TlsModule) -> tuple[State, Step]:
         known = self.table.get(module.path)
         if known is None or not known.opens:
             return self._done(False, f"{module.name}: shared object not open")
@@ -118,7 +118,7 @@ class _Run:
             self._let_go(module.path)
         return self._done(True)
 
-    def use(self, module: LateModule) -> tuple[State, Step]:
+    def use(self, module: TlsModule) -> tuple[State, Step]:
         """tls_get_addr_tail: a module without a place becomes dynamic, for as long as it is there."""
         known = self.table.get(module.path)
         if known is None:
@@ -127,7 +127,7 @@ class _Run:
             self._change(module.path, dynamic=True)
         return self._done(True)
 
-    def _relocate(self, module: LateModule, scope: Sequence[LateModule]) -> None:
+    def _relocate(self, module: TlsModule, scope: Sequence[TlsModule]) -> None:
         for access in module.accesses:
             if access.by_libc:
                 continue
@@ -144,27 +144,27 @@ class _Run:
             elif access.kind == "TLSDESC" or (access.kind == "DTPMOD" and module.tls_optimised and self.state.version >= (2, 22)):
                 self._try_static(definer)
 
-    def _knows_descriptors(self, module: LateModule) -> None:
+    def _knows_descriptors(self, module: TlsModule) -> None:
         since, number = DESCRIPTORS_SINCE.get(module.demand.machine, ((0,), ""))
         if since is None or self.state.version < since:
             raise _Refused(f"{module.name}: unexpected reloc type {number}")
 
-    def _bind(self, module: LateModule, definer: LateModule) -> None:
+    def _bind(self, module: TlsModule, definer: TlsModule) -> None:
         row = self.table[module.path]
         if definer is not module and definer.path not in (*row.order, *row.bound):
             self._change(module.path, bound=(*row.bound, definer.path))
 
-    def _make_static(self, definer: LateModule) -> None:
+    def _make_static(self, definer: TlsModule) -> None:
         row = self.table[definer.path]
         if row.block is None and (row.dynamic or not self._place(definer, optional=False)):
             raise _Refused(f"{definer.name}: {NO_ROOM}")
 
-    def _try_static(self, definer: LateModule) -> None:
+    def _try_static(self, definer: TlsModule) -> None:
         row = self.table[definer.path]
         if row.block is None and not row.dynamic:
             self._place(definer, optional=True)
 
-    def _place(self, module: LateModule, *, optional: bool) -> bool:
+    def _place(self, module: TlsModule, *, optional: bool) -> bool:
         demand, before = module.demand, self.state.used
         if not demand.block_align or not demand.block_size:
             return self._place_nothing(module, optional)
@@ -177,7 +177,7 @@ class _Run:
         self._change(module.path, block=Block(before if whole else self.state.used - demand.block_size, self.state.used))
         return True
 
-    def _place_nothing(self, module: LateModule, optional: bool) -> bool:
+    def _place_nothing(self, module: TlsModule, optional: bool) -> bool:
         """A block without a usable segment: what the loader's arithmetic makes of it. p_memsz 0 counts as no segment at all."""
         demand, before = module.demand, self.state.used
         first = demand.first_byte if demand.block_size else 0
@@ -215,7 +215,7 @@ class _Run:
         return sorted_maps(paths, links, self.state.version, first=closed_first, bound=bound, kept=frozenset(kept))
 
 
-def _undefined_words(module: LateModule, access: Access) -> str:
+def _undefined_words(module: TlsModule, access: Access) -> str:
     """The words for a symbol that nobody defines (elf/dl-lookup.c:_dl_lookup_symbol_x)."""
     version = f", version {access.version}" if access.version else ""
     return f"{module.name}: undefined symbol: {access.symbol}{version}"

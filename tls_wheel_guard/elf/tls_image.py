@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from tls_wheel_guard.elf.layout import PT_DYNAMIC, PT_LOAD, Image, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.headers import PT_DYNAMIC, PT_LOAD, Image, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.shared_object import TlsSegment
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tls_wheel_guard.loaders import Given, Loader, Open, freebsd, glibc
-from tls_wheel_guard.loaders.process import there_from_the_start
-from tls_wheel_guard.tls import LateModule
+from tls_wheel_guard.loaders.link_map import there_from_the_start
+from tls_wheel_guard.tls import TlsModule
 from tls_wheel_guard.tunables import BOUNDS
 
 __all__ = [
@@ -84,7 +84,7 @@ class Brought:
     """What matters in a sequence. ``events``: those that bring a module which takes room or may; ``modules``: all that is brought."""
 
     events: tuple[Open, ...]
-    modules: tuple[LateModule, ...]
+    modules: tuple[TlsModule, ...]
 
     @property
     def has_descriptors(self) -> bool:
@@ -207,7 +207,7 @@ def least_extra(start: Start, extra: int, events: Sequence[Open]) -> tuple[int, 
     return least, -(-(least + MARGIN // 2) // 256) * 256
 
 
-def start_up_order(program: LateModule, preloads: Iterable[LateModule], given: Given) -> tuple[LateModule, ...]:
+def start_up_order(program: TlsModule, preloads: Iterable[TlsModule], given: Given) -> tuple[TlsModule, ...]:
     """The start-up set in the order of its link map: the program, what is preloaded, then what they need, breadth first."""
     queue = [program, *preloads]
     there = {module.path for module in queue}
@@ -222,7 +222,7 @@ def start_up_order(program: LateModule, preloads: Iterable[LateModule], given: G
     return tuple(queue)
 
 
-def preloaded(start: Start, program: LateModule, before: Sequence[LateModule], library: LateModule, given: Given) -> Any | None:
+def preloaded(start: Start, program: TlsModule, before: Sequence[TlsModule], library: TlsModule, given: Given) -> Any | None:
     """The state of a process that is started with one more library in LD_PRELOAD; None where the start can't be computed.
 
     ``before``: what is preloaded now. It can be computed where the model lays the present start out as the process has it.
@@ -232,7 +232,7 @@ def preloaded(start: Start, program: LateModule, before: Sequence[LateModule], l
         return replace(state, loaded=(*(there_from_the_start(m) for m in start_up_order(library, (), given)), *state.loaded))
     tunables = {"nns": start.tuning.nns, "optional": start.tuning.optional} if start.tuning is not None else {"optional": None}
 
-    def placed(order: Sequence[LateModule]) -> Any:
+    def placed(order: Sequence[TlsModule]) -> Any:
         return glibc.place_at_start((module.demand for module in order), loader.version or glibc.CURRENT, loader.machine, **tunables)
 
     now = placed(start_up_order(program, before, given))

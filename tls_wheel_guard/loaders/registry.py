@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.loaders import bionic, freebsd, glibc, musl, others
-from tls_wheel_guard.loaders.process import Event, Step
+from tls_wheel_guard.loaders import bionic, freebsd, glibc, musl, other_systems
+from tls_wheel_guard.loaders.link_map import Event, Step
 from tls_wheel_guard.platforms import Libc, machine_called
 
 __all__ = ["LOADERS", "NUMBERS", "Loader", "State", "loader_called"]
@@ -123,4 +123,4 @@ def _loader(libc: Libc, version: tuple[int, ...] | None, machine: str, variant: 
         return Loader(libc, version, machine, musl.fresh_state(version, machine), musl.step, numbers)
     if libc == "bionic":
         return Loader(libc, version, machine, bionic.fresh_state(version, machine), bionic.step, numbers)
-    return Loader(libc, version, machine, others.fresh_state(libc, version, machine), others.stepper(libc), numbers)
+    return Loader(libc, version, machine, other_systems.fresh_state(libc, version, machine), other_systems.stepper(libc), numbers)

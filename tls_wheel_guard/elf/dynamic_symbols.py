@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from tls_wheel_guard.elf.layout import Dynamic, ElfFormat, Image
+from tls_wheel_guard.elf.headers import Dynamic, ElfFormat, Image
 from tls_wheel_guard.elf.shared_object import Symbol
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf

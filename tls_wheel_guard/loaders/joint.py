@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tls_wheel_guard.loaders import freebsd, glibc
-from tls_wheel_guard.loaders.process import Event, Given, Open, Step
+from tls_wheel_guard.loaders.link_map import Event, Given, Open, Step
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.tls import LateModule
+from tls_wheel_guard.tls import TlsModule
 
 __all__ = ["MAX_SIMULATED", "Together", "block_of", "load_together"]
 
@@ -27,7 +27,7 @@ class Together:
     room: int
 
 
-def load_together(modules: Sequence[LateModule], target: Target, room: int, live: glibc.State | None = None) -> Together | None:
+def load_together(modules: Sequence[TlsModule], target: Target, room: int, live: glibc.State | None = None) -> Together | None:
     """Whether modules of one machine load one after another into one process.
 
     ``room``: what a glibc process of the target has left; ``live``: the state of one that was read, in its place. None where the
@@ -41,13 +41,13 @@ def load_together(modules: Sequence[LateModule], target: Target, room: int, live
     return min(results, key=lambda together: (together.fits, -together.asked))
 
 
-def _closed(module: LateModule, known: set[str]) -> LateModule:
+def _closed(module: TlsModule, known: set[str]) -> TlsModule:
     """The module with what nobody here defines left open: another package may define it."""
     accesses = tuple(a if a.symbol is None or a.symbol in known else replace(a, weak=True) for a in module.accesses)
     return replace(module, accesses=accesses)
 
 
-def _starts(module: LateModule, target: Target, room: int, live: glibc.State | None) -> Iterator[Any]:
+def _starts(module: TlsModule, target: Target, room: int, live: glibc.State | None) -> Iterator[Any]:
     machine, variant = module.demand.machine, module.demand.tls_variant
     if target.libc == "freebsd":
         yield freebsd.fresh_state(target.oldest, machine)
@@ -58,7 +58,7 @@ def _starts(module: LateModule, target: Target, room: int, live: glibc.State | N
             yield glibc.state_with_room(version, machine, variant, room)
 
 
-def _fold(start: Any, modules: list[LateModule]) -> Together:
+def _fold(start: Any, modules: list[TlsModule]) -> Together:
     step = glibc.step if isinstance(start, glibc.State) else freebsd.step
     room: int = start.room
     if isinstance(start, glibc.State) and _surely_fits(start, modules):
@@ -71,26 +71,26 @@ def _fold(start: Any, modules: list[LateModule]) -> Together:
     return Together(all(fits for fits, _ in results), max(asked for _, asked in results), room)
 
 
-def _surely_fits(start: glibc.State, modules: list[LateModule]) -> bool:
+def _surely_fits(start: glibc.State, modules: list[TlsModule]) -> bool:
     """Whether no order can fail: every block with its worst padding fits, and no alignment is refused."""
     needed = sum(m.demand.block_size + m.demand.first_byte + max(m.demand.block_align, 1) for m in modules)
     return needed <= start.room and all(1 <= m.demand.block_align <= start.align for m in modules if m.demand.needs_static)
 
 
-def _orders(modules: list[LateModule]) -> Iterator[list[LateModule]]:
+def _orders(modules: list[TlsModule]) -> Iterator[list[TlsModule]]:
     yield modules
     for key in (lambda m: m.demand.block_size, lambda m: m.demand.block_align):
         yield sorted(modules, key=key)
         yield sorted(modules, key=key, reverse=True)
 
 
-def block_of(module: LateModule) -> tuple[int, int, int, int]:
+def block_of(module: TlsModule) -> tuple[int, int, int, int]:
     """All that placing a module's block depends on."""
     demand = module.demand
     return demand.block_size, demand.block_align, demand.first_byte, demand.file_first_byte
 
 
-def _place_all(start: Any, order: list[LateModule]) -> tuple[bool, int]:
+def _place_all(start: Any, order: list[TlsModule]) -> tuple[bool, int]:
     """As ``_open_all``, by the blocks alone: each module's own, one after another."""
     state = start
     for module in order:
@@ -104,7 +104,7 @@ def _place_all(start: Any, order: list[LateModule]) -> tuple[bool, int]:
     return True, state.used - start.used
 
 
-def _open_all(step: Any, start: Any, order: list[LateModule], given: Given) -> tuple[bool, int]:
+def _open_all(step: Any, start: Any, order: list[TlsModule], given: Given) -> tuple[bool, int]:
     """Whether all load in this order, and the bytes that they ask for up to the first that does not."""
     state = start
     for module in order:

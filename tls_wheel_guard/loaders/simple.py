@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tls_wheel_guard.loaders.process import Close, Event, Loaded, Open, Step, Table, definer_of, dependencies, seen_by_all, still_used
-from tls_wheel_guard.tls import Access, LateModule
+from tls_wheel_guard.loaders.link_map import Close, Event, LinkMapEntry, Open, Step, Table, definer_of, dependencies, global_scope, still_used
+from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = ["FINE", "Asked", "State", "step_by"]
 
@@ -25,7 +25,7 @@ class State:
     machine: str
     limit: int | None = None
     used: int = 0
-    loaded: tuple[Loaded, ...] = ()
+    loaded: tuple[LinkMapEntry, ...] = ()
     placed: frozenset[str] = frozenset()
     ended: bool = False
 
@@ -40,9 +40,9 @@ class Asked:
     """One question: may this module, or this access of it, come in? ``definer``: whose variable it is, None where nobody defines it."""
 
     state: State
-    module: LateModule
+    module: TlsModule
     access: Access | None = None
-    definer: LateModule | None = None
+    definer: TlsModule | None = None
 
 
 FINE = Step(True)
@@ -69,12 +69,12 @@ def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Op
     found, needs = dependencies(event.module, table, event.given)
     new = [module for path, module in found.items() if path not in table]
     for path, module in found.items():
-        row = table.setdefault(path, Loaded(module, needs[path]))
+        row = table.setdefault(path, LinkMapEntry(module, needs[path]))
         table[path] = replace(row, stays=row.stays or module.nodelete)
     root = table[event.module.path]
     table[event.module.path] = replace(root, opens=root.opens + 1, closure=tuple(found))
     after, unsafe = state, None
-    scope = (*seen_by_all(table), *found.values())
+    scope = (*global_scope(table), *found.values())
     for module in new:
         for access in (None, *module.accesses):
             definer = definer_of(access, module, scope) if access else module

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tls_wheel_guard.loaders.plain import FINE, Asked, State, step_by
-from tls_wheel_guard.loaders.process import Event, Step
+from tls_wheel_guard.loaders.link_map import Event, Step
+from tls_wheel_guard.loaders.simple import FINE, Asked, State, step_by
 from tls_wheel_guard.loaders.verdict import Outcome
 from tls_wheel_guard.platforms import Libc, Target
 from tls_wheel_guard.tls import TlsDemand

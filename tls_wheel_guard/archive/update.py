@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from tls_wheel_guard.archive.atomic import written_whole
 from tls_wheel_guard.archive.inflate import raw_pieces
 from tls_wheel_guard.archive.record import digest_field, rewrite_record
-from tls_wheel_guard.archive.writing import written_whole
 from tls_wheel_guard.errors import Refused
 
 __all__ = ["Change", "rewrite_wheel"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tls_wheel_guard.findings import Finding
-from tls_wheel_guard.rules.case import Case, hints
+from tls_wheel_guard.rules.input import RuleInput, hints
 from tls_wheel_guard.words import bytes_of
 
 __all__ = ["grafts"]
 
 
-def grafts(case: Case) -> Iterator[Finding]:
+def grafts(case: RuleInput) -> Iterator[Finding]:
     """Libraries of this machine that a wheel with a linux tag needs and that ask for static TLS."""
     for graft in case.grafts:
         yield Finding(

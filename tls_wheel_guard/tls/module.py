@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tls_wheel_guard.elf import SharedObject
-from tls_wheel_guard.elf.relocs import RelocKind
+from tls_wheel_guard.elf.relocations import RelocKind
 from tls_wheel_guard.tls.demand import TlsDemand, demand_of, is_libc_variable
 
-__all__ = ["Access", "LateModule", "late_module", "names_asked"]
+__all__ = ["Access", "TlsModule", "tls_module", "names_asked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class LateModule:
+class TlsModule:
     """One shared object that is opened late. ``path`` tells it from others.
 
     ``accesses``: in the order of its relocations, each once. ``exports``: thread-local variables that others may bind to.
@@ -59,7 +59,7 @@ def names_asked(module: SharedObject) -> set[str]:
     return {access.symbol.name for access in module.accesses if access.symbol is not None and not access.own}
 
 
-def late_module(module: SharedObject, path: str, exports: Iterable[str] = (), demand: TlsDemand | None = None) -> LateModule:
+def tls_module(module: SharedObject, path: str, exports: Iterable[str] = (), demand: TlsDemand | None = None) -> TlsModule:
     """The module as a loader meets it. ``exports``: those of the names that matter here which it defines."""
     accesses = tuple(
         Access(access.kind)
@@ -73,7 +73,7 @@ def late_module(module: SharedObject, path: str, exports: Iterable[str] = (), de
         )
         for access in module.accesses
     )
-    return LateModule(
+    return TlsModule(
         demand=demand or demand_of(module, path),
         soname=module.soname,
         needed=module.needed,

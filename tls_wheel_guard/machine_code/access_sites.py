@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tls_wheel_guard.machine_code import aarch64, riscv64, x86
+from tls_wheel_guard.machine_code.candidate import Candidate
 from tls_wheel_guard.machine_code.code import Code
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
-from tls_wheel_guard.machine_code.found import Found
 from tls_wheel_guard.machine_code.functions import FunctionMap, FunctionRange
 
 __all__ = ["Site", "Sites", "find_sites"]
@@ -65,7 +65,7 @@ class Sites:
         }
 
 
-_FINDERS: dict[str, Callable[[Code, frozenset[int], FunctionMap, Disassembler], Iterator[Found]]] = {
+_FINDERS: dict[str, Callable[[Code, frozenset[int], FunctionMap, Disassembler], Iterator[Candidate]]] = {
     "x86_64": x86.find,
     "i386": x86.find,
     "aarch64": aarch64.find,

@@ -9,9 +9,9 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.layout import PT_DYNAMIC, Dynamic, Header, Image, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.dynamic_symbols import DT_SYMTAB, Strings
+from tls_wheel_guard.elf.headers import PT_DYNAMIC, Dynamic, Header, Image, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.source import Source
-from tls_wheel_guard.elf.symbols import DT_SYMTAB, Strings
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 

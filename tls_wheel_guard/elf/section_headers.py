@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.layout import SHT_NOBITS, Header, read_header
+from tls_wheel_guard.elf.headers import SHT_NOBITS, Header, read_header
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tls_wheel_guard.doctor.advice import Tuning, merged_tunables
 from tls_wheel_guard.doctor.observed import Files, Observed, observe
 from tls_wheel_guard.doctor.recording import Recording, record
+from tls_wheel_guard.doctor.settings_search import Tuning, merged_tunables
 from tls_wheel_guard.elf import Linkage
 from tls_wheel_guard.errors import UnreadableInput, UnreadableInterpreter
 from tls_wheel_guard.inspection import linkage_of
 from tls_wheel_guard.loaders import Open
 
-__all__ = ["Case", "Patient"]
+__all__ = ["Refusal", "Runner"]
 
 AMPLE = (Tuning(16, 16384), Tuning(16, 1 << 20))
 """Tunables under which a process has room for nearly everything: what it opens then is all that the import wants."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class Runner:
     """An interpreter and what it is to do. ``environment``: its variables."""
 
     python: Path
@@ -47,14 +47,14 @@ class Patient:
 
 
 @dataclass(slots=True)
-class Case:
+class Refusal:
     """A refusal. ``definer``: the file whose variables want static TLS; ``asking``: the one that was opened, or refers to them.
 
     ``ample``: the same with room for all; ``alone``: the refused import as the first. Both may be missing.
     ``events``: all dlopens that must work, with the number of their stage.
     """
 
-    patient: Patient
+    runner: Runner
     first: Recording
     files: Files
     definer: str
@@ -68,7 +68,7 @@ class Case:
     @property
     def failing(self) -> str:
         """The stage that failed."""
-        return self.patient.stages[len(self.first.stages) - 1]
+        return self.runner.stages[len(self.first.stages) - 1]
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class Case:
     def groups(self) -> list[tuple[Open, ...]]:
         """The same by stage; of the refused one first what it opens as the first import."""
         failing = len(self.first.stages) - 1
-        alone = [self.alone_events if place == failing else () for place in range(len(self.patient.stages))]
+        alone = [self.alone_events if place == failing else () for place in range(len(self.runner.stages))]
         return [(*first, *(event for stage, event in self.events if stage == place)) for place, first in enumerate(alone)]
 
     @property
@@ -106,7 +106,7 @@ class Case:
         """The variable that sets them, what else is in it kept."""
         now = self.now or tuning
         values = tuning.changed(now) or {"rtld.nns": tuning.nns}
-        return {"GLIBC_TUNABLES": merged_tunables(self.patient.environment.get("GLIBC_TUNABLES", ""), values)}
+        return {"GLIBC_TUNABLES": merged_tunables(self.runner.environment.get("GLIBC_TUNABLES", ""), values)}
 
     @property
     def now(self) -> Tuning | None:
@@ -118,18 +118,18 @@ class Case:
     def roomy(self) -> tuple[Tuning, ...]:
         """Tunables with room for nearly everything, never less than now. An auditing module takes one of the namespaces."""
         now = self.now or Tuning(0, 0)
-        auditors = sum(bool(word) for word in self.patient.environment.get("LD_AUDIT", "").split(":"))
+        auditors = sum(bool(word) for word in self.runner.environment.get("LD_AUDIT", "").split(":"))
         return tuple(Tuning(max(tuning.nns - auditors, now.nns), max(tuning.optional, now.optional)) for tuning in AMPLE)
 
     def learn(self) -> None:
         """Run it once with room for all, where the libc can be told so, and once with the refused import in front."""
         if self.now is not None and not self.too_aligned:
             for tuning in self.roomy:
-                self.ample = self.patient.tries(self.patient.stages, self.tunables(tuning))
+                self.ample = self.runner.tries(self.runner.stages, self.tunables(tuning))
                 if self.ample is not None and self.ample.failed is None:
                     break
-        if len(self.patient.stages) > 1:
-            self.alone = self.patient.tries([self.failing])
+        if len(self.runner.stages) > 1:
+            self.alone = self.runner.tries([self.failing])
         for recording in (self.ample, self.alone):
             if recording is not None:
                 self.files.read(recording.files)

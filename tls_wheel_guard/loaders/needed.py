@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from tls_wheel_guard.loaders.process import Given
-from tls_wheel_guard.tls import LateModule
+from tls_wheel_guard.loaders.link_map import Given
+from tls_wheel_guard.tls import TlsModule
 
 __all__ = ["MAX_REACHED", "dependencies_first", "reached"]
 
@@ -17,7 +17,7 @@ MAX_REACHED = 256
 """Modules that are kept of those that one reaches: so many blocks of eight bytes are more than any loader has room for."""
 
 
-def reached(modules: Iterable[LateModule], wanted: Collection[str]) -> dict[str, tuple[str, ...]]:
+def reached(modules: Iterable[TlsModule], wanted: Collection[str]) -> dict[str, tuple[str, ...]]:
     """Each module's path -> the paths among ``wanted`` that it reaches, what is needed first, itself last if it is wanted."""
     given = Given(modules)
     needs = {module.path: [other.path for name in module.needed if (other := given.find(name)) is not None] for module in given.modules}
@@ -35,7 +35,7 @@ def reached(modules: Iterable[LateModule], wanted: Collection[str]) -> dict[str,
     return lists
 
 
-def dependencies_first(modules: Iterable[LateModule]) -> tuple[LateModule, ...]:
+def dependencies_first(modules: Iterable[TlsModule]) -> tuple[TlsModule, ...]:
     """The modules in an order in which each comes after those of them that it needs, as far as there is one."""
     by_path = {module.path: module for module in modules}
     return tuple(by_path[path] for path in reached(by_path.values(), ()))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tls_wheel_guard.culprits.clues import Reached
+    from tls_wheel_guard.culprits.clues import ReachedVariable
     from tls_wheel_guard.culprits.identify import Match
 
 __all__ = ["Suspect", "Traced"]
@@ -41,7 +41,7 @@ class Traced:
 
     suspects: tuple[Suspect, ...] = ()
     interposer: str | None = None
-    reached: tuple[Reached, ...] = ()
+    reached: tuple[ReachedVariable, ...] = ()
 
     @property
     def sure(self) -> tuple[Suspect, ...]:

@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tls_wheel_guard.tls import Access, LateModule
+from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = [
     "Block",
     "Close",
     "Event",
     "Given",
-    "Loaded",
+    "LinkMapEntry",
     "Open",
     "Step",
     "Table",
     "Use",
     "definer_of",
     "dependencies",
-    "seen_by_all",
+    "global_scope",
     "still_used",
     "there_from_the_start",
 ]
@@ -34,16 +34,16 @@ class Given:
 
     __slots__ = ("_by_name", "_by_soname", "modules")
 
-    def __init__(self, modules: Iterable[LateModule] = ()) -> None:
+    def __init__(self, modules: Iterable[TlsModule] = ()) -> None:
         self.modules = tuple(modules)
-        self._by_name: dict[str, LateModule] = {}
-        self._by_soname: dict[str, LateModule] = {}
+        self._by_name: dict[str, TlsModule] = {}
+        self._by_soname: dict[str, TlsModule] = {}
         for module in self.modules:
             self._by_name.setdefault(module.name, module)
             if module.soname:
                 self._by_soname.setdefault(module.soname, module)
 
-    def find(self, name: str) -> LateModule | None:
+    def find(self, name: str) -> TlsModule | None:
         """The module that a name means."""
         return self._by_name.get(name) or self._by_soname.get(name)
 
@@ -52,7 +52,7 @@ class Given:
 class Open:
     """dlopen of a module with RTLD_NOW and RTLD_LOCAL, as import and ctypes do. ``given``: where DT_NEEDED names are looked for."""
 
-    module: LateModule
+    module: TlsModule
     given: Given
 
 
@@ -60,14 +60,14 @@ class Open:
 class Close:
     """dlclose of a module that was opened."""
 
-    module: LateModule
+    module: TlsModule
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
     """The first access to a module's variables through __tls_get_addr (global- or local-dynamic code, or dlsym)."""
 
-    module: LateModule
+    module: TlsModule
 
 
 Event = Open | Close | Use
@@ -95,7 +95,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LinkMapEntry:
     """A late module that is there.
 
     ``needs``: paths of the late modules that its DT_NEEDED name, in order. ``opens``: how often it was opened itself and not yet
@@ -104,7 +104,7 @@ class Loaded:
     start, and names are looked up in it first. ``dynamic``: reached by dynamic access before it had a place.
     """
 
-    module: LateModule
+    module: TlsModule
     needs: tuple[str, ...] = ()
     opens: int = 0
     closure: tuple[str, ...] | None = None
@@ -121,19 +121,19 @@ class Loaded:
         return self.closure if self.closure is not None else (self.module.path, *self.needs)
 
 
-Table = dict[str, Loaded]
+Table = dict[str, LinkMapEntry]
 """Late modules by path, in the order in which they were mapped."""
 
 
-def dependencies(root: LateModule, table: Table, given: Given) -> tuple[dict[str, LateModule], dict[str, tuple[str, ...]]]:
+def dependencies(root: TlsModule, table: Table, given: Given) -> tuple[dict[str, TlsModule], dict[str, tuple[str, ...]]]:
     """The root's search list, breadth first and itself first, and each one's direct needs among the late modules.
 
     A name means what is there already under that SONAME or file name, else what is given.
     """
-    there: dict[str, LateModule] = {}
+    there: dict[str, TlsModule] = {}
     for module in (*(row.module for row in table.values()), root):
         _remember(there, module)
-    found: dict[str, LateModule] = {root.path: root}
+    found: dict[str, TlsModule] = {root.path: root}
     needs: dict[str, tuple[str, ...]] = {}
     queue = [root]
     for module in queue:
@@ -151,23 +151,23 @@ def dependencies(root: LateModule, table: Table, given: Given) -> tuple[dict[str
     return found, needs
 
 
-def _remember(there: dict[str, LateModule], module: LateModule) -> None:
+def _remember(there: dict[str, TlsModule], module: TlsModule) -> None:
     for name in (module.soname, module.name):
         if name:
             there.setdefault(name, module)
 
 
-def there_from_the_start(module: LateModule, needs: tuple[str, ...] = ()) -> Loaded:
+def there_from_the_start(module: TlsModule, needs: tuple[str, ...] = ()) -> LinkMapEntry:
     """A module of the start-up set: it has its place, is seen by all, and never leaves."""
-    return Loaded(module, needs, relocated=True, stays=True, at_start=True, block=Block(0, 0))
+    return LinkMapEntry(module, needs, relocated=True, stays=True, at_start=True, block=Block(0, 0))
 
 
-def seen_by_all(table: Table) -> list[LateModule]:
+def global_scope(table: Table) -> list[TlsModule]:
     """The global scope: what was there from the start."""
     return [row.module for row in table.values() if row.at_start]
 
 
-def definer_of(access: Access, module: LateModule, scope: Iterable[LateModule]) -> LateModule | None:
+def definer_of(access: Access, module: TlsModule, scope: Iterable[TlsModule]) -> TlsModule | None:
     """The late module whose variable an access reaches: its own, or the first in the scope that defines the name."""
     if access.symbol is None:
         return module

@@ -12,8 +12,8 @@ import struct
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tls_wheel_guard.elf.layout import ElfFormat
-from tls_wheel_guard.elf.relocs import TLS_RELOCS, RelocKind
+from tls_wheel_guard.elf.headers import ElfFormat
+from tls_wheel_guard.elf.relocations import TLS_RELOCS, RelocKind
 from tls_wheel_guard.elf.source import Source, pieces
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Found"]
+__all__ = ["Candidate"]
 
 
-class Found(NamedTuple):
+class Candidate(NamedTuple):
     """An access (``text`` is the instruction) or a doubt about a place that may be one (``doubt`` says what)."""
 
     address: int

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tls_wheel_guard.findings import Finding
-from tls_wheel_guard.loaders import bionic, others
+from tls_wheel_guard.loaders import bionic, other_systems
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.rules.case import Case, hints
+from tls_wheel_guard.rules.input import RuleInput, hints
 from tls_wheel_guard.words import bytes_of, sentences
 
 __all__ = ["unknown_machine", "unreadable", "unsupported"]
 
 
-def unsupported(case: Case) -> Iterator[Finding]:
+def unsupported(case: RuleInput) -> Iterator[Finding]:
     """TLS segments where the loader refuses any."""
     for module in case.shared:
         refusing = [v for v in module.verdicts if module.demand.block_size and _refuses_segments(v.target) and v.outcome.word == "never"]
@@ -37,11 +37,11 @@ def unsupported(case: Case) -> Iterator[Finding]:
 def _refuses_segments(target: Target) -> bool:
     if target.libc == "bionic":
         return bionic.refuses_segments(target)
-    row = others.ROWS.get(target.libc)
+    row = other_systems.ROWS.get(target.libc)
     return row is not None and row.refuses_segments
 
 
-def unknown_machine(case: Case) -> Iterator[Finding]:
+def unknown_machine(case: RuleInput) -> Iterator[Finding]:
     """Shared objects of a machine without a row in the table."""
     for module in case.modules:
         facts = module.shared_object
@@ -69,7 +69,7 @@ def _machine_words(e_machine: int) -> str:
     return f"machine {name}" if name else f"e_machine {e_machine}"
 
 
-def unreadable(case: Case) -> Iterator[Finding]:
+def unreadable(case: RuleInput) -> Iterator[Finding]:
     """Members that could not be read in part or whole."""
     for path, reason in case.unreadable:
         yield Finding(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from tls_wheel_guard.elf.layout import ElfFormat
+from tls_wheel_guard.elf.headers import ElfFormat
+from tls_wheel_guard.elf.relocation_tables import Tally
 from tls_wheel_guard.elf.source import Source, pieces
-from tls_wheel_guard.elf.tables import Tally
 from tls_wheel_guard.errors import MalformedElf
 
 __all__ = ["count_relr", "scan_android", "scan_crel"]

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.layout import MAGIC, ElfFormat, Header, read_header
+from tls_wheel_guard.elf.headers import MAGIC, ElfFormat, Header, read_header
 from tls_wheel_guard.elf.source import BytesSource
 from tls_wheel_guard.errors import MalformedElf
 

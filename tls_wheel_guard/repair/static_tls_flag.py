@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from tls_wheel_guard.elf.layout import PT_DYNAMIC, read_header, read_segments
+from tls_wheel_guard.elf.headers import PT_DYNAMIC, read_header, read_segments
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import Refused
 from tls_wheel_guard.repair.patch import Patch

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tls_wheel_guard.findings import ModuleReport, Severity
 from tls_wheel_guard.loaders import Verdict, glibc
 
-__all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "WHERE", "Case", "Graft", "LiveProcess", "Thresholds", "Unreadable", "hints", "severity_of"]
+__all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "WHERE", "RuleInput", "Graft", "LiveProcess", "Thresholds", "Unreadable", "hints", "severity_of"]
 
 MAX_RELOCS = 32
 """Relocations that a finding lists; it counts all."""
@@ -72,7 +72,7 @@ class Unreadable(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class RuleInput:
     """All that the rules see of one wheel.
 
     ``needs``: a module's path -> those of the wheel's modules that it needs and that ask for static TLS, itself last.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.layout import read_header
-from tls_wheel_guard.elf.sections import SHT_DYNSYM, SHT_SYMTAB, Section
+from tls_wheel_guard.elf.headers import read_header
+from tls_wheel_guard.elf.section_headers import SHT_DYNSYM, SHT_SYMTAB, Section
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 
