@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.commands import check_path
-from tls_wheel_guard.config import Config
+from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.findings import ModuleReport, Report
 
 MACHINES = {

@@ -20,7 +20,8 @@ import pytest
 from tests.live_histories import auditor, disagreements, pythons, random_history
 from tests.musl_python import musl_python
 from tests.runtimes import release
-from tls_wheel_guard.live import KEEPS_NO_ROOM, read_live
+from tls_wheel_guard.live.model import KEEPS_NO_ROOM
+from tls_wheel_guard.live.reading import read_live
 
 RELEASES = (("bullseye", "x86_64", 25), ("trixie", "x86_64", 25), ("sid", "x86_64", 25), ("bullseye", "i386", 8), ("bookworm", "i386", 8),
             ("bullseye", "aarch64", 8), ("bookworm", "aarch64", 8), ("trixie", "aarch64", 5), ("sid", "aarch64", 5),

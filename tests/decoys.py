@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.culprit_recipes import MIMALLOC_FLAGS, crate
 from tests.toolchain import require
 from tests.wheel_builder import make_wheel
-from tls_wheel_guard.knowledge import known_culprits
+from tls_wheel_guard.culprits.data_files import known_culprits
 
 __all__ = ["Decoy", "decoys"]
 

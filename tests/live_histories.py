@@ -15,8 +15,9 @@ from random import Random
 
 from tests.elf_builder import Reloc, Spec, Tls, build
 from tests.toolchain import require
-from tls_wheel_guard.elf.tiny import TPOFF
-from tls_wheel_guard.live import Live, read_live
+from tls_wheel_guard.live.model import Live
+from tls_wheel_guard.live.probe_module import TPOFF
+from tls_wheel_guard.live.reading import read_live
 
 __all__ = ["DESCRIPTOR", "History", "auditor", "disagreements", "pythons", "random_history"]
 

@@ -25,7 +25,7 @@ def test_the_table_of_limits_is_current() -> None:
 
 
 def test_every_rule_has_a_page_and_no_page_is_left_over() -> None:
-    assert {path.stem for path in (ROOT / "tls_wheel_guard" / "pages").glob("*.md")} == set(RULES)
+    assert {path.stem for path in (ROOT / "tls_wheel_guard" / "rules" / "pages").glob("*.md")} == set(RULES)
 
 
 def test_commands_in_the_docs_parse() -> None:

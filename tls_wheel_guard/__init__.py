@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tls_wheel_guard.commands import check_wheel
-    from tls_wheel_guard.config import Config
+    from tls_wheel_guard.config.model import Config
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.findings import Finding, Report
 
 __all__ = ["Config", "Finding", "Report", "TlsWheelGuardError", "__version__", "check_wheel"]
 
 _HOMES = {
-    "Config": "config", "Finding": "findings", "Report": "findings", "TlsWheelGuardError": "errors", "check_wheel": "commands",
+    "Config": "config.model", "Finding": "findings", "Report": "findings", "TlsWheelGuardError": "errors", "check_wheel": "commands",
 }  # fmt: skip
 
 

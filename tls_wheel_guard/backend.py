@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tls_wheel_guard.config import Config, from_settings
+from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.config.sources import from_settings, project_config
 from tls_wheel_guard.errors import ConfigError, TlsWheelGuardError
 from tls_wheel_guard.guarding import guard, release, require_available, source_date_epoch, unreleased
 from tls_wheel_guard.products import editable_modules
-from tls_wheel_guard.project import project_config
 from tls_wheel_guard.rebuilding import Rebuilding, rewritten
 
 __all__ = ["HOOKS"]

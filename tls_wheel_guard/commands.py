@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tls_wheel_guard.config import Allow, Config
+from tls_wheel_guard.config.model import Allow, Config
 from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.findings import Finding, ModuleReport, Report

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.commands import check_path
-from tls_wheel_guard.config import Config
+from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import CheckFailed, ConfigError, Refused, TlsWheelGuardError, UnreadableWheel, UsageError
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.marking import mark_file

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tls_wheel_guard.compilers import LAUNCHERS, Compiler, ask, named_compilers, specs_in_use
-from tls_wheel_guard.config import Config
+from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.rewriting import OWN_FOLDER, changes, setuptools_settings, specs, wrapper
 

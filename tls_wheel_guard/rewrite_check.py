@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tls_wheel_guard.config import INTERPOSER_RULE, Config
+from tls_wheel_guard.config.model import INTERPOSER_RULE, Config
 from tls_wheel_guard.errors import CheckFailed, MalformedElf, UnreadableMember
 from tls_wheel_guard.findings import Finding, Report
 from tls_wheel_guard.inspection import exporters

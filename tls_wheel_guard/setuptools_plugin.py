@@ -36,9 +36,9 @@ def _is_behind_the_backend() -> bool:
 
 
 def _wrap_commands(distribution: Any) -> None:
+    from tls_wheel_guard.config.sources import project_config
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.guarding import require_available
-    from tls_wheel_guard.project import project_config
 
     try:
         config = project_config(Path.cwd(), os.environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from tls_wheel_guard.culprits.collect import reached_slots
 from tls_wheel_guard.elf import BytesSource, SharedObject, Source
 from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.elf.symbol_tables import read_names
@@ -16,7 +17,6 @@ from tls_wheel_guard.machine_code.access_sites import Sites, find_sites
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
 from tls_wheel_guard.machine_code.source_lines import lines_of
 from tls_wheel_guard.suspects import opened_modules
-from tls_wheel_guard.tracing import reached_slots
 
 __all__ = ["sites_in"]
 

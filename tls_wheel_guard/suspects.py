@@ -10,12 +10,13 @@ from tls_wheel_guard.archive import Archive, Member, open_archive
 from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.culprits.advice import trace
 from tls_wheel_guard.culprits.clues import Clues, Component
+from tls_wheel_guard.culprits.collect import clues_of
+from tls_wheel_guard.culprits.data_files import known_culprits, vocabulary
+from tls_wheel_guard.culprits.sbom import components_in
 from tls_wheel_guard.elf import SharedObject, Source
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.inspection import Contents, FileSource, open_regular
-from tls_wheel_guard.knowledge import known_culprits, vocabulary
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
-from tls_wheel_guard.tracing import clues_of, components_in
 
 __all__ = ["opened_modules", "trace_file"]
 

@@ -7,9 +7,9 @@ from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 
-from tls_wheel_guard.config import KEYS, Config
+from tls_wheel_guard.config.model import KEYS, Config
+from tls_wheel_guard.culprits.data_files import known_culprits
 from tls_wheel_guard.culprits.page import page_of
-from tls_wheel_guard.knowledge import known_culprits
 from tls_wheel_guard.limits import DEFAULT_LIMITS, LIMITS, Limits
 from tls_wheel_guard.rules import RULES
 
@@ -22,7 +22,7 @@ def rules() -> str:
     lines += [f"| [{rule.name}](#{rule.name}) | {rule.summary} | {rule.severity} |" for rule in RULES.values()]
     lines += ["", "Two notes are about the settings: `unused-allow` (matched nothing) and `unexplained-allow` (has no reason).", ""]
     for rule in RULES.values():
-        page = resources.files("tls_wheel_guard").joinpath("pages", f"{rule.name}.md").read_text(encoding="utf-8").rstrip()
+        page = resources.files("tls_wheel_guard").joinpath("rules", "pages", f"{rule.name}.md").read_text(encoding="utf-8").rstrip()
         lines += [f"## {rule.name}", "", page, ""]
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from tests.ground_truth.test_loaders import this_glibc
 from tests.musl_python import musl_python
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.live import read_live
+from tls_wheel_guard.live.reading import read_live
 
 if TYPE_CHECKING:
     import pytest

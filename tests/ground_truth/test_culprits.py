@@ -24,7 +24,7 @@ from tests.ground_truth.wheels import CACHE, fetch
 from tests.toolchain import require
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
-from tls_wheel_guard.config import Config
+from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.siting import sites_in

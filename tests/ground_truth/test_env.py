@@ -15,9 +15,10 @@ from tests.musl_python import musl_python
 from tests.runtimes import EMULATED, emulated, native, release
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.elf import BytesSource, read_shared_object
-from tls_wheel_guard.elf.tiny import TPOFF, tiny, tiny_module
-from tls_wheel_guard.live import KEEPS_NO_ROOM, read_live
-from tls_wheel_guard.tunables import DEFAULTS, read_tunables
+from tls_wheel_guard.live.model import KEEPS_NO_ROOM
+from tls_wheel_guard.live.probe_module import TPOFF, tiny, tiny_module
+from tls_wheel_guard.live.reading import read_live
+from tls_wheel_guard.loaders.glibc.tunables import DEFAULTS, read_tunables
 
 TUNABLES = [
     "", ":", "nns=3", "rtld.nns=3", "glibc.rtld.nns", "glibc.rtld.nns=1:glibc.rtld.optional_static_tls=1000", "glibc.rtld.nns=17",
@@ -141,7 +142,7 @@ def test_a_refused_import_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_child_runs_in_old_pythons() -> None:
-    folder = Path(__file__).parents[2] / "tls_wheel_guard" / "children"
+    folder = Path(__file__).parents[2] / "tls_wheel_guard" / "live" / "scripts"
     ask = "import sys; [compile(open(path).read(), path, 'exec') for path in sys.argv[1:]]"
     for python in pythons():
         run = subprocess.run([python, "-c", ask, *sorted(folder.glob("*.py"))], capture_output=True, text=True, check=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tls_wheel_guard.config import Allow, Config, allow_from_option, from_environment, from_toml, merge
+from tls_wheel_guard.config.fields import allow_from_option
+from tls_wheel_guard.config.model import Allow, Config
+from tls_wheel_guard.config.sources import from_environment, from_toml, merge
 from tls_wheel_guard.errors import ConfigError
 from tls_wheel_guard.findings import Finding
 

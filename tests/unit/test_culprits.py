@@ -10,9 +10,9 @@ import pytest
 
 from tls_wheel_guard.culprits.advice import build_systems, remedies_for, sentence, trace
 from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
+from tls_wheel_guard.culprits.data_files import known_culprits
 from tls_wheel_guard.culprits.identify import identify
 from tls_wheel_guard.culprits.model import Culprit, DataError, culprit_from
-from tls_wheel_guard.knowledge import known_culprits
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_ID = {culprit.id: culprit for culprit in known_culprits()}

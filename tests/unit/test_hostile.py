@@ -21,7 +21,7 @@ from tests.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.config import Config
+from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.elf import BytesSource, defined_tls, read_shared_object
 from tls_wheel_guard.errors import ConfigError, MalformedElf, UnreadableWheel, UsageError
 from tls_wheel_guard.inspection import inspect_file

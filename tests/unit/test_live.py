@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tls_wheel_guard import live
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.child import run_child
 from tls_wheel_guard.errors import UnreadableInterpreter, UsageError
-from tls_wheel_guard.live import NO_STATIC_TLS, read_live
+from tls_wheel_guard.live.model import NO_STATIC_TLS
+from tls_wheel_guard.live.process import run_child
+from tls_wheel_guard.live.reading import interpreter, read_live
 
 Captured = pytest.CaptureFixture[str]
 
@@ -189,9 +189,9 @@ def test_the_document(capsys: Captured) -> None:
 def test_an_interpreter_is_found_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(tmp_path, "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert live.interpreter("python") == tmp_path / "python"
+    assert interpreter("python") == tmp_path / "python"
     with pytest.raises(UsageError):
-        live.interpreter("python4")
+        interpreter("python4")
 
 
 def test_a_child_keeps_the_end_of_what_it_said() -> None:

@@ -20,7 +20,7 @@ from tests.toolchain import require
 from tests.wheel_builder import DEFLATED, STORED, make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.archive.record import rewrite_record
-from tls_wheel_guard.config import Config
+from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.errors import Refused

@@ -16,7 +16,7 @@ from tests.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.unit.test_rules import check, ie
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.config import Allow
+from tls_wheel_guard.config.model import Allow
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.report.json import document

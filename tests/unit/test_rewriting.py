@@ -9,7 +9,9 @@ import pytest
 
 from tests.toolchain import COMPILERS, SOURCES, compile_shared, require
 from tls_wheel_guard.compilers import Compiler, ask, named_compilers
-from tls_wheel_guard.config import Config, allow_from_option, from_toml
+from tls_wheel_guard.config.fields import allow_from_option
+from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.config.sources import from_toml
 from tls_wheel_guard.elf import BytesSource, initial_exec_objects, read_shared_object
 from tls_wheel_guard.elf.relocatable import INITIAL_EXEC
 from tls_wheel_guard.errors import ConfigError

@@ -10,7 +10,7 @@ import pytest
 from tests.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard import Config, Report, check_wheel
-from tls_wheel_guard.config import Allow
+from tls_wheel_guard.config.model import Allow
 from tls_wheel_guard.rules import RULES
 
 TPOFF = {"x86_64": 18, "aarch64": 1030}

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import add_judging, config_from, say
-from tls_wheel_guard.config import ACTIONS
+from tls_wheel_guard.config.model import ACTIONS
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
 from tls_wheel_guard.guarding import guard, require_available, source_date_epoch
 from tls_wheel_guard.products import changed_modules, installed_modules, wheels_in

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _live(python: str) -> LiveProcess | None:
     """The interpreter's static TLS; None, and a line that says so, where its loader has no room to share."""
-    from tls_wheel_guard.live import read_live
+    from tls_wheel_guard.live.reading import read_live
 
     live = read_live(python)
     state = live.glibc_state()

@@ -14,8 +14,8 @@ from tls_wheel_guard.cli.options import write_text
 from tls_wheel_guard.doctor.diagnosis import Diagnosis, Share, examine
 from tls_wheel_guard.doctor.remedies import Advice
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.live import KEEPS_NO_ROOM, NO_STATIC_TLS
-from tls_wheel_guard.words import bytes_of
+from tls_wheel_guard.live.model import KEEPS_NO_ROOM, NO_STATIC_TLS
+from tls_wheel_guard.rules.phrases import bytes_of
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run", "text"]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tls_wheel_guard.cli.options import write_text
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.live import KEEPS_NO_ROOM, METHODS, Live, read_live
+from tls_wheel_guard.live.model import KEEPS_NO_ROOM, Live
+from tls_wheel_guard.live.reading import METHODS, read_live
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 

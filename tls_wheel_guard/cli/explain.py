@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def page(rule: str) -> str:
     """The page of a rule as Markdown."""
-    return resources.files("tls_wheel_guard").joinpath("pages", f"{rule}.md").read_text(encoding="utf-8")
+    return resources.files("tls_wheel_guard").joinpath("rules", "pages", f"{rule}.md").read_text(encoding="utf-8")
 
 
 def culprit_names() -> list[str]:
@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
         near = difflib.get_close_matches(options.rule, [*RULES, *names], 1)
         hint = f"did you mean {near[0]!r}?" if near else f"rules: {', '.join(RULES)}; culprits: {', '.join(names)}"
         raise UsageError(f"no rule and no culprit is called {options.rule!r}", hint=hint)
+    from tls_wheel_guard.culprits.data_files import known_culprits
     from tls_wheel_guard.culprits.page import page_of
-    from tls_wheel_guard.knowledge import known_culprits
 
     (culprit,) = (c for c in known_culprits() if c.id == options.rule)
     print(f"{culprit.id}: {culprit.name}\n\n{page_of(culprit).rstrip()}")

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.commands import expand
-from tls_wheel_guard.config import FAIL_ON, Config, allow_from_option
+from tls_wheel_guard.config.fields import allow_from_option
+from tls_wheel_guard.config.model import FAIL_ON, Config
+from tls_wheel_guard.config.sources import nearest_pyproject, read_config
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.limits import limits_from
-from tls_wheel_guard.project import nearest_pyproject, read_config
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.report.style import printable
 from tls_wheel_guard.rules import RULES

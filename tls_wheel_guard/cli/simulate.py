@@ -9,7 +9,7 @@ from typing import Any
 
 from tls_wheel_guard.cli.options import write_text
 from tls_wheel_guard.errors import UnreadableInput, UsageError
-from tls_wheel_guard.live import read_live
+from tls_wheel_guard.live.reading import read_live
 from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
 from tls_wheel_guard.simulation import Simulation, StepReport, machine_of, parse_acts, read_modules, read_start, simulate
 

@@ -19,7 +19,8 @@ from tls_wheel_guard.doctor.remedies import Advice, advise
 from tls_wheel_guard.doctor.replay import Taken, is_static_tls
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.live import Live, interpreter
+from tls_wheel_guard.live.model import Live
+from tls_wheel_guard.live.reading import interpreter
 from tls_wheel_guard.loaders.link_map import definer_of, dependencies, global_scope
 from tls_wheel_guard.tls import TlsModule
 

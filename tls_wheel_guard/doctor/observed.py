@@ -13,7 +13,7 @@ from tls_wheel_guard.doctor.settings_search import Start, Tuning
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.inspection import Contents, exports_of, inspect_file
-from tls_wheel_guard.live import Live
+from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.loaders import LOADERS, Given, loader_called
 from tls_wheel_guard.loaders.link_map import there_from_the_start
 from tls_wheel_guard.tls import TlsModule, names_asked, tls_module

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tls_wheel_guard.doctor.replay import Segment
 from tls_wheel_guard.errors import UnreadableInterpreter
-from tls_wheel_guard.live import Answer, Live, ask, live_from
+from tls_wheel_guard.live.answer import Answer, live_from
+from tls_wheel_guard.live.model import Live
+from tls_wheel_guard.live.reading import ask
 
 __all__ = ["Recording", "Stage", "record"]
 

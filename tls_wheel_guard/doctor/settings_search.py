@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tls_wheel_guard.loaders import Given, Loader, Open, freebsd, glibc
+from tls_wheel_guard.loaders.glibc.tunables import BOUNDS
 from tls_wheel_guard.loaders.link_map import there_from_the_start
 from tls_wheel_guard.tls import TlsModule
-from tls_wheel_guard.tunables import BOUNDS
 
 __all__ = [
     "MANY",

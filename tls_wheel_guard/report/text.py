@@ -9,7 +9,7 @@ from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import Finding, ModuleReport, Report, Severity
 from tls_wheel_guard.loaders import Verdict
 from tls_wheel_guard.report.style import Colour, Style, printable, wrap
-from tls_wheel_guard.words import count_of, describe_target
+from tls_wheel_guard.rules.phrases import count_of, describe_target
 
 if TYPE_CHECKING:
     from tls_wheel_guard.culprits.clues import ReachedVariable

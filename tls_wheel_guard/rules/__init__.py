@@ -9,7 +9,7 @@ from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.rules import access, grafted, room, unsupported
 from tls_wheel_guard.rules.input import DEFAULTS, Graft, LiveProcess, RuleInput, Thresholds, Unreadable
 
-__all__ = ["DEFAULTS", "RULES", "RuleInput", "Graft", "LiveProcess", "Rule", "Thresholds", "Unreadable", "run_rules"]
+__all__ = ["DEFAULTS", "RULES", "Graft", "LiveProcess", "Rule", "RuleInput", "Thresholds", "Unreadable", "run_rules"]
 
 
 @dataclass(frozen=True, slots=True)

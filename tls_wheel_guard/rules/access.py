@@ -9,7 +9,7 @@ from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.loaders import judge
 from tls_wheel_guard.rules.input import CURE, MAX_RELOCS, WHERE, RuleInput, hints, severity_of
-from tls_wheel_guard.words import bytes_of, count_of, sentences, today
+from tls_wheel_guard.rules.phrases import bytes_of, count_of, sentences, today
 
 __all__ = ["foreign", "initial_exec", "local_exec", "unflagged"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.rules.input import RuleInput, hints
-from tls_wheel_guard.words import bytes_of
+from tls_wheel_guard.rules.phrases import bytes_of
 
 __all__ = ["grafts"]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tls_wheel_guard.findings import ModuleReport, Severity
 from tls_wheel_guard.loaders import Verdict, glibc
 
-__all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "WHERE", "RuleInput", "Graft", "LiveProcess", "Thresholds", "Unreadable", "hints", "severity_of"]
+__all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "WHERE", "Graft", "LiveProcess", "RuleInput", "Thresholds", "Unreadable", "hints", "severity_of"]
 
 MAX_RELOCS = 32
 """Relocations that a finding lists; it counts all."""

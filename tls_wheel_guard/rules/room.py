@@ -8,7 +8,7 @@ from tls_wheel_guard.findings import Finding, ModuleReport
 from tls_wheel_guard.loaders import MAX_SIMULATED, Together, Verdict, block_of, judge, load_together
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules.input import CURE, RuleInput, hints
-from tls_wheel_guard.words import bytes_of, sentences, today
+from tls_wheel_guard.rules.phrases import bytes_of, sentences, today
 
 __all__ = ["crowding", "overflow"]
 

@@ -8,7 +8,7 @@ from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.loaders import bionic, other_systems
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules.input import RuleInput, hints
-from tls_wheel_guard.words import bytes_of, sentences
+from tls_wheel_guard.rules.phrases import bytes_of, sentences
 
 __all__ = ["unknown_machine", "unreadable", "unsupported"]
 

@@ -37,4 +37,4 @@ from __future__ import annotations
 from tls_wheel_guard.tls.demand import Definer, ForeignUse, TlsDemand, demand_of, is_libc_variable
 from tls_wheel_guard.tls.module import Access, TlsModule, names_asked, tls_module
 
-__all__ = ["Access", "Definer", "ForeignUse", "TlsModule", "TlsDemand", "demand_of", "is_libc_variable", "tls_module", "names_asked"]
+__all__ = ["Access", "Definer", "ForeignUse", "TlsDemand", "TlsModule", "demand_of", "is_libc_variable", "names_asked", "tls_module"]

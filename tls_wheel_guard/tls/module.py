@@ -9,7 +9,7 @@ from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.elf.relocations import RelocKind
 from tls_wheel_guard.tls.demand import TlsDemand, demand_of, is_libc_variable
 
-__all__ = ["Access", "TlsModule", "tls_module", "names_asked"]
+__all__ = ["Access", "TlsModule", "names_asked", "tls_module"]
 
 
 @dataclass(frozen=True, slots=True)

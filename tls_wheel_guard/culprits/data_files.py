@@ -6,8 +6,8 @@ import functools
 import sys
 from importlib import resources
 
+from tls_wheel_guard.culprits.collect import Vocabulary
 from tls_wheel_guard.culprits.model import Culprit, culprit_from
-from tls_wheel_guard.tracing import Vocabulary
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,17 +1,15 @@
-"""The second pass: clues of modules with initial-exec TLS. A wheel without them is never read twice."""
+"""The clues of one module: what its bytes say of who brought initial-exec TLS in. A wheel without it is never read twice."""
 
 from __future__ import annotations
 
-import json
 import re
-import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
+from tls_wheel_guard.culprits.sbom import MAX_AUDITABLE, auditable_components
 from tls_wheel_guard.elf import BytesSource, SharedObject, Source, TlsReloc
 from tls_wheel_guard.elf.headers import PT_DYNAMIC, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.section_headers import Section, read_sections, section_bytes
@@ -21,13 +19,21 @@ from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.machine_code import USUAL, Code, FunctionMap, read_code, usual_reads
 
-__all__ = ["Vocabulary", "clues_of", "components_in", "reached_slots"]
+__all__ = ["Vocabulary", "clues_of", "reached_slots"]
 
-MAX_COMMENT, MAX_AUDITABLE, MAX_COMMANDS = 64 << 10, 8 << 20, 1 << 20
+MAX_COMMENT, MAX_COMMANDS = 64 << 10, 1 << 20
+
+
 DT_FLAGS_1, DF_1_NOOPEN = 0x6FFFFFFB, 0x40
+
+
 MAX_PRODUCERS, MAX_GO_MAGICS = 256, 64
+
+
 MAX_CODE = 128 << 20
 """Bytes of code in which reads are counted."""
+
+
 GO_MAGIC = b"\xff Go buildinf:"
 
 
@@ -67,7 +73,7 @@ def clues_of(
         exports=frozenset(f.name for f in names.functions if f.exported),
         sections=frozenset(s.name for s in sections),
         comments=_texts(section_bytes(whole, sections, ".comment", MAX_COMMENT)),
-        embedded=_auditable(section_bytes(whole, sections, ".dep-v0", MAX_AUDITABLE)),
+        embedded=auditable_components(section_bytes(whole, sections, ".dep-v0", MAX_AUDITABLE)),
         listed=listed,
         go_version=_go_version(data),
         strings=frozenset(text for text in vocabulary.texts if text.encode() in data),
@@ -176,41 +182,6 @@ def _readers(own: Mapping[int, list[TlsReloc]], names: Names, code: Code | None)
 def _texts(data: bytes) -> tuple[str, ...]:
     """The zero-terminated texts of a section, each once."""
     return tuple(dict.fromkeys(text.decode("utf-8", "backslashreplace") for text in data.split(b"\0") if text))
-
-
-def _auditable(data: bytes) -> tuple[Component, ...]:
-    """The crates in cargo-auditable's section: JSON, deflated."""
-    if not data:
-        return ()
-    try:
-        text = zlib.decompressobj().decompress(data, MAX_AUDITABLE)
-        return _components(json.loads(text).get("packages", []))
-    except (zlib.error, ValueError, AttributeError, RecursionError):
-        return ()
-
-
-def components_in(text: bytes) -> tuple[Component, ...]:
-    """The components of a CycloneDX document, nested ones too; none where it is no such document."""
-    try:
-        document = json.loads(text)
-        return _components(_nested(document.get("components", [])))
-    except (ValueError, AttributeError, RecursionError):
-        return ()
-
-
-def _nested(rows: Any) -> Iterator[Any]:
-    for row in rows if isinstance(rows, list) else ():
-        yield row
-        if isinstance(row, dict):
-            yield from _nested(row.get("components"))
-
-
-def _components(rows: Any) -> tuple[Component, ...]:
-    found: dict[Component, None] = {}
-    for row in rows if isinstance(rows, Iterator | list) else ():
-        if isinstance(row, dict) and isinstance(row.get("name"), str) and isinstance(row.get("version"), str):
-            found[Component(row["name"], row["version"])] = None
-    return tuple(found)
 
 
 _GO_VERSION = re.compile(rb"go1\.[0-9]{1,3}[0-9A-Za-z.]{0,16}")

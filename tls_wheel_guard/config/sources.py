@@ -1,0 +1,129 @@
+"""Where settings stand: pyproject.toml, the environment, PEP 517 settings. Command line > environment > file > default."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tls_wheel_guard.config.fields import checked, did_you_mean, value_of_text
+from tls_wheel_guard.config.model import KEYS, TABLE, Config
+from tls_wheel_guard.errors import ConfigError
+
+__all__ = [
+    "PYPROJECT",
+    "from_environment",
+    "from_settings",
+    "from_toml",
+    "has_table",
+    "merge",
+    "nearest_pyproject",
+    "project_config",
+    "read_config",
+]
+
+ENVIRONMENT = "TLS_WHEEL_GUARD_"
+
+
+def _table(text: str, path: str) -> Any:
+    # Most runs read no settings, and the parser costs as much as a small wheel.
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415
+    else:
+        import tomli as tomllib  # noqa: PLC0415
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}", hint="mend the file, or pass --no-config") from error
+    tool = document.get("tool", {})
+    return tool.get("tls-wheel-guard") if isinstance(tool, dict) else None
+
+
+def has_table(text: str, path: str) -> bool:
+    """Whether a pyproject.toml has a table of ours at all; raises ConfigError where it is no TOML."""
+    return "tls-wheel-guard" in text and _table(text, path) is not None
+
+
+def from_toml(text: str, path: str) -> dict[str, Any]:
+    """The settings in a pyproject.toml; empty where it has no table of ours. Raises ConfigError with the place."""
+    table = _table(text, path)
+    if table is None:
+        return {}
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {TABLE} is not a table", hint=f"write [{TABLE}]")
+    found = {}
+    for key, value in table.items():
+        where = f"{path}: {TABLE}.{key}"
+        if key not in KEYS:
+            raise ConfigError(f"{path}: unknown key {key!r} in [{TABLE}]", hint=did_you_mean(key, tuple(KEYS)))
+        found[KEYS[key]] = checked(KEYS[key], value, where)
+    return found
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings in ``TLS_WHEEL_GUARD_*``; lists are separated by commas. Raises ConfigError."""
+    found = {}
+    known = {ENVIRONMENT + key.upper().replace("-", "_"): name for key, name in KEYS.items() if name != "allow"}
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT):
+            continue
+        if variable not in known:
+            raise ConfigError(f"unknown variable {variable}", hint=did_you_mean(variable, tuple(known)))
+        found[known[variable]] = checked(known[variable], value_of_text(known[variable], text), variable)
+    return found
+
+
+def from_settings(settings: Mapping[str, object]) -> dict[str, Any]:
+    """PEP 517 config settings without their prefix: ``action=warn``, ``fail-on=error``. Raises ConfigError."""
+    known = ("action", "fail-on")
+    found = {}
+    for key, value in settings.items():
+        if key not in known:
+            raise ConfigError(f"config setting tls-wheel-guard.{key}: unknown", hint=did_you_mean(key, known))
+        found[KEYS[key]] = checked(KEYS[key], value, f"config setting tls-wheel-guard.{key}")
+    return found
+
+
+def merge(*layers: Mapping[str, Any]) -> Config:
+    """Later layers win; lists of targets, ignored rules and allows add up."""
+    settings: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            adds = name in ("targets", "ignore", "allow", "limits") and name in settings
+            settings[name] = (*settings[name], *value) if adds else value
+    return replace(Config(), **settings)
+
+
+PYPROJECT = "pyproject.toml"
+
+
+NOT_SETTINGS = frozenset({"TLS_WHEEL_GUARD_TRACEBACK"})
+
+
+def nearest_pyproject(folder: Path) -> Path | None:
+    """The pyproject.toml of a folder or of the nearest one above it."""
+    return next((path for parent in (folder, *folder.parents) if (path := parent / PYPROJECT).is_file()), None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: it can't be read: {error}", hint="check --config, or pass --no-config") from error
+
+
+def read_config(path: Path | None, environment: Mapping[str, str], typed: Mapping[str, Any]) -> Config:
+    """Command line > environment > file > default; raises ConfigError."""
+    table = from_toml(_text(path), str(path)) if path else {}
+    known = {name: value for name, value in environment.items() if name not in NOT_SETTINGS}
+    return merge(table, from_environment(known), typed)
+
+
+def project_config(folder: Path, environment: Mapping[str, str], typed: Mapping[str, Any] | None = None) -> Config | None:
+    """The settings of the project in a folder, None where it has no table of ours. Raises ConfigError."""
+    path = folder / PYPROJECT
+    if not path.is_file() or not has_table(_text(path), PYPROJECT):
+        return None
+    return read_config(path, environment, typed or {})

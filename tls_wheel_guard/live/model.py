@@ -1,0 +1,69 @@
+"""What one live process has of static TLS: values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tls_wheel_guard.loaders import glibc
+from tls_wheel_guard.platforms import Libc
+
+__all__ = ["KEEPS_NO_ROOM", "NO_STATIC_TLS", "Live"]
+
+NO_STATIC_TLS = "the system has no static TLS block"
+
+
+KEEPS_NO_ROOM = "the loader keeps no room for late modules"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What one process has; sizes in bytes.
+
+    ``python`` is the path of the interpreter, ``implementation`` its name and version. ``used``, ``limit`` and ``align`` are
+    glibc's ``_dl_tls_static_used``, ``_dl_tls_static_size`` less the TCB where blocks end at it, and ``_dl_tls_static_align``;
+    found by bisecting, ``used`` and ``limit`` are right modulo ``align`` and in their difference, which is all that decides about
+    later modules. They are None for other libcs. ``optional`` is what descriptors may still take; None where there is no such
+    limit, and where it was not read. ``room`` is the largest block of alignment 1 that fits; None where the question has no
+    meaning. ``tunables``: of glibc, in force when the process started.
+    """
+
+    python: str
+    implementation: str
+    libc: Libc
+    libc_version: str | None
+    machine: str
+    variant: Literal[1, 2] | None
+    used: int | None
+    limit: int | None
+    align: int | None
+    optional: int | None
+    room: int | None
+    method: str
+    tunables: Mapping[str, int]
+    imported: tuple[str, ...] = ()
+
+    def glibc_state(self) -> glibc.State | None:
+        """The process as the model of glibc sees it; None for another loader's."""
+        if self.variant is None or self.used is None or self.limit is None or self.align is None:
+            return None
+        version = tuple(int(part) for part in (self.libc_version or "").split(".") if part.isdigit()) or glibc.CURRENT
+        return glibc.State(self.variant, self.used, self.limit, self.align, self.optional, version)
+
+    def to_dict(self) -> dict[str, object]:
+        """The document of ``env --format json``."""
+        start = {"used": self.used, "limit": self.limit, "align": self.align, "optional": self.optional}
+        return {
+            "version": 1,
+            "python": self.python,
+            "implementation": self.implementation,
+            "libc": self.libc,
+            "libc_version": self.libc_version,
+            "machine": self.machine,
+            "start": None if self.used is None else start,
+            "room": self.room,
+            "method": self.method,
+            "tunables": dict(self.tunables),
+            "imported": list(self.imported),
+        }
