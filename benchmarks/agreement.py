@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tls_wheel_guard.commands import check_path
+from tls_wheel_guard.commands.check import check_path
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.findings import ModuleReport, Report
 

@@ -31,9 +31,9 @@ from tests.decoys import decoys  # noqa: E402
 from tests.ground_truth.objdump import machine_sites  # noqa: E402
 from tests.wheel_builder import make_wheel  # noqa: E402
 from tls_wheel_guard import check_wheel  # noqa: E402
+from tls_wheel_guard.commands.show import sites_in  # noqa: E402
 from tls_wheel_guard.culprits import Suspect  # noqa: E402
 from tls_wheel_guard.elf import BytesSource, read_shared_object  # noqa: E402
-from tls_wheel_guard.siting import sites_in  # noqa: E402
 
 TRUTHS = {"mimalloc": "mimalloc", "jemalloc": "jemalloc", "Go ": "go", "libgomp": "libgomp"}
 """How a truth's text begins -> the culprit's id."""

@@ -27,7 +27,7 @@ def fuzz(target: str, arguments: list[str]) -> None:
     import atheris  # noqa: PLC0415  (has no wheel for every Python)
 
     with atheris.instrument_imports(include=["tls_wheel_guard"]):
-        from tls_wheel_guard.commands import check_wheel  # noqa: PLC0415  (imported to be instrumented)
+        from tls_wheel_guard.commands.check import check_wheel  # noqa: PLC0415  (imported to be instrumented)
         from tls_wheel_guard.elf import BytesSource, defined_tls, read_shared_object  # noqa: PLC0415
         from tls_wheel_guard.errors import UnreadableInput  # noqa: PLC0415
 

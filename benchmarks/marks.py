@@ -29,9 +29,9 @@ from benchmarks.emulated import glibc_opens, musl_opens, musl_starts_with  # noq
 from tests.elf_builder import Reloc, Spec, Tls, build  # noqa: E402
 from tests.ground_truth.wheels import fetch  # noqa: E402
 from tests.toolchain import compile_shared  # noqa: E402
+from tls_wheel_guard.commands.mark import mark_file  # noqa: E402
 from tls_wheel_guard.elf import BytesSource, read_shared_object  # noqa: E402
 from tls_wheel_guard.elf.relocations import TLS_RELOCS  # noqa: E402
-from tls_wheel_guard.marking import mark_file  # noqa: E402
 from tls_wheel_guard.platforms import MACHINES  # noqa: E402
 
 WHEELS = (

@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT))
 from tests.ground_truth import readelf  # noqa: E402
 from tests.ground_truth.wheels import fetch  # noqa: E402
 from tls_wheel_guard import check_wheel  # noqa: E402
-from tls_wheel_guard.commands import expand  # noqa: E402
 from tls_wheel_guard.elf import SharedObject  # noqa: E402
+from tls_wheel_guard.inputs.files import expand  # noqa: E402
 
 WHEELS = (
     ("grpcio==1.85.3", "manylinux_2_17_x86_64"),

@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # typing itself would double what `--version` takes
 if TYPE_CHECKING:
     from typing import Any
 
-    from tls_wheel_guard.commands import check_wheel
+    from tls_wheel_guard.commands.check import check_wheel
     from tls_wheel_guard.config.model import Config
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.findings import Finding, Report
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Finding", "Report", "TlsWheelGuardError", "__version__", "check_wheel"]
 
 _HOMES = {
-    "Config": "config.model", "Finding": "findings", "Report": "findings", "TlsWheelGuardError": "errors", "check_wheel": "commands",
+    "Config": "config.model", "Finding": "findings", "Report": "findings", "TlsWheelGuardError": "errors", "check_wheel": "commands.check",
 }  # fmt: skip
 
 

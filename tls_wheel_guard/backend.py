@@ -20,12 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tls_wheel_guard.build_guard.guard import guard, require_available
+from tls_wheel_guard.build_guard.products import editable_modules
+from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding, rewritten
+from tls_wheel_guard.build_guard.staging import release, source_date_epoch, unreleased
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.config.sources import from_settings, project_config
 from tls_wheel_guard.errors import ConfigError, TlsWheelGuardError
-from tls_wheel_guard.guarding import guard, release, require_available, source_date_epoch, unreleased
-from tls_wheel_guard.products import editable_modules
-from tls_wheel_guard.rebuilding import Rebuilding, rewritten
 
 __all__ = ["HOOKS"]
 

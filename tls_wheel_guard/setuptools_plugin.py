@@ -36,9 +36,9 @@ def _is_behind_the_backend() -> bool:
 
 
 def _wrap_commands(distribution: Any) -> None:
+    from tls_wheel_guard.build_guard.guard import require_available
     from tls_wheel_guard.config.sources import project_config
     from tls_wheel_guard.errors import TlsWheelGuardError
-    from tls_wheel_guard.guarding import require_available
 
     try:
         config = project_config(Path.cwd(), os.environ)
@@ -59,10 +59,11 @@ def _wrap_commands(distribution: Any) -> None:
 
 def _guarded(command: Any, config: Any) -> Any:
     """A subclass of a command that writes a wheel into ``dist_dir``."""
+    from tls_wheel_guard.build_guard.guard import guard
+    from tls_wheel_guard.build_guard.products import changed_modules, editable_modules
+    from tls_wheel_guard.build_guard.rewrite.environment import rewritten
+    from tls_wheel_guard.build_guard.staging import release, source_date_epoch, unreleased
     from tls_wheel_guard.errors import TlsWheelGuardError
-    from tls_wheel_guard.guarding import guard, release, source_date_epoch, unreleased
-    from tls_wheel_guard.products import changed_modules, editable_modules
-    from tls_wheel_guard.rebuilding import rewritten
 
     class Guarded(command):  # type: ignore[misc]
         dist_dir: Any
@@ -102,7 +103,7 @@ def _own_build(command: Any, rebuilding: Any) -> Iterator[None]:
     if rebuilding is None:
         yield
         return
-    from tls_wheel_guard.rewriting import OWN_FOLDER
+    from tls_wheel_guard.build_guard.rewrite.settings import OWN_FOLDER
 
     distribution, here = command.distribution, "tls-wheel-guard"
     distribution.get_option_dict("build_ext")["force"] = (here, "1")

@@ -16,7 +16,7 @@ from tests.projects import add_table, run
 from tests.toolchain import require
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
-from tls_wheel_guard.leftovers import explain_leftovers
+from tls_wheel_guard.build_guard.rewrite.remaining import explain_leftovers
 
 IE = "-ftls-model=initial-exec"
 FILES = {

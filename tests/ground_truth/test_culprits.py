@@ -24,10 +24,10 @@ from tests.ground_truth.wheels import CACHE, fetch
 from tests.toolchain import require
 from tests.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
+from tls_wheel_guard.commands.show import sites_in
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import Finding
-from tls_wheel_guard.siting import sites_in
 
 GOMP = ("-Wl,--no-as-needed", "-lgomp")
 OWN = '__thread int own __attribute__((tls_model("initial-exec")));\nint touch_own(int n) { return own += n; }\n'
@@ -202,14 +202,14 @@ def test_check_never_imports_capstone_and_a_wheel_without_initial_exec_loads_not
         "import sys; from tls_wheel_guard.__main__ import main\n"
         "code = main(sys.argv[1:])\n"
         "lazy = ['capstone', *(f'tls_wheel_guard.{name}' for name in"
-        " ('culprits.advice', 'machine_code', 'suspects', 'tracing', 'knowledge', 'siting'))]\n"
+        " ('culprits.advice', 'machine_code', 'commands.culprits', 'culprits.collect', 'culprits.data_files', 'commands.show'))]\n"
         "print('LOADED', *(name for name in lazy if name in sys.modules)); sys.exit(code)"
     )
     clean = compiled(tmp_path, "__thread int own;\nint touch_own(int n) { return own += n; }\n")
     assert "LOADED\n" in run_guard("check", "--no-config", str(clean), code=report).stdout
     taken = compiled(tmp_path, OWN)
     shown = run_guard("check", "--no-config", str(taken), code=report).stdout
-    assert "tls_wheel_guard.suspects" in shown
+    assert "tls_wheel_guard.commands.culprits" in shown
     assert "capstone" not in shown
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.toolchain import COMPILERS, require
+from tls_wheel_guard.commands.show import sites_in
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.elf.symbol_tables import read_names
 from tls_wheel_guard.machine_code import function_ranges, read_code
-from tls_wheel_guard.siting import sites_in
 
 SOURCE = """
 static __thread int first __attribute__((tls_model("initial-exec")));

@@ -10,7 +10,7 @@ import pytest
 
 from tests.ground_truth import readelf
 from tests.toolchain import SOURCES, compile_shared, require
-from tls_wheel_guard.marking import mark_file
+from tls_wheel_guard.commands.mark import mark_file
 
 COMPILER = "aarch64-linux-gnu-gcc"
 SOURCE = "static __thread int table[{size}];\nint *entry(void) {{ table[0]++; return table; }}\n"

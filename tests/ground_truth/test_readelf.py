@@ -17,7 +17,7 @@ import pytest
 from tests.ground_truth import readelf
 from tls_wheel_guard.archive import MemberSource, inflate
 from tls_wheel_guard.elf import BytesSource, defined_tls, is_elf, read_shared_object
-from tls_wheel_guard.inspection import FileSource
+from tls_wheel_guard.inputs.files import FileSource
 
 FOLDERS = ("/usr/lib", "/lib", sys.prefix, sys.base_prefix, *sorted(map(str, Path("/usr").glob("*-linux-gnu*"))))
 WANTED = 300

@@ -17,7 +17,7 @@ from tests.wheel_builder import make_wheel
 from tls_wheel_guard.archive import format_of, inflate, name_says_no_elf, open_archive
 from tls_wheel_guard.elf import read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UnreadableWheel
-from tls_wheel_guard.inspection import inspect_file
+from tls_wheel_guard.inputs.wheel import inspect_file
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
 IE = Spec(relocs=(Reloc(18),), tls=Tls(64, 8))

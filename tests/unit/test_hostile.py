@@ -24,7 +24,7 @@ from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.elf import BytesSource, defined_tls, read_shared_object
 from tls_wheel_guard.errors import ConfigError, MalformedElf, UnreadableWheel, UsageError
-from tls_wheel_guard.inspection import inspect_file
+from tls_wheel_guard.inputs.wheel import inspect_file
 from tls_wheel_guard.limits import DEFAULT_LIMITS, LIMITS, Limits, limits_from
 
 IE = Spec(relocs=(Reloc(18),), tls=Tls(64, 8))
@@ -191,7 +191,7 @@ def test_a_bomb_is_stopped_where_it_bursts(method: int, tmp_path: Path) -> None:
     path = make_wheel(tmp_path, {"x.so": elf}, method=method)
     del elf
     program = (
-        "import re, sys; from tls_wheel_guard.inspection import inspect_file; from pathlib import Path\n"
+        "import re, sys; from tls_wheel_guard.inputs.wheel import inspect_file; from pathlib import Path\n"
         "print(inspect_file(Path(sys.argv[1])).unreadable, re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
     )
     run = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)

@@ -15,10 +15,12 @@ import pytest
 from tests.elf_builder import Spec, build
 from tests.unit.test_rules import ie
 from tests.wheel_builder import STORED, make_wheel
-from tls_wheel_guard import Config, Report, commands
+from tls_wheel_guard import Config, Report
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.cli import progress
-from tls_wheel_guard.commands import check_many, check_path
+from tls_wheel_guard.commands import check
+from tls_wheel_guard.commands.check import check_path
+from tls_wheel_guard.commands.workers import check_many
 
 GUARD = [sys.executable, "-c", "from tls_wheel_guard import __main__, commands; commands.WORKERS_PAY_FROM = 0; raise SystemExit(__main__.main())"]
 """The guard, for which workers always pay: large wheels would make the tests slow."""
@@ -53,8 +55,8 @@ def deadly(path: Path, config: Config) -> Report:
 
 def test_a_wheel_that_kills_its_worker_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = wheels(tmp_path, 7)
-    monkeypatch.setattr(commands, "check_path", deadly)
-    monkeypatch.setattr(commands, "WORKERS_PAY_FROM", 0)
+    monkeypatch.setattr(workers, "check_path", deadly)
+    monkeypatch.setattr(workers, "WORKERS_PAY_FROM", 0)
     done: list[Path] = []
     reports = list(check_many(paths, Config(), 2, done.append))
     assert [report.wheel for report in reports] == [path.name for path in paths]
@@ -66,14 +68,14 @@ def test_a_wheel_that_kills_its_worker_hides_no_other(tmp_path: Path, monkeypatc
 
 def test_a_bug_on_one_wheel_hides_no_other(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [str(make_wheel(tmp_path, {"m.so": ie()}, name=name)) for name in ("good", "odd", "last")]
-    judged = commands.check_wheel
+    judged = check.check_wheel
 
     def check_wheel(path: Path, config: Config) -> Report:
         if "odd" in path.name:
             raise ZeroDivisionError("division\nby zero")
         return judged(path, config)
 
-    monkeypatch.setattr(commands, "check_wheel", check_wheel)
+    monkeypatch.setattr(check, "check_wheel", check_wheel)
     assert main(["check", "--no-config", *paths]) == 5
     shown = capsys.readouterr()
     assert shown.out.count("warning: initial-exec-tls") == 2

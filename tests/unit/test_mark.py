@@ -20,12 +20,12 @@ from tests.toolchain import require
 from tests.wheel_builder import DEFLATED, STORED, make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.archive.record import rewrite_record
+from tls_wheel_guard.build_guard.guard import guard
+from tls_wheel_guard.commands.mark import mark_file
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.errors import Refused
-from tls_wheel_guard.guarding import guard
-from tls_wheel_guard.marking import mark_file
 from tls_wheel_guard.platforms import MACHINES, machine_called
 from tls_wheel_guard.repair import Patch, apply_patches, plan_flag
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.toolchain import COMPILERS, SOURCES, compile_shared, require
-from tls_wheel_guard.compilers import Compiler, ask, named_compilers
+from tls_wheel_guard.build_guard.rewrite.compilers import Compiler, ask, named_compilers
+from tls_wheel_guard.build_guard.rewrite.environment import rewritten
+from tls_wheel_guard.build_guard.rewrite.settings import OPTIONS, changes, specs, wrapper
 from tls_wheel_guard.config.fields import allow_from_option
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.config.sources import from_toml
 from tls_wheel_guard.elf import BytesSource, initial_exec_objects, read_shared_object
 from tls_wheel_guard.elf.relocatable import INITIAL_EXEC
 from tls_wheel_guard.errors import ConfigError
-from tls_wheel_guard.rebuilding import rewritten
-from tls_wheel_guard.rewriting import OPTIONS, changes, specs, wrapper
 
 # ---- settings
 

@@ -7,7 +7,7 @@ import pytest
 from tests.elf_builder import Spec, build
 from tls_wheel_guard.elf import BytesSource, SharedObject, read_shared_object
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.inspection import wheel_tags
+from tls_wheel_guard.inputs.wheel import wheel_tags
 from tls_wheel_guard.targets import evidence_of, own_target, parse_tag, promised_by, require_target, targets_for
 
 

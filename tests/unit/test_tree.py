@@ -11,10 +11,10 @@ import pytest
 from tests.elf_builder import Reloc, Spec, Tls, build
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.errors import UnreadableInput
+from tls_wheel_guard.inputs.folder import inspect_tree
 from tls_wheel_guard.limits import Limits
 from tls_wheel_guard.loaders.needed import reached
 from tls_wheel_guard.tls import tls_module
-from tls_wheel_guard.tree import inspect_tree
 
 Captured = pytest.CaptureFixture[str]
 IE = build(Spec(relocs=(Reloc(18),), tls=Tls(64, 8)))

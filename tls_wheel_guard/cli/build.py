@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tls_wheel_guard.build_guard.guard import guard, require_available
+from tls_wheel_guard.build_guard.products import changed_modules, installed_modules, wheels_in
+from tls_wheel_guard.build_guard.rewrite.environment import rewritten
+from tls_wheel_guard.build_guard.staging import source_date_epoch
 from tls_wheel_guard.cli.options import add_judging, config_from, say
 from tls_wheel_guard.config.model import ACTIONS
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
-from tls_wheel_guard.guarding import guard, require_available, source_date_epoch
-from tls_wheel_guard.products import changed_modules, installed_modules, wheels_in
-from tls_wheel_guard.rebuilding import rewritten
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 

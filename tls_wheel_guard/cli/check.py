@@ -18,7 +18,7 @@ from tls_wheel_guard.cli.options import (
     write_report,
 )
 from tls_wheel_guard.cli.progress import Progress
-from tls_wheel_guard.commands import check_many
+from tls_wheel_guard.commands.workers import check_many
 from tls_wheel_guard.findings import at_or_above
 from tls_wheel_guard.rules import LiveProcess
 

@@ -6,10 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
+from tls_wheel_guard.build_guard.staging import source_date_epoch
 from tls_wheel_guard.cli.options import add_destination, paths_from, say
+from tls_wheel_guard.commands.mark import copy_file, mark_file
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
-from tls_wheel_guard.guarding import source_date_epoch
-from tls_wheel_guard.marking import copy_file, mark_file
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tls_wheel_guard.commands import expand
 from tls_wheel_guard.config.fields import allow_from_option
 from tls_wheel_guard.config.model import FAIL_ON, Config
 from tls_wheel_guard.config.sources import nearest_pyproject, read_config
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.findings import Report
+from tls_wheel_guard.inputs.files import expand
 from tls_wheel_guard.limits import limits_from
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.report.style import printable

@@ -18,7 +18,7 @@ from tls_wheel_guard.cli.options import (
     write_report,
 )
 from tls_wheel_guard.cli.progress import Progress
-from tls_wheel_guard.commands import check_many
+from tls_wheel_guard.commands.workers import check_many
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.limits import Limits
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _with_sites(report: Report, limits: Limits) -> Report:
     """The report with the access sites of its modules; as it is where it could not be read."""
-    from tls_wheel_guard.siting import sites_in
+    from tls_wheel_guard.commands.show import sites_in
 
     if report.error is not None or not any(m.kind == "shared" and m.shared_object.initial_exec.count for m in report.modules):
         return report

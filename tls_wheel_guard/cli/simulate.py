@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.cli.options import write_text
+from tls_wheel_guard.commands.simulate import machine_of, parse_acts, read_modules, read_start, simulate
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.live.reading import read_live
 from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
-from tls_wheel_guard.simulation import Simulation, StepReport, machine_of, parse_acts, read_modules, read_start, simulate
+from tls_wheel_guard.loaders.simulation import Simulation, StepReport
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 

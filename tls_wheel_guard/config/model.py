@@ -15,21 +15,11 @@ from tls_wheel_guard.targets import require_target
 __all__ = ["ACTIONS", "FAIL_ON", "INTERPOSER_RULE", "KEYS", "NOTE_RULES", "TABLE", "Allow", "Config"]
 
 Action = Literal["fail", "warn", "repair", "rewrite"]
-
-
 ACTIONS: tuple[Action, ...] = ("fail", "warn", "repair", "rewrite")
-
-
 FAIL_ON = (*reversed(SEVERITIES), "never")
-
-
 TABLE = "tool.tls-wheel-guard"
-
-
 NOTE_RULES = ("unexplained-allow", "unused-allow")
 """Notes about the settings themselves; they can be ignored but not allowed."""
-
-
 INTERPOSER_RULE = "rewritten-interposer"
 """What ``action = "rewrite"`` refuses by itself; it can be allowed as a rule's finding can."""
 

@@ -97,8 +97,6 @@ def merge(*layers: Mapping[str, Any]) -> Config:
 
 
 PYPROJECT = "pyproject.toml"
-
-
 NOT_SETTINGS = frozenset({"TLS_WHEEL_GUARD_TRACEBACK"})
 
 

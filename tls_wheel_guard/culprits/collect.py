@@ -22,18 +22,10 @@ from tls_wheel_guard.machine_code import USUAL, Code, FunctionMap, read_code, us
 __all__ = ["Vocabulary", "clues_of", "reached_slots"]
 
 MAX_COMMENT, MAX_COMMANDS = 64 << 10, 1 << 20
-
-
 DT_FLAGS_1, DF_1_NOOPEN = 0x6FFFFFFB, 0x40
-
-
 MAX_PRODUCERS, MAX_GO_MAGICS = 256, 64
-
-
 MAX_CODE = 128 << 20
 """Bytes of code in which reads are counted."""
-
-
 GO_MAGIC = b"\xff Go buildinf:"
 
 

@@ -12,7 +12,8 @@ from tls_wheel_guard.doctor.replay import Replay, replay
 from tls_wheel_guard.doctor.settings_search import Start, Tuning
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UnreadableInput, UsageError
-from tls_wheel_guard.inspection import Contents, exports_of, inspect_file
+from tls_wheel_guard.inputs.contents import Contents
+from tls_wheel_guard.inputs.wheel import exports_of, inspect_file
 from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.loaders import LOADERS, Given, loader_called
 from tls_wheel_guard.loaders.link_map import there_from_the_start

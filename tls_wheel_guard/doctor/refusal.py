@@ -11,7 +11,7 @@ from tls_wheel_guard.doctor.recording import Recording, record
 from tls_wheel_guard.doctor.settings_search import Tuning, merged_tunables
 from tls_wheel_guard.elf import Linkage
 from tls_wheel_guard.errors import UnreadableInput, UnreadableInterpreter
-from tls_wheel_guard.inspection import linkage_of
+from tls_wheel_guard.inputs.wheel import linkage_of
 from tls_wheel_guard.loaders import Open
 
 __all__ = ["Refusal", "Runner"]

@@ -12,8 +12,6 @@ from tls_wheel_guard.platforms import Libc
 __all__ = ["KEEPS_NO_ROOM", "NO_STATIC_TLS", "Live"]
 
 NO_STATIC_TLS = "the system has no static TLS block"
-
-
 KEEPS_NO_ROOM = "the loader keeps no room for late modules"
 
 

@@ -25,8 +25,6 @@ __all__ = ["METHODS", "ask", "interpreter", "read_live"]
 
 METHODS = ("auto", "read", "bisect")
 """How the numbers may be found: ``auto`` reads, and bisects where that can't be done."""
-
-
 _ANSWER_LIMIT = 1 << 24
 
 

@@ -98,8 +98,6 @@ CURE = (
     ' the source beats the flag and must go, and every object needs -fPIC; action = "rewrite" in [tool.tls-wheel-guard] builds it so'
     " without an edit"
 )
-
-
 WHERE = (
     "to find it: tls-wheel-guard show --sites lists the code that reads the variables; tls-wheel-guard explain compiler-flag, attribute,"
     " program-objects or assembler says how each gets in"

@@ -12,7 +12,6 @@ from tls_wheel_guard.rules.phrases import bytes_of, sentences, today
 
 __all__ = ["crowding", "overflow"]
 
-
 MAX_NAMES = 12
 """Modules that a finding names; it counts all."""
 

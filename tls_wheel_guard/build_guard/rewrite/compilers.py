@@ -17,7 +17,7 @@ from typing import Literal
 
 from tls_wheel_guard.elf import read_shared_object
 from tls_wheel_guard.errors import MalformedElf
-from tls_wheel_guard.inspection import FileSource
+from tls_wheel_guard.inputs.files import FileSource
 
 __all__ = ["LAUNCHERS", "Answer", "Compiler", "ask", "named_compilers", "specs_in_use"]
 

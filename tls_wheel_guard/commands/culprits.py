@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from tls_wheel_guard.archive import Archive, Member, open_archive
+from tls_wheel_guard.archive import Archive
 from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.culprits.advice import trace
 from tls_wheel_guard.culprits.clues import Clues, Component
@@ -14,11 +12,12 @@ from tls_wheel_guard.culprits.collect import clues_of
 from tls_wheel_guard.culprits.data_files import known_culprits, vocabulary
 from tls_wheel_guard.culprits.sbom import components_in
 from tls_wheel_guard.elf import SharedObject, Source
-from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UnreadableWheel
-from tls_wheel_guard.inspection import Contents, FileSource, open_regular
+from tls_wheel_guard.errors import MalformedElf, UnreadableMember, UnreadableWheel
+from tls_wheel_guard.inputs.contents import Contents
+from tls_wheel_guard.inputs.wheel import opened_modules
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["opened_modules", "trace_file"]
+__all__ = ["trace_file"]
 
 MAX_SBOM = 64 << 20
 """Bytes of one bill of materials that is read."""
@@ -46,37 +45,6 @@ def _clues(name: str, facts: SharedObject, source: Source, listed: tuple[Compone
     except (MalformedElf, UnreadableMember):
         # The first pass has read it; what tools only need may still be broken.
         return None
-
-
-@contextmanager
-def opened_modules(
-    path: Path, contents: Contents, wanted: list[tuple[str, SharedObject]], limits: Limits = DEFAULT_LIMITS
-) -> Iterator[tuple[Iterator[tuple[str, SharedObject, Source]], Archive | None]]:
-    """The bytes of some modules of a file that was inspected, one after another, and the wheel that they are in."""
-    if contents.is_tree:
-        yield _in_tree(path, wanted), None
-        return
-    file = open_regular(path)
-    if not contents.is_archive:
-        with file:
-            yield ((name, facts, FileSource(file)) for name, facts in wanted), None
-        return
-    with open_archive(file, limits) as archive:
-        members: dict[str, Member] = {}
-        for member in archive.members():
-            members.setdefault(member.name, member)
-        yield ((name, facts, archive.source(members[name])) for name, facts in wanted if name in members), archive
-
-
-def _in_tree(root: Path, wanted: list[tuple[str, SharedObject]]) -> Iterator[tuple[str, SharedObject, Source]]:
-    """Modules below a folder; one that has gone since is left out."""
-    for name, facts in wanted:
-        try:
-            file = open_regular(root / name)
-        except UnreadableInput:
-            continue
-        with file:
-            yield name, facts, FileSource(file)
 
 
 def _of_wheel(archive: Archive) -> tuple[tuple[Component, ...], str | None]:

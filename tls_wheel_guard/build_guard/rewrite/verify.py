@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding
+from tls_wheel_guard.build_guard.rewrite.remaining import Leftover, explain_leftovers
 from tls_wheel_guard.config.model import INTERPOSER_RULE, Config
 from tls_wheel_guard.errors import CheckFailed, MalformedElf, UnreadableMember
 from tls_wheel_guard.findings import Finding, Report
-from tls_wheel_guard.inspection import exporters
-from tls_wheel_guard.leftovers import Leftover, explain_leftovers
-from tls_wheel_guard.rebuilding import Rebuilding
+from tls_wheel_guard.inputs.wheel import exporters
 
 __all__ = ["require_rewritten"]
 

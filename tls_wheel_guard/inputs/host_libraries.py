@@ -1,4 +1,4 @@
-"""What auditwheel would copy into a wheel that has only a linux tag: libraries of this machine with initial-exec TLS."""
+"""Libraries of this machine, found by name where its loader would find them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from pathlib import Path
 
 from tls_wheel_guard.elf import SharedObject, read_shared_object
 from tls_wheel_guard.errors import MalformedElf
-from tls_wheel_guard.inspection import Contents, FileSource
-from tls_wheel_guard.rules import Graft
-
-__all__ = ["grafts_of"]
+from tls_wheel_guard.inputs.files import FileSource
 
 FOLDERS = ("/usr/local/lib", "/lib64", "/usr/lib64", "/usr/local/lib64", "/lib", "/usr/lib")
 """Where ldconfig looks on every distribution; Debian's folders by triplet are added."""
 MAX_LIBRARIES = 256
-
 _EXPECTED = re.compile(
     r"(lib(c|m|dl|rt|nsl|util|pthread|resolv|anl|crypt|gcc_s|stdc\+\+|z|expat|atomic|ffi|glib-2\.0|gobject-2\.0|gthread-2\.0|GL|X\w+|ICE|SM|mvec)"
     r"|ld-linux[-\w]*|ld64|linux-vdso)(\.so[.\d]*|\.so)?|libc\.musl-[-\w]+\.so\.1|ld-musl-[-\w]+\.so\.1|libpython[\d.]+[a-z]*\.so[.\d]*"
@@ -25,21 +21,7 @@ _EXPECTED = re.compile(
 """Libraries that a wheel may expect (auditwheel's policies) or that auditwheel leaves alone (libpython)."""
 
 
-def grafts_of(contents: Contents) -> tuple[Graft, ...]:
-    """The libraries, each once; none for a wheel that is repaired already, or that is no wheel."""
-    if not contents.is_archive or not contents.tags or not all("-linux_" in tag for tag in contents.tags):
-        return ()
-    inside = {name.rsplit("/", 1)[-1] for name, _ in contents.modules} | {facts.soname for _, facts in contents.modules if facts.soname}
-    found: dict[str, Graft] = {}
-    for name, facts in contents.modules:
-        if facts.kind == "shared":
-            for library, path, other in _needed(facts, inside):
-                if other.initial_exec.own and other.tls_segment is not None:
-                    found.setdefault(library, Graft(library, str(path), name, other.tls_segment.memsz, other.initial_exec.count))
-    return tuple(found.values())
-
-
-def _needed(facts: SharedObject, inside: set[str]) -> Iterator[tuple[str, Path, SharedObject]]:
+def needed_from_outside(facts: SharedObject, inside: set[str]) -> Iterator[tuple[str, Path, SharedObject]]:
     """What a module needs from outside, and what those need in turn."""
     queue, seen = list(facts.needed), set(inside)
     while queue and len(seen) < MAX_LIBRARIES:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tls_wheel_guard.elf import SharedObject, defined_tls, is_elf, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput
-from tls_wheel_guard.inspection import Contents, FileSource, open_regular
+from tls_wheel_guard.inputs.contents import Contents
+from tls_wheel_guard.inputs.files import FileSource, open_regular
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["inspect_tree"]

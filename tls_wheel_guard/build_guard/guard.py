@@ -5,22 +5,20 @@ Used by the plugin, the backend and ``build --``.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tls_wheel_guard.commands import check_path
+from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding
+from tls_wheel_guard.build_guard.rewrite.verify import require_rewritten
+from tls_wheel_guard.commands.check import check_path
+from tls_wheel_guard.commands.mark import mark_file
 from tls_wheel_guard.config.model import Config
-from tls_wheel_guard.errors import CheckFailed, ConfigError, Refused, TlsWheelGuardError, UnreadableWheel, UsageError
+from tls_wheel_guard.errors import CheckFailed, ConfigError, Refused, TlsWheelGuardError, UnreadableWheel
 from tls_wheel_guard.findings import Report, at_or_above
-from tls_wheel_guard.marking import mark_file
-from tls_wheel_guard.rebuilding import Rebuilding
 from tls_wheel_guard.report import WRITERS, Style
-from tls_wheel_guard.rewrite_check import require_rewritten
 
-__all__ = ["Say", "guard", "release", "require_available", "source_date_epoch", "unreleased"]
+__all__ = ["Say", "guard", "require_available"]
 
 Say = Callable[[str], None]
 
@@ -72,33 +70,3 @@ def _mark(reports: Sequence[Report], epoch: int | None, say: Say) -> None:
             say(f"marked {module}: {how}")
         for module, why in marking.refused:
             say(f"warning: {module}: DF_STATIC_TLS could not be set: {why}")
-
-
-def source_date_epoch(environment: Mapping[str, str]) -> int | None:
-    """SOURCE_DATE_EPOCH in seconds since 1970, None where it is not set; raises UsageError."""
-    text = environment.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return None
-    if not text.isdigit():
-        raise UsageError(f"SOURCE_DATE_EPOCH={text!r} is not a number of seconds", hint="set it to the output of `date +%s`")
-    return int(text)
-
-
-@contextmanager
-def unreleased(folder: Path) -> Iterator[Path]:
-    """A temporary folder inside ``folder``, so that what is built in it can be renamed into place whole; removed at the end."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=".tls-wheel-guard-", dir=folder)
-    except OSError as error:
-        raise UsageError(f"{folder}: it can't be written: {error.strerror}", hint="choose an output folder that can be written") from error
-    with temporary as path:
-        yield Path(path)
-
-
-def release(wheel: Path, folder: Path) -> None:
-    """Give an accepted wheel its final place; raises UsageError."""
-    try:
-        wheel.replace(folder / wheel.name)
-    except OSError as error:
-        raise UsageError(f"{folder / wheel.name}: it can't be written: {error.strerror}", hint="see what lies there") from error

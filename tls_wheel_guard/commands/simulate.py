@@ -1,4 +1,4 @@
-"""The recipe of ``simulate``: read modules, open them one after another under a loader's model."""
+"""Files and steps -> a simulation."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from tls_wheel_guard.commands import expand
 from tls_wheel_guard.errors import UnreadableInput, UsageError
-from tls_wheel_guard.inspection import Contents, exports_of, inspect_file
-from tls_wheel_guard.loaders import Close, Event, Given, Loader, Open, Step, Use, dependencies_first
+from tls_wheel_guard.inputs.contents import Contents
+from tls_wheel_guard.inputs.files import expand
+from tls_wheel_guard.inputs.wheel import exports_of, inspect_file
+from tls_wheel_guard.loaders import Close, Event, Given, Loader, Open, Use, dependencies_first
+from tls_wheel_guard.loaders.simulation import Deed, Simulation, StepReport
 from tls_wheel_guard.platforms import machine_called
 from tls_wheel_guard.tls import TlsModule, names_asked, tls_module
 
-__all__ = ["Act", "Simulation", "StepReport", "machine_of", "parse_acts", "read_modules", "read_start", "simulate"]
+__all__ = ["Act", "machine_of", "parse_acts", "read_modules", "read_start", "simulate"]
 
-Deed = Literal["open", "close", "use"]
 WORDS: dict[str, Deed] = {"@open": "open", "@close": "close", "@use": "use"}
 MAX_START = 1 << 20
 
@@ -29,53 +30,6 @@ class Act:
 
     deed: Deed
     path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """One step: what was done to which module, the answer, and the numbers after it."""
-
-    deed: Deed
-    module: str
-    step: Step
-    used: int
-    room: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """An entry of ``steps``."""
-        found: dict[str, Any] = {
-            "module": self.module,
-            "loads": self.step.loads,
-            "taken": self.step.taken,
-            "used": self.used,
-            "room": self.room,
-            "error": self.step.error,
-        }
-        if self.deed != "open":
-            found["event"] = self.deed
-        if self.step.unsafe:
-            found["unsafe"] = self.step.unsafe
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """A loader, the process that it started from, and what each step did."""
-
-    loader: Loader
-    start: dict[str, int | None]
-    room: int
-    steps: tuple[StepReport, ...]
-
-    @property
-    def fails(self) -> bool:
-        """Whether a step failed, or is unsafe."""
-        return any(not report.step.loads or report.step.unsafe for report in self.steps)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document of ``simulate --format json``."""
-        loader = {"name": self.loader.name, "version": self.loader.spelling, "machine": self.loader.machine}
-        return {"version": 1, "loader": loader, "start": self.start, "room": self.room, "steps": [report.to_dict() for report in self.steps]}
 
 
 def parse_acts(words: Sequence[str]) -> tuple[Act, ...]:

@@ -21,10 +21,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tls_wheel_guard.compilers import LAUNCHERS, Compiler, ask, named_compilers, specs_in_use
+from tls_wheel_guard.build_guard.rewrite.compilers import LAUNCHERS, Compiler, ask, named_compilers, specs_in_use
+from tls_wheel_guard.build_guard.rewrite.settings import OWN_FOLDER, changes, setuptools_settings, specs, wrapper
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.rewriting import OWN_FOLDER, changes, setuptools_settings, specs, wrapper
 
 __all__ = ["Rebuilding", "rewritten"]
 

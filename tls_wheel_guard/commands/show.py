@@ -10,13 +10,13 @@ from tls_wheel_guard.elf import BytesSource, SharedObject, Source
 from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.elf.symbol_tables import read_names
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
-from tls_wheel_guard.inspection import Contents, inspect_file
+from tls_wheel_guard.inputs.contents import Contents
+from tls_wheel_guard.inputs.wheel import inspect_file, opened_modules
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 from tls_wheel_guard.machine_code import FunctionMap, function_ranges, read_code
 from tls_wheel_guard.machine_code.access_sites import Sites, find_sites
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
 from tls_wheel_guard.machine_code.source_lines import lines_of
-from tls_wheel_guard.suspects import opened_modules
 
 __all__ = ["sites_in"]
 

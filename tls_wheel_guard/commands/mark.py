@@ -13,7 +13,8 @@ from tls_wheel_guard.archive.atomic import written_whole
 from tls_wheel_guard.archive.update import Change, rewrite_wheel
 from tls_wheel_guard.elf import SharedObject, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, Refused, UnreadableInput, UnreadableMember, UsageError
-from tls_wheel_guard.inspection import FileSource, is_wheel
+from tls_wheel_guard.inputs.files import FileSource
+from tls_wheel_guard.inputs.wheel import is_wheel
 from tls_wheel_guard.repair import Patch, apply_patches, plan_flag
 
 __all__ = ["Marking", "copy_file", "mark_file", "needs_flag"]

@@ -3,66 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import os
-import stat
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from tls_wheel_guard.archive import Archive, Member, format_of, name_says_no_elf, open_archive
 from tls_wheel_guard.archive.magic import PEEK
-from tls_wheel_guard.elf import Linkage, SharedObject, defined_tls, linkage, read_shared_object
+from tls_wheel_guard.elf import Linkage, SharedObject, Source, defined_tls, linkage, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember
+from tls_wheel_guard.inputs.contents import Contents
+from tls_wheel_guard.inputs.files import FileSource, open_regular
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["Contents", "FileSource", "exporters", "exports_of", "inspect_file", "is_wheel", "linkage_of", "open_regular"]
-
-
-@dataclass(slots=True)
-class Contents:
-    """What a wheel holds. ``tags`` is empty for a bare file. ``unreadable``: (path, reason). ``is_archive``: no bare file. ``is_tree``: a folder.
-
-    ``definers``: name of a foreign TLS variable -> path of the module in the wheel that defines it.
-    """
-
-    name: str
-    tags: tuple[str, ...] = ()
-    is_archive: bool = False
-    modules: list[tuple[str, SharedObject]] = field(default_factory=list)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-    not_applicable: dict[str, int] = field(default_factory=dict)
-    nested: list[str] = field(default_factory=list)
-    definers: dict[str, str] = field(default_factory=dict)
-    is_tree: bool = False
-
-    def foreign_names(self) -> set[str]:
-        """Names of thread-local variables that shared modules reach by initial-exec and that another module must define."""
-        return {
-            symbol.name
-            for _, facts in self.modules
-            if facts.kind == "shared"
-            for symbol, _ in facts.initial_exec.foreign_symbols
-            if symbol.version != "GLIBC_PRIVATE"
-        }
-
-
-class FileSource:
-    """A file on disk as an ``elf.Source``."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.size = os.fstat(file.fileno()).st_size
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes at ``offset``."""
-        if offset < 0 or length < 0 or offset + length > self.size:
-            raise MalformedElf(f"bytes {offset}..{offset + length} lie outside the file of {self.size} bytes")
-        self._file.seek(offset)
-        data = self._file.read(length)
-        if len(data) != length:
-            raise MalformedElf(f"it ends after {offset + len(data)} of {self.size} bytes")
-        return data
+__all__ = ["exporters", "exports_of", "inspect_file", "is_wheel", "linkage_of", "opened_modules"]
 
 
 def exports_of(path: Path, contents: Contents, wanted: set[str]) -> dict[str, set[str]]:
@@ -116,23 +69,6 @@ def is_wheel(path: Path) -> bool:
     """Whether a file is taken for a wheel: by its first bytes, or by its name; raises UnreadableInput."""
     with open_regular(path) as file:
         return _is_archive(file.read(2), path)
-
-
-_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-
-
-def open_regular(path: Path) -> IO[bytes]:
-    """A regular file, opened to be read; raises UnreadableInput."""
-    try:
-        # A FIFO would block for ever, a device never end; looked at before it is opened, and again in case it was exchanged.
-        if stat.S_ISREG(path.stat().st_mode):
-            handle = os.open(path, os.O_RDONLY | _FLAGS)
-            if stat.S_ISREG(os.fstat(handle).st_mode):
-                return os.fdopen(handle, "rb")
-            os.close(handle)
-        raise UnreadableInput("it is not a regular file", hint="give wheels, shared objects, or folders of wheels")
-    except OSError as error:
-        raise UnreadableInput(f"it can't be opened: {error.strerror or error}", hint="check the path and its permissions") from error
 
 
 def wheel_tags(name: str) -> tuple[str, ...]:
@@ -214,3 +150,34 @@ def exporters(path: Path, modules: frozenset[str], functions: frozenset[str]) ->
             if member.name in modules and linkage(archive.source(member), functions).defined >= functions:
                 found.add(member.name)
     return found
+
+
+@contextmanager
+def opened_modules(
+    path: Path, contents: Contents, wanted: list[tuple[str, SharedObject]], limits: Limits = DEFAULT_LIMITS
+) -> Iterator[tuple[Iterator[tuple[str, SharedObject, Source]], Archive | None]]:
+    """The bytes of some modules of a file that was inspected, one after another, and the wheel that they are in."""
+    if contents.is_tree:
+        yield _in_tree(path, wanted), None
+        return
+    file = open_regular(path)
+    if not contents.is_archive:
+        with file:
+            yield ((name, facts, FileSource(file)) for name, facts in wanted), None
+        return
+    with open_archive(file, limits) as archive:
+        members: dict[str, Member] = {}
+        for member in archive.members():
+            members.setdefault(member.name, member)
+        yield ((name, facts, archive.source(members[name])) for name, facts in wanted if name in members), archive
+
+
+def _in_tree(root: Path, wanted: list[tuple[str, SharedObject]]) -> Iterator[tuple[str, SharedObject, Source]]:
+    """Modules below a folder; one that has gone since is left out."""
+    for name, facts in wanted:
+        try:
+            file = open_regular(root / name)
+        except UnreadableInput:
+            continue
+        with file:
+            yield name, facts, FileSource(file)

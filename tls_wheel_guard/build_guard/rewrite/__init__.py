@@ -1,0 +1,1 @@
+"""``action = "rewrite"``: the same build, compiled with global-dynamic."""

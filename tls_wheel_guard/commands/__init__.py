@@ -1,0 +1,1 @@
+"""A command without its command line: opens inputs, calls parts in order. Nothing here prints."""

@@ -1,0 +1,104 @@
+"""Many inputs over processes: bounded submission, order, a killed worker."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.findings import Report
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+from tls_wheel_guard.commands.check import check_path
+
+__all__ = ["check_many"]
+
+WORKERS_PAY_FROM = 128 << 20
+"""Bytes of wheels from which worker processes are worth their start: two cost 0.3 s of CPU time, which one process needs for 90 MB."""
+
+
+def check_many(paths: Sequence[Path], config: Config, jobs: int, on_done: Callable[[Path], None] | None = None) -> Iterator[Report]:
+    """Judge many files, in parallel where that pays; reports come in the order of ``paths``.
+
+    ``on_done`` is called with each path as soon as it is done, from another thread where there are workers.
+    """
+    done = on_done or (lambda _: None)
+    if jobs > 1 and len(paths) > 1 and sum(_size(path) for path in paths) >= WORKERS_PAY_FROM:
+        yield from _by_workers(paths, config, min(jobs, len(paths)), done)
+    else:
+        for path in paths:
+            report = check_path(path, config)
+            done(path)
+            yield report
+
+
+def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Callable[[Path], None]) -> Iterator[Report]:
+    import multiprocessing  # noqa: PLC0415
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+
+    with _pool(workers) as pool:
+        futures: list[Future[Report]] = []
+        before = set(multiprocessing.active_children())
+        try:
+            for path in paths:
+                with _interrupts_ignored():
+                    future = pool.submit(check_path, path, config)
+                future.add_done_callback(lambda _, path=path: done(path))  # type: ignore[misc]  # a default that binds
+                futures.append(future)
+            for path, future in zip(paths, futures, strict=True):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    # Any of the files may have killed the worker; all that were under way are lost with it.
+                    yield _alone(path, config)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()
+            raise
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C goes to all processes of a terminal: a worker that is started meanwhile leaves it to this process, which ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Imported where there are workers: one wheel should not wait 25 ms for them.
+    import multiprocessing  # noqa: PLC0415
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
+    # spawn: fork is not safe where threads run, and does not exist on Windows.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _alone(path: Path, config: Config) -> Report:
+    """Judge a file in a process of its own, so that the one that kills its worker does not hide the others' results."""
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+
+    with _pool(1) as pool:
+        try:
+            return pool.submit(check_path, path, config).result()
+        except BrokenProcessPool:
+            died = "the process that read it was killed, perhaps for want of memory"
+            return Report(path.name, str(path), error=died, error_hint="check it by itself, on a machine with more memory")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

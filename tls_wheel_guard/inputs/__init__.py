@@ -1,0 +1,1 @@
+"""The only code that opens wheels, files and folders for reading."""
