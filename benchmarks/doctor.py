@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 from tests.cached import made_once  # noqa: E402
 from tests.elf_builder import Reloc, Spec, Tls, build  # noqa: E402
 from tests.ground_truth.wheels import CACHE  # noqa: E402
-from tls_wheel_guard.doctor.diagnosis import Diagnosis, examine  # noqa: E402
+from tls_wheel_guard.doctor.diagnosis import examine  # noqa: E402
+from tls_wheel_guard.doctor.result import Diagnosis  # noqa: E402
 
 PACKAGES = ("scikit-learn==1.5.2", "numpy==1.26.4", "scipy==1.13.1")
 TPOFF, TLSDESC = 18, 36

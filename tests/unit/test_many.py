@@ -18,7 +18,7 @@ from tests.wheel_builder import STORED, make_wheel
 from tls_wheel_guard import Config, Report
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.cli import progress
-from tls_wheel_guard.commands import check
+from tls_wheel_guard.commands import check, workers
 from tls_wheel_guard.commands.check import check_path
 from tls_wheel_guard.commands.workers import check_many
 

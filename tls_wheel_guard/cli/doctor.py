@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import write_text
-from tls_wheel_guard.doctor.diagnosis import Diagnosis, Share, examine
-from tls_wheel_guard.doctor.remedies import Advice
+from tls_wheel_guard.doctor.diagnosis import examine
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.live.model import KEEPS_NO_ROOM, NO_STATIC_TLS
-from tls_wheel_guard.rules.phrases import bytes_of
+from tls_wheel_guard.report.doctor import text
+from tls_wheel_guard.report.json import diagnosis_document, to_text
 
-__all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run", "text"]
+__all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "import a module in a child process; when it fails for static TLS, say who took the room and what helps now"
-MOST = 300
-"""Characters of an exception that are shown."""
 EXAMPLE = "tls-wheel-guard doctor sklearn --python .venv/bin/python --import torch"
 
 
@@ -43,108 +37,6 @@ def run(options: argparse.Namespace) -> int:
     if not (options.timeout > 0 and math.isfinite(options.timeout)):
         raise UsageError(f"--timeout {options.timeout:g}: it must be more than 0 seconds", hint="the default is 60")
     diagnosis = examine(options.python, options.module, options.imports, options.timeout)
-    document = json.dumps(diagnosis.to_dict(), indent=2) + "\n" if options.format == "json" else text(diagnosis)
+    document = to_text(diagnosis_document(diagnosis)) if options.format == "json" else text(diagnosis)
     write_text(document, options.output)
     return int(diagnosis.outcome != "loads")
-
-
-def text(diagnosis: Diagnosis) -> str:
-    """The answer for people."""
-    return "\n".join([*_lines(diagnosis), ""])
-
-
-def _lines(diagnosis: Diagnosis) -> Iterator[str]:
-    live, last = diagnosis.live, diagnosis.stages[-1]
-    yield f"{live.python}: {live.implementation}, {live.libc}{f' {live.libc_version}' if live.libc_version else ''}, {live.machine}"
-    before = [stage.name for stage in diagnosis.stages[:-1]]
-    after = f", after {', '.join(before)}" if before else ""
-    if diagnosis.outcome == "loads":
-        yield f"  {last.name} loads{after}"
-        yield from (f"  on the way something was refused: {words}" for words in diagnosis.refused)
-        yield from _room(diagnosis)
-        return
-    yield f"  {last.name} fails{after}: {_cut(diagnosis.error or '')}"
-    if diagnosis.not_tried:
-        yield f"  not tried after it: {', '.join(diagnosis.not_tried)}"
-    if diagnosis.outcome == "fails":
-        yield "  that is no matter of static TLS"
-        yield from (f"  on the way something was refused: {words}" for words in diagnosis.refused)
-        return
-    if last.static_tls and last.static_tls not in (diagnosis.error or ""):
-        yield f"  the loader says: {_cut(last.static_tls)}"
-    yield from _asked(diagnosis)
-    yield from _room(diagnosis)
-    yield from _remedies(diagnosis)
-
-
-def _remedies(diagnosis: Diagnosis) -> Iterator[str]:
-    if diagnosis.disagrees:
-        yield f"  the model of this loader and the process disagree, so no exact numbers are given: {diagnosis.disagrees}"
-    elif not diagnosis.has_model:
-        yield "  there is no model of this loader, so no exact numbers are given"
-    helps = [advice for advice in diagnosis.advice if advice.helps and advice.kind != "author"]
-    yield "what helps now" if helps else "nothing helps now but a new build"
-    for advice in helps:
-        yield from _advice(advice)
-    useless = [advice for advice in diagnosis.advice if not advice.helps]
-    if useless:
-        yield "what does not help"
-        yield from (_item(advice.text) for advice in useless)
-    for advice in diagnosis.advice:
-        if advice.kind == "author":
-            yield "for the author"
-            yield _item(advice.text)
-
-
-def _cut(words: str) -> str:
-    """An exception's text may be a page long."""
-    return words if len(words) <= MOST else f"{words[:MOST]}..."
-
-
-def _asked(diagnosis: Diagnosis) -> Iterator[str]:
-    asked = diagnosis.asked
-    if asked is None:
-        return
-    others = [path for path in asked.asking if path != asked.definer]
-    yield f"  who asks: {', '.join(asked.asking)}" + (f", for the variables of {asked.definer}" if others else "")
-    if asked.opened is not None and asked.opened not in asked.asking:
-        yield f"  it is needed by: {asked.opened}"
-    if asked.size is not None:
-        yield f"  how much: {bytes_of(asked.size)}, alignment {asked.align}"
-
-
-def _room(diagnosis: Diagnosis) -> Iterator[str]:
-    live = diagnosis.live
-    if live.method in (KEEPS_NO_ROOM, NO_STATIC_TLS):
-        yield f"  {live.method}"
-        return
-    took = [share for share in diagnosis.took if share.stage is not None]
-    if live.room is not None:
-        if diagnosis.room is None:
-            yield f"  room at the start: {bytes_of(live.room)}"
-        else:
-            yield f"  room left: {bytes_of(diagnosis.room)}, of {live.room:,} at the start"
-    if took:
-        yield "  who took room:"
-        yield from (f"    {_share(share)}" for share in took)
-    elif live.libc == "glibc" and diagnosis.has_model and diagnosis.disagrees is None:
-        yield "  nothing that came late took any"
-    start = [share for share in diagnosis.took if share.stage is None]
-    if start:
-        names = (f"{share.path.rsplit('/', 1)[-1]} {share.size:,}" for share in start)
-        yield f"  beside it, from the start: {', '.join(names)}"
-
-
-def _share(share: Share) -> str:
-    return f"{share.size:>6,}  {share.path} (by {share.stage})"
-
-
-def _item(words: str) -> str:
-    return textwrap.fill(words, 100, initial_indent="  - ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-
-
-def _advice(advice: Advice) -> Iterator[str]:
-    proof = [word for word, holds in (("simulated", advice.simulated), ("run: works", advice.ran)) if holds]
-    yield _item(advice.text + (f" [{', '.join(proof)}]" if proof else ""))
-    if advice.command:
-        yield f"      {advice.command}"

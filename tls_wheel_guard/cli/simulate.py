@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ from tls_wheel_guard.commands.simulate import machine_of, parse_acts, read_modul
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.live.reading import read_live
 from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
-from tls_wheel_guard.loaders.simulation import Simulation, StepReport
+from tls_wheel_guard.report.json import live_document, simulation_document, to_text
+from tls_wheel_guard.report.simulation import text
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "open modules in this order under one loader's model: who fails, how much room is left"
 EXAMPLE = "tls-wheel-guard simulate --loader glibc-2.36 numpy.whl a.so @close a.so b.so"
-
 _HELP = {
     "used": "glibc: _dl_tls_static_used",
     "limit": "glibc: _dl_tls_static_size, less the TCB where blocks end at it",
@@ -59,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     numbers |= {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
     simulation = simulate(acts, modules, loader, loader.start(numbers))
     if options.format == "json":
-        write_text(json.dumps(simulation.to_dict(), indent=2) + "\n", options.output)
+        write_text(to_text(simulation_document(simulation)), options.output)
     else:
         write_text(text(simulation), options.output)
     return int(simulation.fails)
@@ -71,7 +70,7 @@ def _start(options: argparse.Namespace, machine: str) -> tuple[Loader, dict[str,
         live = read_live(options.python)
         if live.used is None and live.room is None:
             raise UsageError(f"{options.python}: {live.method}", hint="there is nothing to simulate")
-        return _from_document(live.to_dict(), str(options.python), options.loader, machine)
+        return _from_document(live_document(live), str(options.python), options.loader, machine)
     if options.start is not None:
         return _from_document(read_start(options.start), str(options.start), options.loader, machine)
     return loader_called(options.loader or "glibc", machine), {}
@@ -94,29 +93,3 @@ def _from_document(document: dict[str, Any], source: str, asked: str | None, mac
         raise UnreadableInput(f"{source}: its start is {start!r}", hint="it holds numbers of bytes, as `env --format json` prints them")
     # What bisecting can't see keeps the value of a fresh process.
     return loader, {name: value for name, value in start.items() if value is not None}
-
-
-def text(simulation: Simulation) -> str:
-    """The answer for people."""
-    loader = simulation.loader
-    numbers = ", ".join(f"{name} {value}" for name, value in simulation.start.items() if value is not None)
-    lines = [
-        f"{loader.name} {loader.spelling or ''}".rstrip()
-        + f", {loader.machine}"
-        + (f": {numbers}; {simulation.room:,} bytes left" if numbers else "")
-    ]
-    lines += [_line(report, bool(loader.numbers)) for report in simulation.steps]
-    failed = sum(not report.step.loads for report in simulation.steps)
-    lines.append(f"{len(simulation.steps)} steps, {failed} failed")
-    return "\n".join([*lines, ""])
-
-
-def _line(report: StepReport, has_room: bool) -> str:
-    step = report.step
-    verb = {"open": "loads", "close": "closed", "use": "used"}[report.deed] if step.loads else "FAILS"
-    parts = [f"  {verb:6} {report.module}"]
-    if has_room:
-        moved = f"takes {step.taken:,}" if step.taken >= 0 else f"gives back {-step.taken:,}"
-        parts.append(f"{moved}, {report.room:,} left")
-    parts += [words for words in (step.error, f"unsafe: {step.unsafe}" if step.unsafe else None) if words]
-    return "  ".join(parts)

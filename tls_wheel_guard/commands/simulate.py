@@ -13,8 +13,8 @@ from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.inputs.contents import Contents
 from tls_wheel_guard.inputs.files import expand
 from tls_wheel_guard.inputs.wheel import exports_of, inspect_file
-from tls_wheel_guard.loaders import Close, Event, Given, Loader, Open, Use, dependencies_first
-from tls_wheel_guard.loaders.simulation import Deed, Simulation, StepReport
+from tls_wheel_guard.loaders import Given, Loader, dependencies_first
+from tls_wheel_guard.loaders.simulation import Deed, Simulation, fold
 from tls_wheel_guard.platforms import machine_called
 from tls_wheel_guard.tls import TlsModule, names_asked, tls_module
 
@@ -114,28 +114,9 @@ def machine_of(modules: Mapping[Path, tuple[TlsModule, ...]], asked: str | None)
 
 
 def simulate(acts: Sequence[Act], modules: Mapping[Path, tuple[TlsModule, ...]], loader: Loader, state: Any) -> Simulation:
-    """Fold the steps over a process. Pure but for its name: everything was read before."""
+    """What the steps do to a process that starts in ``state``."""
     given = Given(module for found in modules.values() for module in found)
-    start, room = loader.start_numbers(state), state.room
-    reports: list[StepReport] = []
-    for act in acts:
-        found = modules[act.path]
-        for module in found if act.deed == "open" else reversed(found):
-            state, step = loader.step(state, _event(act.deed, module, given))
-            reports.append(StepReport(act.deed, _named(module), step, state.used, state.room))
-    return Simulation(loader, start, room, tuple(reports))
-
-
-def _event(deed: Deed, module: TlsModule, given: Given) -> Event:
-    if deed == "open":
-        return Open(module, given)
-    return Close(module) if deed == "close" else Use(module)
-
-
-def _named(module: TlsModule) -> str:
-    """A module's name in a report: the file, or the member of a wheel."""
-    wheel, colon, member = module.path.partition(".whl:")
-    return member if colon and wheel else module.path
+    return fold([(act.deed, modules[act.path]) for act in acts], given, loader, state)
 
 
 def read_start(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tls_wheel_guard.culprits.clues import ReachedVariable
@@ -19,17 +19,6 @@ class Suspect:
     match: Match
     sentence: str
     advice: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """An entry of ``culprits`` in the JSON document."""
-        match = self.match
-        return {
-            "id": match.culprit.id,
-            "confidence": match.confidence,
-            "version": match.version,
-            "evidence": list(match.evidence),
-            "remedies": list(self.advice),
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,25 +8,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 from tls_wheel_guard.doctor.observed import Files, Observed, observe
-from tls_wheel_guard.doctor.recording import Recording, Stage
+from tls_wheel_guard.doctor.recording import Recording
 from tls_wheel_guard.doctor.refusal import Refusal, Runner
-from tls_wheel_guard.doctor.remedies import Advice, advise
+from tls_wheel_guard.doctor.remedies import advise
 from tls_wheel_guard.doctor.replay import Taken, is_static_tls
+from tls_wheel_guard.doctor.result import Advice, Asked, Diagnosis, Outcome, Share
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.live.reading import interpreter
 from tls_wheel_guard.loaders.link_map import definer_of, dependencies, global_scope
 from tls_wheel_guard.tls import TlsModule
 
-__all__ = ["Asked", "Diagnosis", "Outcome", "Share", "examine", "named_in", "stage_of"]
-
-Outcome = Literal["loads", "static-tls", "fails"]
+__all__ = ["examine", "named_in", "stage_of"]
 
 _WORDS = (
     re.compile(r"Error relocating (?P<asking>.+?): [^:]*: initial-exec TLS resolves to dynamic definition in (?P<definer>[^'\"]+?)\.?$"),
@@ -35,84 +32,6 @@ _WORDS = (
     re.compile(r'in dlopened "(?P<definer>[^"]+)" referenced from "(?P<asking>[^"]+)" using IE access model'),
 )
 """glibc names the file that defines the variable, FreeBSD and NetBSD the one that refers to it, musl and Android both."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Room that one file took: ``size`` bytes with padding. ``stage``: the import that brought it, None for the start-up set."""
-
-    stage: str | None
-    path: str
-    size: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """An entry of ``took``."""
-        return {"module": self.path, "import": self.stage, "taken": self.size}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was refused. ``asking``: files with initial-exec code for the variables of ``definer``; sizes in bytes, None where unknown.
-
-    ``opened``: the file whose dlopen was refused, which may only need the others.
-    """
-
-    asking: tuple[str, ...]
-    definer: str
-    size: int | None
-    align: int | None
-    opened: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The entry ``asked``."""
-        return {"modules": list(self.asking), "definer": self.definer, "opened": self.opened, "size": self.size, "align": self.align}
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What became of one import.
-
-    ``stages``: what was done, in order; the last may have failed, and then ``not_tried`` are the rest. ``took``: who has room, in order.
-    ``room``: bytes left at the end, None where the loader keeps none or they can't be read. ``refused``: words of the loader about static
-    TLS in an import that worked all the same. ``disagrees``: where model and process first differ, None where nowhere or without a model.
-    """
-
-    live: Live
-    outcome: Outcome
-    stages: tuple[Stage, ...]
-    took: tuple[Share, ...]
-    room: int | None
-    refused: tuple[str, ...] = ()
-    asked: Asked | None = None
-    has_model: bool = False
-    disagrees: str | None = None
-    advice: tuple[Advice, ...] = ()
-    not_tried: tuple[str, ...] = ()
-
-    @property
-    def error(self) -> str | None:
-        """The exception, its type first."""
-        return self.stages[-1].error if self.stages else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document of ``doctor --format json``."""
-        live = self.live.to_dict()
-        return {
-            "version": 1,
-            "outcome": self.outcome,
-            "stages": [{"name": stage.name, "error": stage.error} for stage in self.stages],
-            "not_tried": list(self.not_tried),
-            "error": self.error,
-            "loader_says": self.stages[-1].static_tls,
-            **{name: live[name] for name in ("python", "implementation", "libc", "libc_version", "machine", "start", "method", "tunables")},
-            "room_at_start": self.live.room,
-            "room": self.room,
-            "took": [share.to_dict() for share in self.took],
-            "refused": list(self.refused),
-            "asked": self.asked.to_dict() if self.asked else None,
-            "model": {"known": self.has_model, "agrees": self.has_model and self.disagrees is None, "difference": self.disagrees},
-            "advice": [advice.to_dict() for advice in self.advice],
-        }
 
 
 def stage_of(word: str) -> str:

@@ -7,21 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tls_wheel_guard.doctor.replay import Segment
+from tls_wheel_guard.doctor.result import Stage
 from tls_wheel_guard.errors import UnreadableInterpreter
 from tls_wheel_guard.live.answer import Answer, live_from
 from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.live.reading import ask
 
-__all__ = ["Recording", "Stage", "record"]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One import, or the opening of one file. ``error``: the exception, None when it worked; ``static_tls``: the loader's words in it."""
-
-    name: str
-    error: str | None = None
-    static_tls: str | None = None
+__all__ = ["Recording", "record"]
 
 
 @dataclass(frozen=True, slots=True)

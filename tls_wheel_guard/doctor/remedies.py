@@ -5,42 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from tls_wheel_guard.doctor.refusal import Refusal
+from tls_wheel_guard.doctor.result import Advice
 from tls_wheel_guard.doctor.settings_search import MANY, Tuning, best_order, first_refused, least_extra, least_tuning, orders, preloaded
 from tls_wheel_guard.loaders import freebsd
 
-__all__ = ["Advice", "Kind", "advise"]
-
-Kind = Literal["import-order", "tunables", "preload", "extra", "author"]
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """One remedy. ``helps``: whether it is advised; if not, ``text`` says why not.
-
-    ``command``: what to type before or in place of ``python``. ``least``, ``padded``: values by name. ``simulated``, ``ran``: whether the
-    model says that it works, and whether it did; None where that was not tried.
-    """
-
-    kind: Kind
-    helps: bool
-    text: str
-    command: str | None = None
-    least: Mapping[str, int] | None = None
-    padded: Mapping[str, int] | None = None
-    simulated: bool | None = None
-    ran: bool | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """An entry of ``advice``."""
-        values = {name: dict(found) if found is not None else None for name, found in (("least", self.least), ("padded", self.padded))}
-        return {
-            "kind": self.kind, "helps": self.helps, "text": self.text, "command": self.command, **values,
-            "simulated": self.simulated, "ran": self.ran,
-        }  # fmt: skip
+__all__ = ["advise"]
 
 
 def advise(refusal: Refusal) -> Iterator[Advice]:

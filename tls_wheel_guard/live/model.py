@@ -48,20 +48,3 @@ class Live:
             return None
         version = tuple(int(part) for part in (self.libc_version or "").split(".") if part.isdigit()) or glibc.CURRENT
         return glibc.State(self.variant, self.used, self.limit, self.align, self.optional, version)
-
-    def to_dict(self) -> dict[str, object]:
-        """The document of ``env --format json``."""
-        start = {"used": self.used, "limit": self.limit, "align": self.align, "optional": self.optional}
-        return {
-            "version": 1,
-            "python": self.python,
-            "implementation": self.implementation,
-            "libc": self.libc,
-            "libc_version": self.libc_version,
-            "machine": self.machine,
-            "start": None if self.used is None else start,
-            "room": self.room,
-            "method": self.method,
-            "tunables": dict(self.tunables),
-            "imported": list(self.imported),
-        }

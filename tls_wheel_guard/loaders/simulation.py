@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tls_wheel_guard.loaders import Loader, Step
+from tls_wheel_guard.loaders.link_map import Close, Event, Given, Open, Step, Use
+from tls_wheel_guard.loaders.registry import Loader
+from tls_wheel_guard.tls import TlsModule
 
-__all__ = ["Deed", "Simulation", "StepReport"]
+__all__ = ["Deed", "Simulation", "StepReport", "fold"]
 
 Deed = Literal["open", "close", "use"]
 
@@ -21,22 +24,6 @@ class StepReport:
     step: Step
     used: int
     room: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """An entry of ``steps``."""
-        found: dict[str, Any] = {
-            "module": self.module,
-            "loads": self.step.loads,
-            "taken": self.step.taken,
-            "used": self.used,
-            "room": self.room,
-            "error": self.step.error,
-        }
-        if self.deed != "open":
-            found["event"] = self.deed
-        if self.step.unsafe:
-            found["unsafe"] = self.step.unsafe
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +40,25 @@ class Simulation:
         """Whether a step failed, or is unsafe."""
         return any(not report.step.loads or report.step.unsafe for report in self.steps)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The document of ``simulate --format json``."""
-        loader = {"name": self.loader.name, "version": self.loader.spelling, "machine": self.loader.machine}
-        return {"version": 1, "loader": loader, "start": self.start, "room": self.room, "steps": [report.to_dict() for report in self.steps]}
+
+def fold(steps: Sequence[tuple[Deed, Sequence[TlsModule]]], given: Given, loader: Loader, state: Any) -> Simulation:
+    """What the steps do to a process that starts in ``state``; each is done with all its modules, closing in reverse."""
+    start, room = loader.start_numbers(state), state.room
+    reports: list[StepReport] = []
+    for deed, modules in steps:
+        for module in modules if deed == "open" else reversed(modules):
+            state, step = loader.step(state, _event(deed, module, given))
+            reports.append(StepReport(deed, _named(module), step, state.used, state.room))
+    return Simulation(loader, start, room, tuple(reports))
+
+
+def _event(deed: Deed, module: TlsModule, given: Given) -> Event:
+    if deed == "open":
+        return Open(module, given)
+    return Close(module) if deed == "close" else Use(module)
+
+
+def _named(module: TlsModule) -> str:
+    """A module's name in a report: the file, or the member of a wheel."""
+    wheel, colon, member = module.path.partition(".whl:")
+    return member if colon and wheel else module.path

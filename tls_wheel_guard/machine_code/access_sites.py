@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from tls_wheel_guard.machine_code import aarch64, riscv64, x86
 from tls_wheel_guard.machine_code.candidate import Candidate
@@ -31,17 +30,6 @@ class Site:
     function: FunctionRange | None
     line: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """An entry of ``sites`` in the JSON document."""
-        return {
-            "address": self.address,
-            "slot": self.slot,
-            "instruction": self.text,
-            "function": self.function.name if self.function else None,
-            "function_start": self.function.start if self.function else None,
-            "line": self.line,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Sites:
@@ -54,15 +42,6 @@ class Sites:
     sites: tuple[Site, ...] = ()
     doubts: tuple[str, ...] = ()
     variables: tuple[tuple[int, str], ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """``access_sites`` of a module in the JSON document."""
-        return {
-            "decoded": self.decoded,
-            "variables": [{"slot": slot, "variable": text} for slot, text in self.variables],
-            "sites": [site.to_dict() for site in self.sites],
-            "doubts": list(self.doubts),
-        }
 
 
 _FINDERS: dict[str, Callable[[Code, frozenset[int], FunctionMap, Disassembler], Iterator[Candidate]]] = {

@@ -13,13 +13,12 @@ from tls_wheel_guard.rules.phrases import count_of, describe_target
 
 if TYPE_CHECKING:
     from tls_wheel_guard.culprits.clues import ReachedVariable
+from tls_wheel_guard.report.block import bar, different
 
 __all__ = ["facts", "summary", "write"]
 
 _COLOURS: dict[Severity, Colour] = {"error": "red", "warning": "yellow", "note": "cyan"}
 _FORMATS = {"mach-o": "Mach-O", "pe": "PE", "wasm": "WebAssembly"}
-BAR = 40
-"""Columns of the bar that shows the static TLS block."""
 
 
 def write(reports: Sequence[Report], style: Style) -> str:
@@ -89,34 +88,10 @@ def _finding(finding: Finding, style: Style) -> Iterator[str]:
     for part in finding.parts[1:]:
         yield from wrap(part, style.width, "      ", "    - ")
     if style.width >= 60:
-        for verdict in _different(finding.verdicts):
+        for verdict in different(finding.verdicts):
             yield from bar(verdict, style)
     for number, step in enumerate(finding.hints):
         yield from wrap(step, style.width, "          ", "    hint: " if number == 0 else "          ")
-
-
-def _different(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """One verdict for each system and outcome."""
-    return list({(v.target.libc, v.outcome): v for v in reversed(verdicts)}.values())[::-1]
-
-
-def bar(verdict: Verdict, style: Style) -> Iterator[str]:
-    """The static TLS block of a fresh process: ``=`` taken at the start, ``#`` asked, ``.`` left, ``!`` asked beyond the end."""
-    outcome = verdict.outcome
-    if outcome.room is None or not outcome.taken or outcome.word not in ("if-room", "never"):
-        return
-    if outcome.room == 0:
-        yield f"    {verdict.target.libc:8} [{style.paint('no room'.center(BAR, '!'), 'red')}] {outcome.taken:,} asked"
-        return
-    inside = min(outcome.taken, outcome.room)
-    beyond, left = outcome.taken - inside, outcome.room - inside
-    parts: tuple[tuple[str, int, Colour], ...] = (
-        ("=", outcome.used, "dim"), ("#", inside, "yellow"), (".", left, "green"), ("!", beyond, "red"),
-    )  # fmt: skip
-    total = sum(size for _, size, _ in parts)
-    drawn = "".join(style.paint(mark * max(1, round(BAR * size / total)), colour) for mark, size, colour in parts if size)
-    taken = f"{outcome.used:,} taken, " if outcome.used else ""
-    yield f"    {verdict.target.libc:8} [{drawn}] {taken}{outcome.taken:,} asked, {outcome.room:,} room"
 
 
 def facts(module: ModuleReport, style: Style) -> Iterator[str]:

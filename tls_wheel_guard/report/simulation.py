@@ -1,0 +1,33 @@
+"""A simulation, for people."""
+
+from __future__ import annotations
+
+from tls_wheel_guard.loaders.simulation import Simulation, StepReport
+
+__all__ = ["text"]
+
+
+def text(simulation: Simulation) -> str:
+    """The answer for people."""
+    loader = simulation.loader
+    numbers = ", ".join(f"{name} {value}" for name, value in simulation.start.items() if value is not None)
+    lines = [
+        f"{loader.name} {loader.spelling or ''}".rstrip()
+        + f", {loader.machine}"
+        + (f": {numbers}; {simulation.room:,} bytes left" if numbers else "")
+    ]
+    lines += [_line(report, bool(loader.numbers)) for report in simulation.steps]
+    failed = sum(not report.step.loads for report in simulation.steps)
+    lines.append(f"{len(simulation.steps)} steps, {failed} failed")
+    return "\n".join([*lines, ""])
+
+
+def _line(report: StepReport, has_room: bool) -> str:
+    step = report.step
+    verb = {"open": "loads", "close": "closed", "use": "used"}[report.deed] if step.loads else "FAILS"
+    parts = [f"  {verb:6} {report.module}"]
+    if has_room:
+        moved = f"takes {step.taken:,}" if step.taken >= 0 else f"gives back {-step.taken:,}"
+        parts.append(f"{moved}, {report.room:,} left")
+    parts += [words for words in (step.error, f"unsafe: {step.unsafe}" if step.unsafe else None) if words]
+    return "  ".join(parts)
