@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.advising import Count, make_case, prove  # noqa: E402
-from tests.runtimes import Runtime, emulated, native, release  # noqa: E402
+from tests.support.advising import Count, make_case, prove  # noqa: E402
+from tests.support.runtimes import Runtime, emulated, native, release  # noqa: E402
 
 RUNS: dict[str, tuple[Callable[[], Runtime], int]] = {
     "x86_64": (native, 60),

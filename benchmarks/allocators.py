@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.exhausted import EXHAUST, make_fillers
 from benchmarks.markdown import row
 from tests.builds.test_rewrite_orders import initial_exec
-from tests.projects import run
+from tests.support.projects import run
 
 THREADS, ROUNDS = 8, 1_000_000
 ABOUT = """\

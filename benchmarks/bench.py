@@ -11,8 +11,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.ground_truth import readelf
-from tests.projects import ROOT, Built, add_table, build, copy_project, use_backend
+from tests.support import readelf
+from tests.support.projects import ROOT, Built, add_table, build, copy_project, use_backend
 
 __all__ = ["BACKEND", "CROSS", "PLUGIN", "Bench", "flagged", "make_bench", "wire"]
 

@@ -25,11 +25,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.culprit_objects import CURED, OBJECTS  # noqa: E402
-from tests.culprit_recipes import KnownObject, stripped  # noqa: E402
-from tests.decoys import decoys  # noqa: E402
-from tests.ground_truth.objdump import machine_sites  # noqa: E402
-from tests.wheel_builder import make_wheel  # noqa: E402
+from tests.support.culprit_objects import CURED, OBJECTS  # noqa: E402
+from tests.support.culprit_recipes import KnownObject, stripped  # noqa: E402
+from tests.support.decoys import decoys  # noqa: E402
+from tests.support.objdump import machine_sites  # noqa: E402
+from tests.support.wheel_builder import make_wheel  # noqa: E402
 from tls_wheel_guard import check_wheel  # noqa: E402
 from tls_wheel_guard.commands.show import sites_in  # noqa: E402
 from tls_wheel_guard.culprits import Suspect  # noqa: E402

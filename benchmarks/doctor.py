@@ -20,9 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.cached import made_once  # noqa: E402
-from tests.elf_builder import Reloc, Spec, Tls, build  # noqa: E402
-from tests.ground_truth.wheels import CACHE  # noqa: E402
+from tests.support.cached import made_once  # noqa: E402
+from tests.support.elf_builder import Reloc, Spec, Tls, build  # noqa: E402
+from tests.support.wheels import CACHE  # noqa: E402
 from tls_wheel_guard.doctor.diagnosis import examine  # noqa: E402
 from tls_wheel_guard.doctor.result import Diagnosis  # noqa: E402
 

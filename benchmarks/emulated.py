@@ -10,8 +10,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.sysroots import sysroot
-from tests.toolchain import SOURCES
+from tests.support.sysroots import sysroot
+from tests.support.toolchain import SOURCES
 
 __all__ = ["glibc_opens", "musl_opens", "musl_starts_with"]
 

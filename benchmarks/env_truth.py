@@ -17,9 +17,9 @@ from random import Random
 
 import pytest
 
-from tests.live_histories import auditor, disagreements, pythons, random_history
-from tests.musl_python import musl_python
-from tests.runtimes import release
+from tests.support.live_histories import auditor, disagreements, pythons, random_history
+from tests.support.musl_python import musl_python
+from tests.support.runtimes import release
 from tls_wheel_guard.live.model import KEEPS_NO_ROOM
 from tls_wheel_guard.live.reading import read_live
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from benchmarks.bench import CROSS, Bench, wire
 from benchmarks.markdown import heading, row
-from tests.killing import SEED, TRIALS, left_after_kills
+from tests.support.killing import SEED, TRIALS, left_after_kills
+from tests.support.wheel_builder import STORED
 from tests.unit.test_mark import IE, full_wheel, with_fields
-from tests.wheel_builder import STORED
 
 __all__ = ["killed"]
 

@@ -26,9 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.emulated import glibc_opens, musl_opens, musl_starts_with  # noqa: E402
-from tests.elf_builder import Reloc, Spec, Tls, build  # noqa: E402
-from tests.ground_truth.wheels import fetch  # noqa: E402
-from tests.toolchain import compile_shared  # noqa: E402
+from tests.support.elf_builder import Reloc, Spec, Tls, build  # noqa: E402
+from tests.support.toolchain import compile_shared  # noqa: E402
+from tests.support.wheels import fetch  # noqa: E402
 from tls_wheel_guard.commands.mark import mark_file  # noqa: E402
 from tls_wheel_guard.elf import BytesSource, read_shared_object  # noqa: E402
 from tls_wheel_guard.elf.relocations import TLS_RELOCS  # noqa: E402

@@ -28,9 +28,9 @@ from benchmarks.bench import BACKEND, PLUGIN, Bench, make_bench  # noqa: E402
 from benchmarks.exhausted import EXHAUST, make_fillers  # noqa: E402
 from benchmarks.markdown import row  # noqa: E402
 from tests.builds.test_rewrite_orders import initial_exec  # noqa: E402
-from tests.musl_python import musl_python  # noqa: E402
-from tests.projects import Built, add_table, build, copy_project, run, use_backend  # noqa: E402
-from tests.toolchain import open_in_turn  # noqa: E402
+from tests.support.musl_python import musl_python  # noqa: E402
+from tests.support.projects import Built, add_table, build, copy_project, run, use_backend  # noqa: E402
+from tests.support.toolchain import open_in_turn  # noqa: E402
 
 ACTIONS = ("fail", "warn", "rewrite")
 COUNTS = "assert [c.next(), c.next()] == [1, 2]"

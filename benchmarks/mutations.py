@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable
 from itertools import product
 
-from tests.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
+from tests.support.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.platforms import MACHINES
 

@@ -23,8 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.ground_truth import readelf  # noqa: E402
-from tests.ground_truth.wheels import fetch  # noqa: E402
+from tests.support import readelf  # noqa: E402
+from tests.support.wheels import fetch  # noqa: E402
 from tls_wheel_guard import check_wheel  # noqa: E402
 from tls_wheel_guard.elf import SharedObject  # noqa: E402
 from tls_wheel_guard.inputs.files import expand  # noqa: E402

@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.mutations import wheel_of
-from tests.elf_builder import Reloc, Spec, Tls, build
+from tests.support.elf_builder import Reloc, Spec, Tls, build
 
 RUNS = 3
 TAG = "cp312-cp312-manylinux_2_28_x86_64"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import machine
-from tests.ground_truth import readelf
+from tests.support import readelf
 
 SAID = {"initial-exec-tls", "foreign-initial-exec"}
 

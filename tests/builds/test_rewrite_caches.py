@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.builds.test_rewrite_orders import GUARD, initial_exec
-from tests.projects import run
-from tests.toolchain import require
+from tests.support.projects import run
+from tests.support.toolchain import require
 
 IE = "-ftls-model=initial-exec"
 

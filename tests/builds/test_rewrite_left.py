@@ -12,9 +12,9 @@ import pytest
 
 from tests.builds.test_backend import INITIAL_EXEC
 from tests.builds.test_rewrite_orders import GUARD, initial_exec
-from tests.projects import add_table, run
-from tests.toolchain import require
-from tests.wheel_builder import make_wheel
+from tests.support.projects import add_table, run
+from tests.support.toolchain import require
+from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.build_guard.rewrite.remaining import explain_leftovers
 

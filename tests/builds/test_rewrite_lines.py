@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds.routes import ROUTES
-from tests.projects import copy_project, run
-from tests.toolchain import require
+from tests.support.projects import copy_project, run
+from tests.support.routes import ROUTES
+from tests.support.toolchain import require
 from tls_wheel_guard.build_guard.rewrite.settings import OPTIONS, OWN_FOLDER
 
 DRIVERS = ("gcc", "cc", "g++", "c++", "x86_64-linux-gnu-gcc", "x86_64-linux-gnu-g++", "clang-19")

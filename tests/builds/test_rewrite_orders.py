@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds.routes import CLANG, ROUTES, Route
-from tests.ground_truth import readelf
-from tests.projects import run
-from tests.toolchain import require
+from tests.support import readelf
+from tests.support.projects import run
+from tests.support.routes import CLANG, ROUTES, Route
+from tests.support.toolchain import require
 
 GUARD = [sys.executable, "-m", "tls_wheel_guard", "build", "--action", "rewrite", "--"]
 CASES = [(name, "gcc") for name in ROUTES] + [(name, "clang-19") for name in CLANG]

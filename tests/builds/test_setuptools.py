@@ -12,9 +12,9 @@ import pytest
 
 from tests.builds.conftest import OLD
 from tests.builds.test_backend import INITIAL_EXEC
-from tests.ground_truth import readelf
-from tests.projects import ROOT, Built, add_table, build, copy_project, run
-from tests.toolchain import require
+from tests.support import readelf
+from tests.support.projects import ROOT, Built, add_table, build, copy_project, run
+from tests.support.toolchain import require
 
 FRONT_ENDS = ("pip", "build", "setup.py")
 CROSS = {"CC": "aarch64-linux-gnu-gcc", "LDSHARED": "aarch64-linux-gnu-gcc -shared"}

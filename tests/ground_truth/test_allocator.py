@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolchain import SOURCES, compile_shared
-from tests.wheel_builder import make_wheel
+from tests.support.toolchain import SOURCES, compile_shared
+from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
 
 MODULE = "pkg/_native.so"

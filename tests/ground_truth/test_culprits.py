@@ -15,14 +15,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.cached import made_once
-from tests.culprit_objects import OBJECTS
-from tests.culprit_recipes import KnownObject, stripped
-from tests.decoys import Decoy, decoys
-from tests.ground_truth.objdump import machine_sites
-from tests.ground_truth.wheels import CACHE, fetch
-from tests.toolchain import require
-from tests.wheel_builder import make_wheel
+from tests.support.cached import made_once
+from tests.support.culprit_objects import OBJECTS
+from tests.support.culprit_recipes import KnownObject, stripped
+from tests.support.decoys import Decoy, decoys
+from tests.support.objdump import machine_sites
+from tests.support.toolchain import require
+from tests.support.wheel_builder import make_wheel
+from tests.support.wheels import CACHE, fetch
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.commands.show import sites_in
 from tls_wheel_guard.config.model import Config

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.advising import Count, make_case, prove
-from tests.elf_builder import Reloc, Spec, Sym, Tls, build
-from tests.ground_truth.wheels import fetch, unpack
-from tests.live_histories import auditor
-from tests.musl_python import musl_python
-from tests.runtimes import native, release
+from tests.support.advising import Count, make_case, prove
+from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
+from tests.support.live_histories import auditor
+from tests.support.musl_python import musl_python
+from tests.support.runtimes import native, release
+from tests.support.wheels import fetch, unpack
 from tls_wheel_guard.__main__ import main
 
 Captured = pytest.CaptureFixture[str]

@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Tls, build
-from tests.live_histories import DESCRIPTOR, History, auditor, disagreements, pythons, random_history
-from tests.musl_python import musl_python
-from tests.runtimes import EMULATED, emulated, native, release
+from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.live_histories import DESCRIPTOR, History, auditor, disagreements, pythons, random_history
+from tests.support.musl_python import musl_python
+from tests.support.runtimes import EMULATED, emulated, native, release
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.live.model import KEEPS_NO_ROOM

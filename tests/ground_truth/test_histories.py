@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtimes import EMULATED, Runtime, emulated, musl, native, release
-from tests.truth import Tally, compare
+from tests.support.runtimes import EMULATED, Runtime, emulated, musl, native, release
+from tests.support.truth import Tally, compare
 from tls_wheel_guard.loaders import glibc
 from tls_wheel_guard.loaders.link_map import Block
 from tls_wheel_guard.tls import TlsDemand

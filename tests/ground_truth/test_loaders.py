@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Sym, Tls, build
-from tests.toolchain import missing, open_in_turn
+from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
+from tests.support.toolchain import missing, open_in_turn
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.loaders import Verdict, glibc, judge, musl
 from tls_wheel_guard.platforms import Target

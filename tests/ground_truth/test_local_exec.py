@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ground_truth.wheels import fetch, unpack
-from tests.runtimes import emulated
-from tests.toolchain import COMPILERS, SOURCES, compile_shared, require
+from tests.support.runtimes import emulated
+from tests.support.toolchain import COMPILERS, SOURCES, compile_shared, require
+from tests.support.wheels import fetch, unpack
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.headers import read_header, read_segments

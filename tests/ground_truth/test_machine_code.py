@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolchain import COMPILERS, require
+from tests.support.toolchain import COMPILERS, require
 from tls_wheel_guard.commands.show import sites_in
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.section_headers import read_sections

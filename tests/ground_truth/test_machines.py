@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ground_truth import readelf
-from tests.toolchain import COMPILERS, DESCRIPTORS, SOURCES, VARIANTS, compile_shared, require
+from tests.support import readelf
+from tests.support.toolchain import COMPILERS, DESCRIPTORS, SOURCES, VARIANTS, compile_shared, require
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.platforms import MACHINES

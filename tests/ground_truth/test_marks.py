@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ground_truth import readelf
-from tests.toolchain import SOURCES, compile_shared, require
+from tests.support import readelf
+from tests.support.toolchain import SOURCES, compile_shared, require
 from tls_wheel_guard.commands.mark import mark_file
 
 COMPILER = "aarch64-linux-gnu-gcc"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ground_truth import readelf
+from tests.support import readelf
 from tls_wheel_guard.archive import MemberSource, inflate
 from tls_wheel_guard.elf import BytesSource, defined_tls, is_elf, read_shared_object
 from tls_wheel_guard.inputs.files import FileSource

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.ground_truth.test_loaders import this_glibc
-from tests.ground_truth.wheels import fetch, unpack
-from tests.toolchain import open_in_turn, require
+from tests.support.toolchain import open_in_turn, require
+from tests.support.wheels import fetch, unpack
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.findings import ModuleReport
 from tls_wheel_guard.loaders import glibc, musl

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Tls, build
-from tests.ground_truth.wheels import fetch, unpack
-from tests.musl_python import musl_python
-from tests.runtimes import EMULATED, RELEASES, Runtime, emulated, musl, native, release
-from tests.toolchain import SOURCES
+from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.musl_python import musl_python
+from tests.support.runtimes import EMULATED, RELEASES, Runtime, emulated, musl, native, release
+from tests.support.toolchain import SOURCES
+from tests.support.wheels import fetch, unpack
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.platforms import machine_called
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Tls, build
-from tests.runtimes import Runtime, emulated, native, release
-from tests.toolchain import SOURCES
-from tests.truth import TCB_2_31, libc_of
+from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.runtimes import Runtime, emulated, native, release
+from tests.support.toolchain import SOURCES
+from tests.support.truth import TCB_2_31, libc_of
 from tls_wheel_guard.loaders import glibc
 
 AUDITOR = "unsigned la_version(unsigned version) { return version; }\n"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Tls, build
-from tests.sysroots import sysroot
+from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.sysroots import sysroot
 from tls_wheel_guard.inputs.wheel import inspect_file
 
 ZSTANDARD = 93

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Sym, Tls, build
+from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
 from tls_wheel_guard.doctor.replay import Segment, replay
 from tls_wheel_guard.doctor.settings_search import (
     MARGIN,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Tls, build
-from tests.wheel_builder import make_wheel
+from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.archive import format_of, inflate, name_says_no_elf, open_archive
 from tls_wheel_guard.elf import read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UnreadableWheel

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Tls, build
+from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.wheel_builder import make_wheel
 from tests.unit.test_rules import ie
-from tests.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.cli import COMMANDS, build_parser
 from tls_wheel_guard.rules import RULES

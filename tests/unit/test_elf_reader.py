@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
+from tests.support.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
 from tls_wheel_guard.elf import BytesSource, SharedObject, defined_tls, is_elf, read_shared_object
 from tls_wheel_guard.elf.relocation_tables import merge_ranges
 from tls_wheel_guard.elf.relocations import TLS_RELOCS

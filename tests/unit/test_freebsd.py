@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.demands import module
+from tests.support.demands import module
 from tls_wheel_guard.loaders import Close, Given, Open, freebsd, loader_called
 from tls_wheel_guard.loaders.freebsd import State, extra_from, rule_set
 from tls_wheel_guard.loaders.link_map import there_from_the_start

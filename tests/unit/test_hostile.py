@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Sym, Tls, build
-from tests.wheel_builder import make_wheel
+from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
+from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.config.model import Config

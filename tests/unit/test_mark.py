@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Tls, build
-from tests.toolchain import require
-from tests.wheel_builder import DEFLATED, STORED, make_wheel
+from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.toolchain import require
+from tests.support.wheel_builder import DEFLATED, STORED, make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.archive.record import rewrite_record
 from tls_wheel_guard.build_guard.guard import guard

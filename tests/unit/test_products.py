@@ -8,7 +8,7 @@ import time
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-from tests.elf_builder import Spec, build
+from tests.support.elf_builder import Spec, build
 from tls_wheel_guard.build_guard.products import changed_modules, editable_modules, installed_modules, wheels_in
 
 ELF = build(Spec())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolchain import COMPILERS, SOURCES, compile_shared, require
+from tests.support.toolchain import COMPILERS, SOURCES, compile_shared, require
 from tls_wheel_guard.build_guard.rewrite.compilers import Compiler, ask, named_compilers
 from tls_wheel_guard.build_guard.rewrite.environment import rewritten
 from tls_wheel_guard.build_guard.rewrite.settings import OPTIONS, changes, specs, wrapper

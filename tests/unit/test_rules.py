@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Sym, Tls, build
-from tests.wheel_builder import make_wheel
+from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
+from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard import Config, Report, check_wheel
 from tls_wheel_guard.config.model import Allow
 from tls_wheel_guard.rules import RULES

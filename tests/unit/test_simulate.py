@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.demands import module
-from tests.elf_builder import Reloc, Spec, Sym, Tls, build
-from tests.wheel_builder import make_wheel
+from tests.support.demands import module
+from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
+from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.loaders import LOADERS, dependencies_first, loader_called
 

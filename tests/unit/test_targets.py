@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.elf_builder import Spec, build
+from tests.support.elf_builder import Spec, build
 from tls_wheel_guard.elf import BytesSource, SharedObject, read_shared_object
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.inputs.wheel import wheel_tags

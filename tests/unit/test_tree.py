@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.elf_builder import Reloc, Spec, Tls, build
+from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.errors import UnreadableInput
 from tls_wheel_guard.inputs.folder import inspect_tree

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.culprit_recipes import (
+from tests.support.culprit_recipes import (
     HEADER,
     KnownObject,
     autotools,

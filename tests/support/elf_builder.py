@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tests.elf_encodings import aps2, crel, relr, sysv_hash
+from tests.support.elf_encodings import aps2, crel, relr, sysv_hash
 from tls_wheel_guard.platforms import Machine, machine_called
 
 Table = Literal["rela", "rel", "jmprel", "split", "overlap", "crel", "android", "android-rel"]

@@ -6,9 +6,9 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.histories import Act, History, make_history
-from tests.runtimes import Runtime
-from tests.truth import libc_of, run_history
+from tests.support.histories import Act, History, make_history
+from tests.support.runtimes import Runtime
+from tests.support.truth import libc_of, run_history
 from tls_wheel_guard.doctor.settings_search import Start, Tuning, brought, first_refused, least_tuning
 from tls_wheel_guard.loaders import Given, Loader, Open, glibc, loader_called
 

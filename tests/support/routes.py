@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.toolchain import require
+from tests.support.toolchain import require
 
 IE = "-ftls-model=initial-exec"
 C = """\

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.culprit_recipes import MIMALLOC_FLAGS, crate
-from tests.toolchain import require
-from tests.wheel_builder import make_wheel
+from tests.support.culprit_recipes import MIMALLOC_FLAGS, crate
+from tests.support.toolchain import require
+from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.culprits.data_files import known_culprits
 
 __all__ = ["Decoy", "decoys"]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cached import made_once
-from tests.ground_truth.wheels import CACHE
-from tests.toolchain import missing, require
+from tests.support.cached import made_once
+from tests.support.toolchain import missing, require
+from tests.support.wheels import CACHE
 
 __all__ = ["source", "sysroot"]
 

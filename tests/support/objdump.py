@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.toolchain import require
+from tests.support.toolchain import require
 
 __all__ = ["machine_sites"]
 

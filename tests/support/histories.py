@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
+from tests.support.elf_builder import REL_MACHINES, Reloc, Spec, Sym, Table, Tls, build
 from tls_wheel_guard.elf import BytesSource, defined_tls, read_shared_object
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.loaders import Close, Event, Given, Open, Use

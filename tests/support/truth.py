@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.histories import History, make_history
-from tests.runtimes import Runtime
-from tests.toolchain import SOURCES
+from tests.support.histories import History, make_history
+from tests.support.runtimes import Runtime
+from tests.support.toolchain import SOURCES
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.loaders import Loader, Step, glibc, loader_called
 from tls_wheel_guard.loaders.link_map import there_from_the_start

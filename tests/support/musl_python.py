@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cached import made_once
-from tests.ground_truth.wheels import CACHE
-from tests.sysroots import source
-from tests.toolchain import missing, require
+from tests.support.cached import made_once
+from tests.support.sysroots import source
+from tests.support.toolchain import missing, require
+from tests.support.wheels import CACHE
 
 __all__ = ["musl_python"]
 

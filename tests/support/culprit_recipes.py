@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cached import made_once
-from tests.ground_truth.wheels import CACHE, fetch, unpack
-from tests.sysroots import source, sysroot
-from tests.toolchain import require
+from tests.support.cached import made_once
+from tests.support.sysroots import source, sysroot
+from tests.support.toolchain import require
+from tests.support.wheels import CACHE, fetch, unpack
 
 __all__ = [
     "HEADER",

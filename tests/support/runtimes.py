@@ -1,6 +1,6 @@
 """Places to run programs in: this machine's glibc, musl, other releases' glibc, other machines' under qemu-user.
 
-A runtime has a compiler whose programs start with ``command``. Other releases come from Debian's archive (tests/sysroots.py) and
+A runtime has a compiler whose programs start with ``command``. Other releases come from Debian's archive (tests/support/sysroots.py) and
 are started by their own ld.so; other machines' glibc is the one that their cross compiler's package brings, or a release's.
 """
 
@@ -20,10 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cached import made_once
-from tests.ground_truth.wheels import CACHE
-from tests.sysroots import sysroot
-from tests.toolchain import COMPILERS, SOURCES, missing, require
+from tests.support.cached import made_once
+from tests.support.sysroots import sysroot
+from tests.support.toolchain import COMPILERS, SOURCES, missing, require
+from tests.support.wheels import CACHE
 
 __all__ = ["EMULATED", "RELEASES", "Runtime", "emulated", "musl", "native", "release"]
 

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.toolchain import require
+from tests.support.toolchain import require
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 

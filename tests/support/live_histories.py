@@ -1,6 +1,6 @@
 """Random pasts of a process: what was preloaded, which tunables were set, which modules were opened and closed before it is read.
 
-The modules come from tests/elf_builder.py, not from the product's own generator.
+The modules come from tests/support/elf_builder.py, not from the product's own generator.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.elf_builder import Reloc, Spec, Tls, build
-from tests.toolchain import require
+from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.toolchain import require
 from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.live.probe_module import TPOFF
 from tls_wheel_guard.live.reading import read_live

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-SOURCES = Path(__file__).parent / "sources"
+SOURCES = Path(__file__).parents[1] / "sources"
 
 COMPILERS: dict[str, tuple[str, ...]] = {
     "x86_64": ("gcc",),
