@@ -19,7 +19,7 @@ def _open_what_is_closed() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments == ["--version"]:
+    if arguments in (["--version"], ["-V"]):
         from tls_wheel_guard.version import __version__
 
         print(f"tls-wheel-guard {__version__}")

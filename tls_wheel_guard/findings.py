@@ -88,7 +88,7 @@ class Report:
 
     ``not_applicable``: formats without static TLS and how many members have them. ``nested``: archives that were not entered.
     ``error``: why nothing could be read, None when it could; ``error_code``: the exit code for it; ``error_trace``: where a bug of
-    ours arose.
+    ours arose. ``is_tree``: a folder of files that were judged one by one, not a wheel.
     """
 
     wheel: str
@@ -104,6 +104,7 @@ class Report:
     error_hint: str | None = None
     error_code: int = 3
     error_trace: str | None = None
+    is_tree: bool = False
 
     @property
     def worst(self) -> Severity | None:

@@ -69,7 +69,7 @@ def test_unreadable_wins_over_findings_and_hides_nothing(tmp_path: Path, capsys:
         (["check", "missing.whl"], "missing.whl: no such file or folder; hint: "),
         (["check", "x", "--formt", "json"], "hint: did you mean --format?"),
         (["check", "x", "--colour", "always"], "hint: did you mean --color?"),
-        (["check", "x", "--foo"], "unrecognized arguments: --foo; hint: see tls-wheel-guard --help"),
+        (["check", "x", "--foo"], "unrecognized arguments: --foo; hint: see tls-wheel-guard check --help"),
         (["check", "x", "--format", "yaml"], "invalid choice: 'yaml'"),
         (["check", "x", "--format", "jsn"], "hint: did you mean json?"),
         (["check", "x", "--color=pink"], "hint: see tls-wheel-guard check --help"),

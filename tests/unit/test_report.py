@@ -123,7 +123,7 @@ def test_colour_and_narrow_terminals(tmp_path: Path) -> None:
 
 def test_clean_wheels_are_one_line(tmp_path: Path) -> None:
     report = check(tmp_path, {"a.so": build(Spec())}, "manylinux_2_28_x86_64")
-    assert text(report).splitlines()[0].endswith(".whl: ok (1 ELF module)")
+    assert text(report).splitlines()[0].endswith(".whl: ok (1 ELF module, for manylinux_2_28_x86_64 (glibc 2.28 and newer))")
     assert text(report, verbosity=-1) == ""
     assert "shared, x86_64; TLS segment: none" in text(report, verbosity=1)
 

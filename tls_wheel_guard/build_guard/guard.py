@@ -17,6 +17,7 @@ from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import CheckFailed, ConfigError, Refused, TlsWheelGuardError, UnreadableWheel
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.report import WRITERS, Style
+from tls_wheel_guard.report.text import passed
 
 __all__ = ["Say", "guard", "require_available"]
 
@@ -43,6 +44,8 @@ def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = N
         # The wheel still lies in a folder of ours; only its name means anything to the reader.
         shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
         say(WRITERS["text"](shown, Style(verbosity=-1)).rstrip())
+    elif reports:
+        say(f"tls-wheel-guard: {passed(reports)}")
     if rebuilding is not None:
         require_rewritten(reports, config, say, rebuilding)
     failing = [report for report in reports if any(at_or_above(finding.severity, config.fail_on) for finding in report.findings)]

@@ -25,12 +25,18 @@ def _command(name: str) -> Any:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose mistakes are errors of ours: one line, with a hint."""
+    """An argument parser whose mistakes are errors of ours: one line, with a hint.
+
+    ``only``: the one command that it knows. What is left over is the top parser's error, and belongs to that command.
+    """
+
+    only: str | None = None
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the usage and exiting."""
         near = _near_option(self, message) or _near_choice(message)
-        raise UsageError(message, hint=f"did you mean {near}?" if near else f"see {self.prog} --help")
+        page = f"{self.prog} {self.only}" if self.only else self.prog
+        raise UsageError(message, hint=f"did you mean {near}?" if near else f"see {page} --help")
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:
@@ -66,10 +72,11 @@ def build_parser(only: str | None = None) -> Parser:
     parser = Parser(
         prog="tls-wheel-guard",
         description="Finds native code in wheels that dlopen will refuse for want of static TLS, before the release.",
-        epilog="example: tls-wheel-guard check dist/*.whl",
+        epilog="example: tls-wheel-guard check dist/*.whl; `tls-wheel-guard help COMMAND` shows a command's options",
     )
+    parser.only = only
     version = f"tls-wheel-guard {__version__}"
-    parser.add_argument("--version", action="version", version=version)
+    parser.add_argument("-V", "--version", action="version", version=version)
     children = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name in (only,) if only else COMMANDS:
         module = _command(name)
@@ -80,7 +87,7 @@ def build_parser(only: str | None = None) -> Parser:
             epilog=f"example: {module.EXAMPLE}",
             allow_abbrev=False,
         )
-        child.add_argument("--version", action="version", version=version)
+        child.add_argument("-V", "--version", action="version", version=version)
         module.add_arguments(child)
     return parser
 
@@ -91,6 +98,8 @@ def run(arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             # A member's name may hold what the terminal's encoding cannot say.
             stream.reconfigure(errors="backslashreplace")
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     try:
         only = arguments[0] if arguments and arguments[0] in COMMANDS else None
         options = build_parser(only).parse_args(arguments)

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     add_input(parser)
     parser.add_argument("--tree", action="store_true", help="a folder stands for every ELF file below it, such as site-packages")
+    parser.add_argument("--if-any", action="store_true", help="a path or folder with nothing to check is no error, as in a hook")
     add_judging(parser)
     add_failing(parser)
     parser.add_argument("--python", metavar="EXE", help="judge static-tls-overflow and -crowding by the room of this live interpreter")

@@ -46,5 +46,6 @@ def run(options: argparse.Namespace) -> int:
     from tls_wheel_guard.culprits.page import page_of
 
     (culprit,) = (c for c in known_culprits() if c.id == options.rule)
-    print(f"{culprit.id}: {culprit.name}\n\n{page_of(culprit).rstrip()}")
+    title = culprit.id if culprit.name == culprit.id else f"{culprit.id}: {culprit.name}"
+    print(f"{title}\n\n{page_of(culprit).rstrip()}")
     return 0

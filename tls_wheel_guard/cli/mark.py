@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from tls_wheel_guard.build_guard.staging import source_date_epoch
-from tls_wheel_guard.cli.options import add_destination, paths_from, say
+from tls_wheel_guard.cli.options import add_destination, path_typed, paths_from, say
 from tls_wheel_guard.commands.mark import copy_file, mark_file
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
 
@@ -19,7 +19,7 @@ EXAMPLE = "tls-wheel-guard mark dist/pkg-1.0-cp312-cp312-manylinux_2_28_aarch64.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("paths", nargs="*", type=Path, metavar="WHEEL", help="wheels, folders of wheels, bare shared objects")
+    parser.add_argument("paths", nargs="*", type=path_typed, metavar="WHEEL", help="wheels, folders of wheels, bare shared objects")
     add_destination(parser)
     parser.set_defaults(files_from=None)
 

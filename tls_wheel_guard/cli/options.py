@@ -30,9 +30,11 @@ __all__ = [
     "config_from",
     "exit_code",
     "forget_stdout",
+    "path_typed",
     "paths_from",
     "say",
     "say_unreadable",
+    "refuse_inputs_as_output",
     "style_from",
     "wants_traceback",
     "write_report",
@@ -42,9 +44,16 @@ __all__ = [
 
 def add_input(parser: argparse.ArgumentParser) -> None:
     """PATH..., --files-from, -j."""
-    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="wheels, folders of wheels, bare shared objects")
+    parser.add_argument("paths", nargs="*", type=path_typed, metavar="PATH", help="wheels, folders of wheels, bare shared objects")
     parser.add_argument("--files-from", metavar="FILE", help="read more paths from FILE, one a line; - for stdin")
     parser.add_argument("-j", "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: the cores)")
+
+
+def path_typed(text: str) -> Path:
+    """A path as it was typed. An empty one, as of a variable that is not set, would stand for the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; is a variable of the shell not set?")
+    return Path(text)
 
 
 def _count(text: str) -> int:
@@ -67,11 +76,14 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """--format, -o, --color, -q, -v."""
-    parser.add_argument("--format", choices=tuple(WRITERS), default="text", help="default: text")
+def add_output(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    """--format, -o, --color, -q, -v. ``without``: formats that have nothing to say of what is not judged."""
+    formats = tuple(name for name in WRITERS if name not in without)
+    parser.add_argument("--format", choices=formats, default="text", help="default: text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report to FILE instead of stdout")
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto; NO_COLOR is respected")
+    parser.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="default: auto; NO_COLOR and FORCE_COLOR are respected"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is known of every module")
 
@@ -91,7 +103,8 @@ def say(message: str) -> None:
 def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
     """The files to read, and the exit code so far: what is missing is said, and the others still count."""
     asked = [*options.paths, *_listed(options.files_from)]
-    if not asked:
+    if_any = getattr(options, "if_any", False)
+    if not asked and not if_any:
         raise UsageError("no PATH was given", hint="name wheels or a folder of wheels, such as dist/")
     found: list[Path] = []
     code = 0
@@ -99,14 +112,26 @@ def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
         try:
             found += expand(path, getattr(options, "tree", False))
         except UsageError as error:
-            say(error.line())
-            code = error.exit_code
+            say(f"{error.message}; --if-any: nothing to check there" if if_any else error.line())
+            code = 0 if if_any else error.exit_code
+    refuse_inputs_as_output(getattr(options, "output", None), found)
     return found, code
+
+
+def refuse_inputs_as_output(output: Path | None, inputs: Iterable[Path]) -> None:
+    """Raise UsageError where a report would overwrite one of the files that it is about."""
+    if output is None or not output.is_file():
+        return
+    for path in inputs:
+        if path.is_file() and path.samefile(output):
+            raise UsageError(f"{output}: the output is one of the inputs", hint="name another file for the report")
 
 
 def _listed(source: str | None) -> list[Path]:
     if source is None:
         return []
+    if source == "-" and (sys.stdin is None or sys.stdin.closed):
+        raise UsageError("--files-from -: stdin is closed", hint="pipe a list of paths into it, or name a file")
     try:
         # As the system spells names: any bytes.
         text = sys.stdin.read() if source == "-" else os.fsdecode(Path(source).read_bytes())
@@ -130,6 +155,8 @@ def config_from(options: argparse.Namespace) -> Config:
             if getattr(options, name):
                 typed[name] = tuple(getattr(options, name))
         typed["allow"] = tuple(allow_from_option(text) for text in options.allow)
+    if options.no_config and options.config:
+        raise UsageError(f"--config {options.config} and --no-config contradict each other", hint="leave one out")
     path = None if options.no_config else options.config or nearest_pyproject(Path.cwd())
     return read_config(path, os.environ, typed)
 
@@ -152,10 +179,23 @@ def add_failing(parser: argparse.ArgumentParser) -> None:
 def style_from(options: argparse.Namespace) -> Style:
     """Colour and width: --color, NO_COLOR, the terminal."""
     to_terminal = options.output is None and sys.stdout.isatty()
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    color = options.color == "always" or (options.color == "auto" and to_terminal and not plain)
-    width = shutil.get_terminal_size((100, 24)).columns if to_terminal else 100
+    # COLUMNS counts for a pipe and a file too; a terminal of 0 columns has none that is known.
+    width = shutil.get_terminal_size((100, 24)).columns if to_terminal else columns_asked(os.environ) or 100
+    color = options.color == "always" or (options.color == "auto" and wants_color(os.environ, to_terminal))
     return Style(min(width, 120), color, -1 if options.quiet else int(options.verbose), options.command != "show")
+
+
+def wants_color(environment: Mapping[str, str], to_terminal: bool) -> bool:
+    """NO_COLOR (no-color.org) wins over FORCE_COLOR (force-color.org), which wins over what the terminal is."""
+    if environment.get("NO_COLOR"):
+        return False
+    return bool(environment.get("FORCE_COLOR")) or (to_terminal and environment.get("TERM") != "dumb")
+
+
+def columns_asked(environment: Mapping[str, str]) -> int:
+    """COLUMNS, 0 where it is no number."""
+    text = environment.get("COLUMNS", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
 
 
 def write_report(reports: Sequence[Report], options: argparse.Namespace) -> None:

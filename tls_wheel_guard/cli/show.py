@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     add_input(parser)
     add_judging(parser)
-    add_output(parser)
+    add_output(parser, without=("github",))
     parser.add_argument("--sites", action="store_true", help="list the code that reads each initial-exec slot; needs tls-wheel-guard[repair]")
 
 

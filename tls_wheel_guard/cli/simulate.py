@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tls_wheel_guard.cli.options import write_text
+from tls_wheel_guard.cli.options import refuse_inputs_as_output, write_text
 from tls_wheel_guard.commands.simulate import machine_of, parse_acts, read_modules, read_start, simulate
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.live.reading import read_live
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """0 when every step works, 1 when one fails or is unsafe, 2 and 3 as everywhere."""
     acts = parse_acts(options.steps)
+    refuse_inputs_as_output(options.output, [act.path for act in acts] + ([options.start] if options.start else []))
     modules = read_modules([act.path for act in acts])
     loader, numbers = _start(options, machine_of(modules, options.machine))
     numbers |= {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}

@@ -86,10 +86,12 @@ def _allow(item: Mapping[str, object], where: str) -> Allow:
             raise ConfigError(f"{where}: unknown key {key!r}", hint=did_you_mean(key, known))
         if not isinstance(value, str):
             raise ConfigError(f"{where}.{key}: {value!r} is not a string", hint="put it in quotes")
+    if not str(item.get("module", "")).strip():
+        raise ConfigError(f"{where}: no module", hint='name a member, or a pattern such as module = "pkg.libs/libgomp-*.so*"; "*" is all')
     if "rule" not in item:
         raise ConfigError(f"{where}: no rule", hint=f"name one: {', '.join(RULES)}")
     rule = one_of(item["rule"], (*RULES, INTERPOSER_RULE), f"{where}.rule")
-    return Allow(str(item.get("module", "*")), rule, str(item.get("reason", "")).strip())
+    return Allow(str(item["module"]), rule, str(item.get("reason", "")).strip())
 
 
 def checked(name: str, value: object, where: str) -> Any:

@@ -93,7 +93,11 @@ def merge(*layers: Mapping[str, Any]) -> Config:
         for name, value in layer.items():
             adds = name in ("targets", "ignore", "allow", "limits") and name in settings
             settings[name] = (*settings[name], *value) if adds else value
-    return replace(Config(), **settings)
+    config = replace(Config(), **settings)
+    if not config.rules:
+        selected = ", ".join(config.select or ("all",))
+        raise ConfigError(f"no rule is left to run: selected are {selected}, and all of them are ignored", hint="take one of the two out")
+    return config
 
 
 PYPROJECT = "pyproject.toml"

@@ -77,7 +77,8 @@ def remedy_line(remedy: Remedy) -> str:
         line += f"; when: {remedy.when}"
     if remedy.cannot:
         line += f"; not: {remedy.cannot}"
-    return line if remedy.status == "measured" else f"{line} [{remedy.status}]"
+    known = {"measured": "", "read": " (from its source or manual, not tried by us)", "not measured": " (not tried by us)"}
+    return line + known[remedy.status]
 
 
 def sentence(match: Match) -> str:

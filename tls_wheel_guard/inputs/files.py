@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from pathlib import Path
@@ -51,7 +52,11 @@ def expand(path: Path, tree: bool = False) -> list[Path]:
     """What one argument stands for: itself, or the wheels in a folder, unless it is a tree; raises UsageError."""
     try:
         if not path.exists() and not path.is_symlink():
-            raise UsageError(f"{path}: no such file or folder", hint="check the path; a shell pattern that matches nothing stays as it is")
+            # Windows shells leave patterns to the program, and so does a shell where they are quoted.
+            found = sorted(glob.glob(str(path))) if glob.has_magic(str(path)) else []  # noqa: PTH207  (a path of any form)
+            if not found:
+                raise UsageError(f"{path}: no such file or folder", hint="check the path; a pattern that matches nothing stays as it is")
+            return [each for name in found for each in expand(Path(name), tree)]
         if tree or not path.is_dir():
             return [path]
         wheels = sorted(child for child in path.iterdir() if child.suffix == ".whl")

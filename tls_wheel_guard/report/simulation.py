@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tls_wheel_guard.loaders.simulation import Simulation, StepReport
+from tls_wheel_guard.rules.phrases import count_of
 
 __all__ = ["text"]
 
@@ -18,7 +19,7 @@ def text(simulation: Simulation) -> str:
     ]
     lines += [_line(report, bool(loader.numbers)) for report in simulation.steps]
     failed = sum(not report.step.loads for report in simulation.steps)
-    lines.append(f"{len(simulation.steps)} steps, {failed} failed")
+    lines.append(f"{count_of(len(simulation.steps), 'step')}, {failed} failed")
     return "\n".join([*lines, ""])
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tls_wheel_guard.culprits.clues import ReachedVariable
 from tls_wheel_guard.report.block import bar, different
 
-__all__ = ["facts", "summary", "write"]
+__all__ = ["facts", "passed", "summary", "write"]
 
 _COLOURS: dict[Severity, Colour] = {"error": "red", "warning": "yellow", "note": "cyan"}
 _FORMATS = {"mach-o": "Mach-O", "pe": "PE", "wasm": "WebAssembly"}
@@ -34,7 +34,9 @@ def summary(reports: Sequence[Report], style: Style) -> str:
     counts = {severity: sum(report.count(severity) for report in reports) for severity in _COLOURS}
     words = ", ".join(style.paint(count_of(n, severity), *([_COLOURS[severity]] if n else [])) for severity, n in counts.items())
     modules = sum(len(report.modules) for report in reports)
-    line = f"{count_of(len(reports), 'file')}, {count_of(modules, 'ELF module')}" + (f": {words}" if style.judged else "")
+    trees = sum(report.is_tree for report in reports)
+    inputs = [count_of(n, noun) for n, noun in ((len(reports) - trees, "file"), (trees, "folder")) if n] or ["0 files"]
+    line = f"{' and '.join(inputs)}, {count_of(modules, 'ELF module')}" + (f": {words}" if style.judged else "")
     allowed = sum(len(report.allowed) for report in reports)
     unread = sum(report.error is not None for report in reports)
     return line + (f"; {allowed} allowed" if allowed else "") + (f"; {count_of(unread, 'file')} could not be read" if unread else "")
@@ -47,7 +49,7 @@ def _wheel(report: Report, style: Style) -> Iterator[str]:
     quiet = style.verbosity < 0
     if quiet and not report.findings:
         return
-    verdict = ": " + style.paint("ok", "green") + _what(report) if style.judged and not report.findings else ""
+    verdict = ": " + style.paint("ok", "green") + _what([report]) if style.judged and not report.findings else ""
     yield style.paint(printable(report.path), "bold") + verdict
     if not report.findings and style.verbosity < 1:
         yield from _asides(report, style)
@@ -64,8 +66,16 @@ def _wheel(report: Report, style: Style) -> Iterator[str]:
     yield ""
 
 
-def _what(report: Report) -> str:
-    return f" ({count_of(len(report.modules), 'ELF module')})" if report.modules else " (no ELF module)"
+def passed(reports: Sequence[Report]) -> str:
+    """One line for files without findings: which, ok, how many modules, for which systems."""
+    names = reports[0].wheel if len(reports) == 1 else f"{reports[0].wheel} and {len(reports) - 1} more"
+    return printable(f"{names}: ok{_what(reports)}")
+
+
+def _what(reports: Sequence[Report]) -> str:
+    modules = sum(len(report.modules) for report in reports)
+    systems = dict.fromkeys(describe_target(target) for report in reports for target in report.targets) if modules else ()
+    return f" ({count_of(modules, 'ELF module') if modules else 'no ELF module'}{', for ' if systems else ''}{', '.join(systems)})"
 
 
 def _asides(report: Report, style: Style) -> Iterator[str]:
@@ -127,7 +137,7 @@ def _reached_line(reached: ReachedVariable) -> str:
     where = " of another module" if reached.offset is None else ""
     text = f"reaches {name}{where}"
     if reached.reads:
-        text += f", read {reached.reads:,} times"
+        text += f", read {count_of(reached.reads, 'time')}"
     if reached.readers:
         more = f" and {len(reached.readers) - 4} more" if len(reached.readers) > 4 else ""
         text += f", in {', '.join(f'`{reader}`' for reader in reached.readers[:4])}{more}"

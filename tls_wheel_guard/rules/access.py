@@ -68,7 +68,7 @@ def foreign(case: RuleInput) -> Iterator[Finding]:
         # Only the foreign part: its own initial-exec relocations have a rule of their own.
         demand = replace(module.demand, own_static=0, flagged=False)
         verdicts = [judge(demand, v.target) for v in module.verdicts]
-        uses = ", ".join(f"{use.symbol.versioned_name} ({_where(use.definer.where)})" for use in demand.foreign[:8])
+        uses = ", ".join(f"{use.symbol.versioned_name} ({_where(use.definer.where, case.one_process)})" for use in demand.foreign[:8])
         harmless = all(v.verdict == "always" for v in verdicts)
         relocs = [r for r in facts.relocs if r.symbol is not None and not r.symbol.defined]
         yield Finding(
@@ -89,8 +89,9 @@ def foreign(case: RuleInput) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _where(definer: str) -> str:
-    return {"libc": "the C library's own", "wheel": "defined in this wheel", "unknown": "defined outside this wheel"}[definer]
+def _where(definer: str, in_wheel: bool) -> str:
+    place = "this wheel" if in_wheel else "this folder"
+    return {"libc": "the C library's own", "wheel": f"defined in {place}", "unknown": f"defined outside {place}"}[definer]
 
 
 def local_exec(case: RuleInput) -> Iterator[Finding]:

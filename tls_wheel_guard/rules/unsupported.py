@@ -71,11 +71,12 @@ def _machine_words(e_machine: int) -> str:
 
 def unreadable(case: RuleInput) -> Iterator[Finding]:
     """Members that could not be read in part or whole."""
+    step = "build the wheel again" if case.one_process else "see that you may read it; what is damaged, install again"
     for path, reason in case.unreadable:
         yield Finding(
             "unreadable-module",
             "error" if case.thresholds.strict else "warning",
             path,
             (f"it can't be judged: {reason}.",),
-            hints("build the wheel again; if the file is meant to be so", module=path, rule="unreadable-module"),
+            hints(f"{step}; if it is meant to be so", module=path, rule="unreadable-module"),
         )

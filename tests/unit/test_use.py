@@ -1,0 +1,175 @@
+"""What people stumbled over: mistyped, empty and contradictory command lines, pipes, full words."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.elf_builder import Spec, build
+from tests.support.wheel_builder import make_wheel
+from tests.unit.test_rules import ie
+from tls_wheel_guard.__main__ import main
+from tls_wheel_guard.version import __version__
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def wheel(folder: Path, data: bytes, tag: str = "musllinux_1_2_x86_64", name: str = "pkg") -> str:
+    return make_wheel(folder, {"pkg/m.so": data}, f"cp312-cp312-{tag}", name=name).name
+
+
+TABLE = "[tool.tls-wheel-guard]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "x", "--frmt"], "unrecognized arguments: --frmt; hint: did you mean --format?"),
+        (["check", "x", "--foo"], "unrecognized arguments: --foo; hint: see tls-wheel-guard check --help"),
+        (["help", "chek"], "hint: did you mean check?"),
+        (["check", ""], "argument PATH: an empty path; is a variable of the shell not set?"),
+        (["mark", ""], "argument WHEEL: an empty path"),
+        (["check", "x", "--select", "initial-exec-tls", "--ignore", "initial-exec-tls"], "no rule is left to run: selected are initial-exec-tls"),
+        (["check", "x", "--config", "missing", "--no-config"], "--config missing and --no-config contradict each other; hint: leave one out"),
+        (["check", "*.whl"], "*.whl: no such file or folder; hint: check the path; a pattern that matches nothing stays as it is"),
+        (["show", "x", "--format", "github"], "invalid choice: 'github'"),
+    ],
+)
+def test_mistakes_are_usage_errors(arguments: list[str], words: str, capsys: Captured) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert words in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_an_allow_without_a_module_is_an_error(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "pyproject.toml").write_text('[[tool.tls-wheel-guard.allow]]\nrule = "initial-exec-tls"\nreason = "x"\n')
+    assert main(["check", wheel(tmp_path, ie())]) == 2
+    assert "tool.tls-wheel-guard.allow[0]: no module; hint: name a member" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["-V"], ["check", "-V"]])
+def test_the_short_option_for_the_version(arguments: list[str], capsys: Captured) -> None:
+    with contextlib.suppress(SystemExit):
+        main(arguments)
+    assert capsys.readouterr().out == f"tls-wheel-guard {__version__}\n"
+
+
+def test_help_of_a_command(capsys: Captured) -> None:
+    shown = []
+    for arguments in (["help", "check"], ["check", "--help"], ["help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "tls-wheel-guard check" in shown[0]
+    assert "doctor" in shown[2]
+
+
+@pytest.mark.parametrize("command", ["check", "show"])
+def test_a_report_never_overwrites_an_input(command: str, tmp_path: Path, capsys: Captured) -> None:
+    name = wheel(tmp_path, ie())
+    before = (tmp_path / name).read_bytes()
+    (tmp_path / "link.json").hardlink_to(name)
+    for output in (name, f"./{name}", "link.json"):
+        assert main([command, ".", "-o", output]) == 2
+        assert "the output is one of the inputs; hint: name another file" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_simulation_never_overwrites_an_input(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "a.so").write_bytes(ie())
+    (tmp_path / "start.json").write_text("{}")
+    assert main(["simulate", "a.so", "-o", "a.so"]) == 2
+    assert main(["simulate", "a.so", "--start", "start.json", "-o", "start.json"]) == 2
+    assert capsys.readouterr().err.count("the output is one of the inputs") == 2
+    assert (tmp_path / "a.so").read_bytes() == ie()
+
+
+def test_stdin_that_is_closed(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["check", "--files-from", "-"]) == 2
+    assert "--files-from -: stdin is closed; hint: " in capsys.readouterr().err
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdin", closed)
+    assert main(["check", "--files-from", "-"]) == 2
+
+
+def test_a_quoted_pattern_is_expanded(tmp_path: Path, capsys: Captured) -> None:
+    first, second = wheel(tmp_path, build(Spec())), wheel(tmp_path, build(Spec()), name="other")
+    assert main(["check", "*.whl"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index(second) < shown.index(first)
+    odd = make_wheel(tmp_path, {"pkg/m.so": build(Spec())}, name="[x]")
+    assert main(["check", odd.name]) == 0
+    assert "1 file," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["dist"], ["dist/*.whl"], ["empty"], []])
+def test_nothing_to_check_is_no_failure_where_that_is_said(arguments: list[str], tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["check", "--if-any", *arguments]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("nothing to check there") == len(arguments)
+    assert shown.out == "0 files, 0 ELF modules: 0 errors, 0 warnings, 0 notes\n"
+    assert main(["check", "--if-any", "dist", wheel(tmp_path, ie())]) == 1
+    assert main(["check", *arguments]) == 2 or arguments == []
+
+
+def test_columns_and_colour_of_a_pipe(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = wheel(tmp_path, ie())
+    monkeypatch.setenv("COLUMNS", "60")
+    main(["check", name])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if not re.search(r"\[|\S{50}", line)) in range(50, 61)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    main(["check", name])
+    assert "\x1b[" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    main(["check", name])
+    assert "\x1b[" not in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "wide")
+    assert main(["check", name]) == 1
+
+
+def test_success_says_for_which_systems(tmp_path: Path, capsys: Captured) -> None:
+    name = wheel(tmp_path, build(Spec()))
+    assert main(["check", name]) == 0
+    assert f"{name}: ok (1 ELF module, for musllinux_1_2_x86_64 (musl 1.2 and newer))" in capsys.readouterr().out
+
+
+def test_hints_are_a_list_too(tmp_path: Path, capsys: Captured) -> None:
+    main(["check", "--format", "json", wheel(tmp_path, ie())])
+    (finding,) = json.loads(capsys.readouterr().out)["wheels"][0]["findings"]
+    assert len(finding["hints"]) > 1
+    assert finding["hint"] == "; ".join(finding["hints"])
+
+
+def test_words_fit_a_folder(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "a.so").write_bytes(build(Spec()))
+    (tmp_path / "site" / "b.so").write_bytes(ie()[:100])
+    main(["check", "--tree", "site"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 folder, 1 ELF module" in shown
+    assert "see that you may read it; what is damaged, install again" in shown
+    assert "build the wheel again" not in shown
+
+
+def test_one_step_is_one_step(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "a.so").write_bytes(build(Spec()))
+    main(["simulate", "a.so"])
+    assert capsys.readouterr().out.endswith("\n1 step, 0 failed\n")
