@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.exhausted import EXHAUST, make_fillers
 from benchmarks.markdown import row
-from tests.builds.test_rewrite_orders import initial_exec
 from tests.support.projects import run
+from tests.support.readelf import initial_exec
 
 THREADS, ROUNDS = 8, 1_000_000
 ABOUT = """\

@@ -28,7 +28,7 @@ from benchmarks.bench import BACKEND, BACKENDS, CROSS, PLUGIN, Bench, flagged, m
 from benchmarks.kills import killed  # noqa: E402
 from benchmarks.markdown import heading, row  # noqa: E402
 from benchmarks.unchanged import sdists, transparent  # noqa: E402
-from tests.builds.conftest import NEW, OLD, environment  # noqa: E402
+from tests.support.interpreters import NEW, OLD, environment  # noqa: E402
 from tests.support.projects import Built, add_table, build, run  # noqa: E402
 
 MESSAGES = {"fail": "is not released", "warn": "will not load everywhere"}

@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.bench import CROSS, Bench, wire
 from benchmarks.markdown import heading, row
 from tests.support.killing import SEED, TRIALS, left_after_kills
-from tests.support.wheel_builder import STORED
-from tests.unit.test_mark import IE, full_wheel, with_fields
+from tests.support.modules import MARKABLE, with_fields
+from tests.support.wheel_builder import STORED, full_wheel
 
 __all__ = ["killed"]
 
@@ -25,7 +25,7 @@ def killed(bench: Bench) -> int:
     noise = random.Random(SEED).randbytes(6 << 20)
     wrong = 0
     for spare, flags, in_place in ((1, 0, True), (1, 0, False), (0, 0x18, False)):
-        source = full_wheel(folder, {"pkg/m.so": with_fields(IE, spare=spare, flags=flags, padding=6 << 20), "pkg/n.bin": noise}, STORED)
+        source = full_wheel(folder, {"pkg/m.so": with_fields(MARKABLE, spare=spare, flags=flags, padding=6 << 20), "pkg/n.bin": noise}, STORED)
         final = source if in_place else folder / "out" / source.name
         command = [bench.python, "-m", "tls_wheel_guard", "mark", source.name, *(["--in-place"] if in_place else ["-w", "out"])]
         title = "`mark --in-place`" if in_place else "`mark`" if spare else "`mark`, nothing to mark"

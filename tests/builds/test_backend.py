@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import textwrap
@@ -12,65 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.elf_builder import Reloc, Spec, Tls
-from tests.support.elf_builder import build as build_elf
-from tests.support.projects import add_table, build, copy_project, run, use_backend
-from tests.support.wheel_builder import make_wheel
-
-TPOFF64 = 18
-INITIAL_EXEC = build_elf(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(64, 8), needed=("libc.so.6",)))
-CLEAN = build_elf(Spec(needed=("libc.so.6",)))
-
-RECORDED = """
-import json, pathlib, shutil
-
-def _note(hook, *arguments):
-    with open("calls.jsonl", "a") as file:
-        file.write(json.dumps([hook, *arguments]) + "\\n")
-
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    _note("build_wheel", config_settings, metadata_directory)
-    (wheel,) = pathlib.Path("made").glob("*.whl")
-    shutil.copy(wheel, wheel_directory)
-    return wheel.name
-
-def build_sdist(sdist_directory, config_settings=None):
-    _note("build_sdist", config_settings)
-    return "pkg-1.0.tar.gz"
-"""
-
-OPTIONAL = """
-def get_requires_for_build_wheel(config_settings=None):
-    _note("get_requires_for_build_wheel", config_settings)
-    return ["six >=1.16"]
-
-def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
-    _note("prepare_metadata_for_build_wheel", metadata_directory, config_settings)
-    return "pkg-1.0.dist-info"
-"""
-
-
-def in_tree(folder: Path, code: str, *table: str, module: bytes = CLEAN, name: str = "recorded") -> Path:
-    """A project with its own backend in the folder ``backends``, which hands out a ready wheel."""
-    for path in ("backends", "made"):
-        (folder / path).mkdir(parents=True)
-    (folder / "backends" / "recorded.py").write_text(code)
-    (folder / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "tls_wheel_guard.backend"\n[project]\nname = "pkg"\nversion = "1.0"\n'
-    )
-    add_table(folder, *(table or (f'build-backend = "{name}"', 'backend-path = ["backends"]')))
-    make_wheel(folder / "made", {"pkg/_m.so": module})
-    return folder
-
-
-def call(python: str, project: Path, statement: str) -> tuple[int, str]:
-    """Run a statement with the backend imported as ``b``, as a front end's child process does."""
-    return run([python, "-c", f"import tls_wheel_guard.backend as b\n{statement}"], project)
-
-
-def calls(project: Path) -> list[list[object]]:
-    return [json.loads(line) for line in (project / "calls.jsonl").read_text().splitlines()]
-
+from tests.support.backends import OPTIONAL, RECORDED, call, calls, in_tree
+from tests.support.modules import INITIAL_EXEC
+from tests.support.projects import build, copy_project, run, use_backend
 
 # ---- hooks
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds.test_backend import CLEAN, INITIAL_EXEC
+from tests.support.installed import installed, put
+from tests.support.modules import CLEAN, INITIAL_EXEC
 from tests.support.projects import add_table, copy_project, run
 from tests.support.wheel_builder import make_wheel
-from tests.unit.test_products import installed, put
 
 GUARD = [sys.executable, "-m", "tls_wheel_guard", "build"]
 

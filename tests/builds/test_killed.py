@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.killing import SEED, TRIALS, left_after_kills
+from tests.support.modules import MARKABLE, with_fields
 from tests.support.projects import add_table, copy_project
-from tests.support.wheel_builder import STORED
-from tests.unit.test_mark import IE, assert_record_is_right, full_wheel, with_fields
+from tests.support.wheel_builder import STORED, assert_record_is_right, full_wheel
 
 MARK = [sys.executable, "-m", "tls_wheel_guard", "mark"]
 
@@ -20,7 +20,7 @@ MARK = [sys.executable, "-m", "tls_wheel_guard", "mark"]
 def large_wheel(folder: Path, **fields: object) -> Path:
     """So large that writing it takes a good part of the command's time."""
     noise = random.Random(SEED).randbytes(6 << 20)
-    return full_wheel(folder, {"pkg/m.so": with_fields(IE, padding=6 << 20, **fields), "pkg/random.bin": noise}, STORED)
+    return full_wheel(folder, {"pkg/m.so": with_fields(MARKABLE, padding=6 << 20, **fields), "pkg/random.bin": noise}, STORED)
 
 
 @pytest.mark.parametrize("in_place", [True, False])

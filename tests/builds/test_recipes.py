@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.builds.conftest import environment
-from tests.builds.test_backend import CLEAN, INITIAL_EXEC
+from tests.support.interpreters import environment
+from tests.support.modules import CLEAN, INITIAL_EXEC
 from tests.support.projects import ROOT, copy_project, run
 from tests.support.toolchain import SOURCES, compile_shared, require
 from tests.support.wheel_builder import make_wheel

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds.test_backend import RECORDED, call, calls, in_tree
-from tests.builds.test_rewrite_orders import GUARD, initial_exec
-from tests.builds.test_setuptools import CROSS, FRONT_ENDS, nothing_is_left
-from tests.support.projects import add_table, build, copy_project, run, use_backend
+from tests.support.backends import RECORDED, call, calls, in_tree
+from tests.support.projects import CROSS, FRONT_ENDS, REWRITE_COMMAND, add_table, build, copy_project, nothing_is_left, run, use_backend
+from tests.support.readelf import initial_exec
 from tests.support.toolchain import require
 from tests.support.wheel_builder import make_wheel
 
@@ -129,7 +128,7 @@ def test_old_objects_of_setuptools_do_not_count_without_the_plugin_either(throug
         built = build(project, "build", python=python, environment=environment)
         code, output = built.code, built.output
     else:
-        code, output = run([*GUARD, python, "setup.py", "-q", "bdist_wheel"], project, environment)
+        code, output = run([*REWRITE_COMMAND, python, "setup.py", "-q", "bdist_wheel"], project, environment)
     assert code == 0, output
     (wheel,) = project.rglob("*.whl")
     assert in_wheel(wheel, tmp_path)[0] == 0
@@ -180,7 +179,7 @@ def test_wheels_in_cargos_own_folder_come_to_the_usual_one(tmp_path: Path) -> No
         ' python3 -m zipfile -c "$CARGO_TARGET_DIR/wheels/m-1.0-cp311-cp311-linux_x86_64.whl" _m.so && rm _m.so'
     )
     (tmp_path / "x.c").write_text("static __thread int x;\nint *f(void);\nint *f(void) { return &x; }\n")
-    code, output = run([*GUARD, "sh", "-ec", script], tmp_path)
+    code, output = run([*REWRITE_COMMAND, "sh", "-ec", script], tmp_path)
     assert code == 0, output
     (wheel,) = tmp_path.rglob("*.whl")
     assert wheel.parent == tmp_path / "target" / "wheels"
@@ -197,7 +196,7 @@ def test_a_member_of_a_workspace_has_its_wheels_in_the_workspaces_folder(tmp_pat
     (tmp_path / "member" / "lib.rs").write_text("")
     wheel = make_wheel(tmp_path, {"m/__init__.py": b""}, "py3-none-any", name="m")
     code, output = run(
-        [*GUARD, "sh", "-ec", f'mkdir -p "$CARGO_TARGET_DIR/wheels" && mv {wheel} "$CARGO_TARGET_DIR/wheels"'], tmp_path / "member"
+        [*REWRITE_COMMAND, "sh", "-ec", f'mkdir -p "$CARGO_TARGET_DIR/wheels" && mv {wheel} "$CARGO_TARGET_DIR/wheels"'], tmp_path / "member"
     )
     assert code == 0, output
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.whl")] == [Path("target/wheels", wheel.name)]
@@ -209,7 +208,7 @@ def test_a_plugin_inside_the_command_rewrites_once(new_python: str, tmp_path: Pa
     add_table(project, REWRITE)
     setup = project / "setup.py"
     setup.write_text(setup.read_text() + "import json, os; json.dump(dict(os.environ), open('seen.json', 'w'))\n")
-    code, output = run([*GUARD, new_python, "-m", "build", "-w", "--no-isolation", "-o", "out", "."], project)
+    code, output = run([*REWRITE_COMMAND, new_python, "-m", "build", "-w", "--no-isolation", "-o", "out", "."], project)
     assert code == 0, output
     assert in_wheel(next(project.rglob("*.whl")), tmp_path)[0] == 0
     seen = json.loads((project / "seen.json").read_text())

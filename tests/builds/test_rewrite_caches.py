@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds.test_rewrite_orders import GUARD, initial_exec
-from tests.support.projects import run
+from tests.support.projects import REWRITE_COMMAND, run
+from tests.support.readelf import initial_exec
 from tests.support.toolchain import require
 
 IE = "-ftls-model=initial-exec"
@@ -36,7 +36,7 @@ def build(folder: Path, script: str, environment: dict[str, str], *, rewritten: 
     """Initial-exec relocations of one more build in the same folder."""
     for path in ("x.o", "m.so"):
         (folder / path).unlink(missing_ok=True)
-    code, output = run([*(GUARD if rewritten else []), "sh", "-ec", script], folder, environment)
+    code, output = run([*(REWRITE_COMMAND if rewritten else []), "sh", "-ec", script], folder, environment)
     assert code == 0, output
     return initial_exec(folder / "m.so")[0]
 
@@ -93,7 +93,7 @@ def test_user_values_are_kept(tmp_path: Path) -> None:
     own.write_text("mine")
     environment = {"CCACHE_EXTRAFILES": str(own), "SCCACHE_C_CUSTOM_CACHE_BUSTER": "mine", "LIBRARY_PATH": "/opt/one:/opt/two"}
     script = "gcc -shared -fPIC -o m.so -xc /dev/null; echo $CCACHE_EXTRAFILES $SCCACHE_C_CUSTOM_CACHE_BUSTER $LIBRARY_PATH"
-    code, output = run([*GUARD, "sh", "-ec", script], tmp_path, environment)
+    code, output = run([*REWRITE_COMMAND, "sh", "-ec", script], tmp_path, environment)
     assert code == 0, output
     files, buster, path = next(line for line in output.splitlines() if line.startswith(str(own))).split()
     assert files.startswith(f"{own}:")

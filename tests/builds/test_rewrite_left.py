@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds.test_backend import INITIAL_EXEC
-from tests.builds.test_rewrite_orders import GUARD, initial_exec
-from tests.support.projects import add_table, run
+from tests.support.modules import INITIAL_EXEC
+from tests.support.projects import REWRITE_COMMAND, add_table, run
+from tests.support.readelf import initial_exec
 from tests.support.toolchain import require
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
@@ -53,7 +53,7 @@ def project(tmp_path: Path) -> Path:
 
 def rewrite(folder: Path, script: str, **environment: str) -> tuple[int, str]:
     """Run a script under the rewriting command; the exit code and all that was said, but that there is no wheel."""
-    code, output = run([*GUARD, "sh", "-ec", script], folder, environment)
+    code, output = run([*REWRITE_COMMAND, "sh", "-ec", script], folder, environment)
     return code, "\n".join(line for line in output.splitlines() if "made no wheel that could be found" not in line)
 
 
@@ -225,7 +225,7 @@ def test_a_default_compiler_that_is_missing_concerns_only_who_compiles(project: 
     (project / "bin").mkdir()
     (project / "bin" / "sh").symlink_to("/bin/sh")
     make_wheel(project, {"pkg/__init__.py": b""}, "py3-none-any", name="pure")
-    code, output = run([*GUARD, "sh", "-ec", "/bin/mkdir dist; /bin/cp pure-*.whl dist"], project, {"PATH": str(project / "bin")})
+    code, output = run([*REWRITE_COMMAND, "sh", "-ec", "/bin/mkdir dist; /bin/cp pure-*.whl dist"], project, {"PATH": str(project / "bin")})
     assert code == 0, output
 
 

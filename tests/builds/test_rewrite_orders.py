@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import readelf
-from tests.support.projects import run
+from tests.support.projects import REWRITE_COMMAND, run
+from tests.support.readelf import initial_exec
 from tests.support.routes import CLANG, ROUTES, Route
 from tests.support.toolchain import require
 
-GUARD = [sys.executable, "-m", "tls_wheel_guard", "build", "--action", "rewrite", "--"]
 CASES = [(name, "gcc") for name in ROUTES] + [(name, "clang-19") for name in CLANG]
 EXECUTABLE = platform.machine() == "x86_64"
 
@@ -28,12 +27,6 @@ def environment(compiler: str, folder: Path) -> dict[str, str]:
     return {**({} if compiler == "gcc" else clang), "CARGO_TARGET_DIR": str(folder / "target")}
 
 
-def initial_exec(path: Path) -> tuple[int, int]:
-    """Dynamic initial-exec relocations, and those of the dynamic models."""
-    facts = readelf.read(path)
-    return sum(facts.of_kind("TPOFF").values()), sum(facts.of_kind("DTPMOD").values()) + sum(facts.of_kind("TLSDESC").values())
-
-
 def build_both(route: Route, compiler: str, tmp_path: Path) -> tuple[tuple[int, int], tuple[int, int], str]:
     """A route's product from a plain and from a rewritten build, in two copies of the project."""
     results = []
@@ -42,7 +35,7 @@ def build_both(route: Route, compiler: str, tmp_path: Path) -> tuple[tuple[int, 
     for name in ("plain", "rewritten"):
         folder = tmp_path / name
         command = ["sh", "-ec", route.command]
-        code, output = run(command if name == "plain" else [*GUARD, *command], folder, environment(compiler, tmp_path / name))
+        code, output = run(command if name == "plain" else [*REWRITE_COMMAND, *command], folder, environment(compiler, tmp_path / name))
         assert code == 0, output
         results.append(initial_exec(folder / "libout.so"))
     return results[0], results[1], output
@@ -70,7 +63,7 @@ def test_other_linkers_change_nothing(tmp_path: Path) -> None:
         programs.mkdir()
         (programs / f"ld.{linker}").symlink_to(require(tool))
         linking = route.command + f" CC='gcc -fuse-ld={linker}'"
-        code, output = run([*GUARD, "sh", "-ec", linking], folder, {"PATH": f"{programs}:{os.environ['PATH']}"})
+        code, output = run([*REWRITE_COMMAND, "sh", "-ec", linking], folder, {"PATH": f"{programs}:{os.environ['PATH']}"})
         assert code == 0, output
         assert initial_exec(folder / "libout.so")[0] == 0
 
@@ -80,7 +73,7 @@ def test_a_variable_of_another_library_is_the_right_one(tmp_path: Path) -> None:
     (tmp_path / "one.c").write_text("__thread int foreign = 4242;\n")
     (tmp_path / "two.c").write_text("extern __thread int foreign;\n__thread int own = 7;\nint f(void); int f(void) { return foreign + own; }\n")
     script = "gcc -fPIC -shared -o libone.so one.c && gcc -fPIC -shared -ftls-model=local-dynamic -o libtwo.so two.c -L. -lone -Wl,-rpath,$PWD"
-    code, output = run([*GUARD, "sh", "-ec", script], tmp_path)
+    code, output = run([*REWRITE_COMMAND, "sh", "-ec", script], tmp_path)
     assert code == 0, output
     statement = f"import ctypes; assert ctypes.CDLL({str(tmp_path / 'libtwo.so')!r}).f() == 4249"
     subprocess.run([sys.executable, "-c", statement], check=True)

@@ -10,18 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds.conftest import OLD
-from tests.builds.test_backend import INITIAL_EXEC
 from tests.support import readelf
-from tests.support.projects import ROOT, Built, add_table, build, copy_project, run
+from tests.support.interpreters import OLD
+from tests.support.modules import INITIAL_EXEC
+from tests.support.projects import CROSS, FRONT_ENDS, ROOT, Built, add_table, build, copy_project, nothing_is_left, run
 from tests.support.toolchain import require
-
-FRONT_ENDS = ("pip", "build", "setup.py")
-CROSS = {"CC": "aarch64-linux-gnu-gcc", "LDSHARED": "aarch64-linux-gnu-gcc -shared"}
-
-
-def nothing_is_left(project: Path) -> bool:
-    return not list(project.rglob("*.whl")) and not list(project.rglob(".tls-wheel-guard-*"))
 
 
 @pytest.mark.parametrize("front_end", FRONT_ENDS)

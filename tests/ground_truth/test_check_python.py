@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.ground_truth.test_loaders import this_glibc
 from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tests.support.musl_python import musl_python
+from tests.support.toolchain import this_glibc
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.live.reading import read_live

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
-from tests.support.toolchain import missing, open_in_turn
+from tests.support.toolchain import missing, open_in_turn, this_glibc
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.loaders import Verdict, glibc, judge, musl
 from tls_wheel_guard.platforms import Target
@@ -20,16 +19,6 @@ from tls_wheel_guard.tls import TlsDemand, demand_of
 
 TPOFF64, DTPMOD64, DTPOFF64, TLSDESC = 18, 16, 17, 36
 MUSL = Target("musllinux_1_2_x86_64", "x86_64", "musl", (1, 2))
-
-
-def this_glibc() -> tuple[int, int]:
-    libc, version = platform.libc_ver()
-    if libc != "glibc" or platform.machine() != "x86_64":
-        pytest.skip("the live tests of glibc run on x86_64 glibc")
-    major, minor = map(int, version.split(".")[:2])
-    if ((major, minor), "x86_64") not in glibc.MEASURED:
-        pytest.skip(f"glibc {version} was not measured: its fresh state is only known to be at least 1664 bytes")
-    return major, minor
 
 
 def demand(data: bytes, path: Path, definers: dict[str, TlsDemand] | None = None) -> TlsDemand:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ground_truth.test_loaders import this_glibc
-from tests.support.toolchain import open_in_turn, require
+from tests.support.toolchain import open_in_turn, require, this_glibc
 from tests.support.wheels import fetch, unpack
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.findings import ModuleReport

@@ -70,3 +70,14 @@ def build(
     code, output = run(command, project, environment)
     left = tuple(sorted(out.rglob("*.whl"))) if out.is_dir() else ()
     return Built(code, output, left)
+
+
+FRONT_ENDS = ("pip", "build", "setup.py")
+CROSS = {"CC": "aarch64-linux-gnu-gcc", "LDSHARED": "aarch64-linux-gnu-gcc -shared"}
+
+
+def nothing_is_left(project: Path) -> bool:
+    return not list(project.rglob("*.whl")) and not list(project.rglob(".tls-wheel-guard-*"))
+
+
+REWRITE_COMMAND = [sys.executable, "-m", "tls_wheel_guard", "build", "--action", "rewrite", "--"]

@@ -12,7 +12,7 @@ from tests.support.toolchain import require
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 
-__all__ = ["Facts", "assert_same", "differences", "read"]
+__all__ = ["Facts", "assert_same", "differences", "initial_exec", "read"]
 
 KINDS = {name: kind for row in TLS_RELOCS.values() for kind, name in row.values()}
 
@@ -108,3 +108,9 @@ def differences(found: SharedObject, truth: Facts) -> list[str]:
 def assert_same(found: SharedObject, truth: Facts, where: str) -> None:
     """The guard's facts equal readelf's."""
     assert not (wrong := differences(found, truth)), (where, wrong)
+
+
+def initial_exec(path: Path) -> tuple[int, int]:
+    """Dynamic initial-exec relocations, and those of the dynamic models."""
+    facts = read(path)
+    return sum(facts.of_kind("TPOFF").values()), sum(facts.of_kind("DTPMOD").values()) + sum(facts.of_kind("TLSDESC").values())

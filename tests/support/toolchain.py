@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from tls_wheel_guard.loaders import glibc
 
 SOURCES = Path(__file__).parents[1] / "sources"
 
@@ -115,3 +118,13 @@ def open_in_turn(compiler: str, *paths: Path | str, environment: dict[str, str] 
     )
     answers = [line[1:] for line in run.stdout.splitlines()]
     return answers if run.returncode == 0 else [*answers, f"signal {-run.returncode}"]
+
+
+def this_glibc() -> tuple[int, int]:
+    libc, version = platform.libc_ver()
+    if libc != "glibc" or platform.machine() != "x86_64":
+        pytest.skip("the live tests of glibc run on x86_64 glibc")
+    major, minor = map(int, version.split(".")[:2])
+    if ((major, minor), "x86_64") not in glibc.MEASURED:
+        pytest.skip(f"glibc {version} was not measured: its fresh state is only known to be at least 1664 bytes")
+    return major, minor

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import hashlib
 import zipfile
 from pathlib import Path
 
-__all__ = ["DEFLATED", "STORED", "make_wheel"]
+__all__ = ["DEFLATED", "STORED", "assert_record_is_right", "full_wheel", "make_wheel"]
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
@@ -30,3 +33,30 @@ def make_wheel(
             archive.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
             archive.writestr(f"{name}-1.0.dist-info/RECORD", "")
     return path
+
+
+def full_wheel(folder: Path, members: dict[str, bytes], method: int = DEFLATED) -> Path:
+    """A wheel whose RECORD is right, with modes and dates."""
+    path = folder / "pkg-1.0-cp312-cp312-manylinux_2_28_aarch64.whl"
+    lines = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**members, "pkg-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\n"}.items():
+            info = zipfile.ZipInfo(name, (2020, 2, 3, 4, 5, 6))
+            info.compress_type, info.external_attr = method, 0o100755 << 16
+            archive.writestr(info, data)
+            lines.append(f"{name},sha256={digest(data)},{len(data)}\n")
+        archive.writestr("pkg-1.0.dist-info/RECORD", "".join(lines) + "pkg-1.0.dist-info/RECORD,,\n")
+    return path
+
+
+def digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+def assert_record_is_right(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        for name, hashed, size in csv.reader(archive.read("pkg-1.0.dist-info/RECORD").decode().splitlines()):
+            if hashed:
+                data = archive.read(name)
+                assert (hashed, size) == (f"sha256={digest(data)}", str(len(data)))

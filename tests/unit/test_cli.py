@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
-from tests.unit.test_rules import ie
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.cli import COMMANDS, build_parser
 from tls_wheel_guard.rules import RULES

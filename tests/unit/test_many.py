@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.elf_builder import Spec, build
+from tests.support.modules import ie
 from tests.support.wheel_builder import STORED, make_wheel
-from tests.unit.test_rules import ie
 from tls_wheel_guard import Config, Report
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.cli import progress

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import hashlib
 import itertools
 import random
 import subprocess
@@ -16,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.modules import MARKABLE, with_fields
 from tests.support.toolchain import require
-from tests.support.wheel_builder import DEFLATED, STORED, make_wheel
+from tests.support.wheel_builder import DEFLATED, STORED, assert_record_is_right, full_wheel, make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.archive.record import rewrite_record
 from tls_wheel_guard.build_guard.guard import guard
@@ -29,12 +27,6 @@ from tls_wheel_guard.errors import Refused
 from tls_wheel_guard.platforms import MACHINES, machine_called
 from tls_wheel_guard.repair import Patch, apply_patches, plan_flag
 
-IE = Spec(machine="aarch64", relocs=(Reloc(1030),), tls=Tls(64, 8))
-
-
-def with_fields(spec: Spec, **fields: object) -> bytes:
-    return build(Spec(**{**{name: getattr(spec, name) for name in spec.__slots__}, **fields}))
-
 
 def patched(data: bytes) -> bytes:
     patch = plan_flag(BytesSource(data))
@@ -43,7 +35,7 @@ def patched(data: bytes) -> bytes:
 
 
 def test_into_an_existing_dt_flags() -> None:
-    data = with_fields(IE, flags=0x8)
+    data = with_fields(MARKABLE, flags=0x8)
     new = patched(data)
     assert sum(a != b for a, b in zip(data, new, strict=True)) == 1
     assert read_shared_object(BytesSource(new)).df_static_tls
@@ -51,12 +43,12 @@ def test_into_an_existing_dt_flags() -> None:
 
 
 def test_into_a_spare_slot() -> None:
-    data = with_fields(IE, spare=1)
+    data = with_fields(MARKABLE, spare=1)
     new = patched(data)
     assert read_shared_object(BytesSource(new)).df_static_tls
     assert sum(a != b for a, b in zip(data, new, strict=True)) <= 16
     with pytest.raises(Refused, match="no DT_FLAGS and no spare DT_NULL"):
-        plan_flag(BytesSource(with_fields(IE, spare=0)))
+        plan_flag(BytesSource(with_fields(MARKABLE, spare=0)))
 
 
 def test_every_machine_as_readelf_sees_it(tmp_path: Path) -> None:
@@ -136,40 +128,18 @@ def test_record_keeps_every_other_line() -> None:
             rewrite_record(hostile, {})
 
 
-def full_wheel(folder: Path, members: dict[str, bytes], method: int = DEFLATED) -> Path:
-    """A wheel whose RECORD is right, with modes and dates."""
-    path = folder / "pkg-1.0-cp312-cp312-manylinux_2_28_aarch64.whl"
-    lines = []
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in {**members, "pkg-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\n"}.items():
-            info = zipfile.ZipInfo(name, (2020, 2, 3, 4, 5, 6))
-            info.compress_type, info.external_attr = method, 0o100755 << 16
-            archive.writestr(info, data)
-            lines.append(f"{name},sha256={digest(data)},{len(data)}\n")
-        archive.writestr("pkg-1.0.dist-info/RECORD", "".join(lines) + "pkg-1.0.dist-info/RECORD,,\n")
-    return path
-
-
-def digest(data: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-
-
-def assert_record_is_right(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-        for name, hashed, size in csv.reader(archive.read("pkg-1.0.dist-info/RECORD").decode().splitlines()):
-            if hashed:
-                data = archive.read(name)
-                assert (hashed, size) == (f"sha256={digest(data)}", str(len(data)))
-
-
 METHODS = (STORED, DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
 @pytest.mark.parametrize(("method", "epoch"), list(itertools.product(METHODS, ["", "1700000000"])))
 def test_a_wheel_keeps_all_but_the_flag(method: int, epoch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
-    members = {"pkg/a.py": b"x = 1\n", "pkg/m.so": with_fields(IE, spare=1, padding=2 << 20), "pkg/n.so": with_fields(IE, flags=0x18), "z": b""}
+    members = {
+        "pkg/a.py": b"x = 1\n",
+        "pkg/m.so": with_fields(MARKABLE, spare=1, padding=2 << 20),
+        "pkg/n.so": with_fields(MARKABLE, flags=0x18),
+        "z": b"",
+    }
     old = full_wheel(tmp_path, members, method)
     assert main(["mark", str(old), "-w", str(tmp_path / "out")]) == 0
     new = tmp_path / "out" / old.name
@@ -187,7 +157,7 @@ def test_a_wheel_keeps_all_but_the_flag(method: int, epoch: str, tmp_path: Path,
 
 
 def test_refusals_leave_the_module_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wheel = full_wheel(tmp_path, {"pkg/m.so": build(IE)})
+    wheel = full_wheel(tmp_path, {"pkg/m.so": build(MARKABLE)})
     before = wheel.read_bytes()
     assert main(["mark", str(wheel), "--in-place"]) == 4
     assert wheel.read_bytes() == before
@@ -195,12 +165,12 @@ def test_refusals_leave_the_module_as_it_is(tmp_path: Path, capsys: pytest.Captu
         "pkg/m.so is left as it is, DF_STATIC_TLS could not be set: its dynamic segment has no DT_FLAGS and no spare" in capsys.readouterr().err
     )
     bare = tmp_path / "m.so"
-    bare.write_bytes(build(IE))
+    bare.write_bytes(build(MARKABLE))
     assert main(["mark", str(bare), "--in-place"]) == 4
 
 
 def test_wheels_that_must_not_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    so = with_fields(IE, spare=1)
+    so = with_fields(MARKABLE, spare=1)
     signed = full_wheel(tmp_path, {"pkg/m.so": so, "pkg-1.0.dist-info/RECORD.jws": b"x"})
     assert main(["mark", str(signed), "--in-place"]) == 4
     bare = make_wheel(tmp_path, {"m.so": so}, metadata=False)
@@ -217,7 +187,7 @@ def test_wheels_that_must_not_change(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_bare_object_keeps_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "m.so"
-    path.write_bytes(with_fields(IE, spare=1))
+    path.write_bytes(with_fields(MARKABLE, spare=1))
     path.chmod(0o640)
     assert main(["mark", str(path), "--in-place"]) == 0
     assert path.stat().st_mode & 0o777 == 0o640
@@ -245,7 +215,7 @@ def edit_method(path: Path, name: bytes, method: int, flags: int = 0) -> None:
 
 def test_members_that_do_not_change_keep_their_compressed_bytes(tmp_path: Path) -> None:
     text = b"".join(b"%d, " % (i * i) for i in range(9999))
-    old = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, spare=1)})
+    old = full_wheel(tmp_path, {"pkg/m.so": with_fields(MARKABLE, spare=1)})
     with zipfile.ZipFile(old, "a") as archive:
         for level in (1, 9):
             archive.writestr(zipfile.ZipInfo(f"level{level}.bin"), text, zipfile.ZIP_DEFLATED, level)
@@ -266,7 +236,7 @@ def test_members_that_do_not_change_keep_their_compressed_bytes(tmp_path: Path) 
 
 def test_a_streamed_wheel_keeps_its_data_descriptors(tmp_path: Path) -> None:
     """Written to a pipe, each member's sizes stand behind its data."""
-    old = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, spare=1), "pkg/a.py": b"x = 1\n" * 500})
+    old = full_wheel(tmp_path, {"pkg/m.so": with_fields(MARKABLE, spare=1), "pkg/a.py": b"x = 1\n" * 500})
     streamed = tmp_path / "streamed" / old.name
     streamed.parent.mkdir()
     script = "import sys, zipfile\nz = zipfile.ZipFile(sys.stdout.buffer, 'w', 8)\nfor i in (o := zipfile.ZipFile(sys.argv[1])).infolist():\n"
@@ -283,7 +253,7 @@ def test_a_streamed_wheel_keeps_its_data_descriptors(tmp_path: Path) -> None:
 
 
 def test_members_that_cannot_be_read_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    so = with_fields(IE, spare=1)
+    so = with_fields(MARKABLE, spare=1)
     cases = {"PPMd": (98, 0, "98 (PPMd)"), "encrypted": (8, 1, "encrypted")}
     for name, (method, flags, words) in cases.items():
         (tmp_path / name).mkdir()
@@ -309,7 +279,7 @@ def test_members_that_cannot_be_read_are_said(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
-    wheel = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, spare=1)})
+    wheel = full_wheel(tmp_path, {"pkg/m.so": with_fields(MARKABLE, spare=1)})
     with zipfile.ZipFile(wheel, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("pkg/m.so", b"x")
     before = wheel.read_bytes()
@@ -318,7 +288,7 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_wheel_without_need_is_copied_whole_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wheel = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, flags=0x18)})
+    wheel = full_wheel(tmp_path, {"pkg/m.so": with_fields(MARKABLE, flags=0x18)})
     wheel.chmod(0o640)
     assert main(["mark", str(wheel), "-w", str(tmp_path / "out")]) == 0
     copied = tmp_path / "out" / wheel.name
@@ -332,7 +302,7 @@ def test_a_wheel_without_need_is_copied_whole_or_not_at_all(tmp_path: Path, caps
 
 
 def test_warn_goes_on_where_the_wheel_must_not_change(tmp_path: Path) -> None:
-    wheel = full_wheel(tmp_path, {"pkg/m.so": with_fields(IE, spare=1), "pkg-1.0.dist-info/RECORD.jws": b"x"})
+    wheel = full_wheel(tmp_path, {"pkg/m.so": with_fields(MARKABLE, spare=1), "pkg-1.0.dist-info/RECORD.jws": b"x"})
     before, said = wheel.read_bytes(), list[str]()
     guard([wheel], Config(action="warn"), said.append)
     assert wheel.read_bytes() == before

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-from tests.support.elf_builder import Spec, build
+from tests.support.installed import HOUR, TAG, installed, put
 from tls_wheel_guard.build_guard.products import changed_modules, editable_modules, installed_modules, wheels_in
-
-ELF = build(Spec())
-TAG = EXTENSION_SUFFIXES[0]
-HOUR = 3600 * 10**9
-
-
-def put(path: Path, data: bytes = ELF, age_hours: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    when = time.time_ns() - age_hours * HOUR
-    os.utime(path, ns=(when, when))
-    return path
 
 
 def test_modules_of_the_source_tree(tmp_path: Path) -> None:
@@ -43,17 +28,6 @@ def test_wheels_that_change(tmp_path: Path) -> None:
     assert list(before) == [wheel]
     put(wheel, b"22")
     assert wheels_in(folders) != before
-
-
-def installed(site: Path, name: str, origin: dict[str, object] | str | None) -> Path:
-    """A distribution in a site-packages folder with one module; ``origin``: its direct_url.json."""
-    module = put(site / name / f"_m{TAG}")
-    info = site / f"{name}-1.0.dist-info"
-    put(info / "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode())
-    put(info / "RECORD", f"{name}/_m{TAG},,\n{name}/gone.so,,\n{name}/__init__.py,,\n".encode())
-    if origin is not None:
-        put(info / "direct_url.json", (origin if isinstance(origin, str) else json.dumps(origin)).encode())
-    return module
 
 
 def test_modules_installed_from_the_project(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.support.checking import check
 from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
+from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
-from tests.unit.test_rules import check, ie
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.config.model import Allow
 from tls_wheel_guard.findings import Report

@@ -7,26 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.checking import check, found
 from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
-from tests.support.wheel_builder import make_wheel
-from tls_wheel_guard import Config, Report, check_wheel
+from tests.support.modules import ie
+from tls_wheel_guard import check_wheel
 from tls_wheel_guard.config.model import Allow
 from tls_wheel_guard.rules import RULES
-
-TPOFF = {"x86_64": 18, "aarch64": 1030}
-
-
-def ie(size: int = 64, machine: str = "x86_64", flags: int = 0x10, **fields: Any) -> bytes:
-    """A module with own initial-exec TLS."""
-    return build(Spec(machine, relocs=(Reloc(TPOFF[machine]),), tls=Tls(size, 8), flags=flags, **fields))
-
-
-def check(folder: Path, members: dict[str, bytes], tag: str, **settings: Any) -> Report:
-    return check_wheel(make_wheel(folder, members, f"cp312-cp312-{tag}"), Config(**settings))
-
-
-def found(report: Report) -> list[tuple[str, str]]:
-    return [(f.rule, f.severity) for f in report.findings]
 
 
 @pytest.mark.parametrize(
