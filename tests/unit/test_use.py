@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.elf_builder import Spec, build
+from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
-from tests.unit.test_rules import ie
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.version import __version__
 
