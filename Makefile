@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env truth-advice proof-builds matrix rewritten culprits clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds matrix rewritten culprits docs clean
 
 demo:
 	@tools/setup.sh demo
@@ -33,24 +33,29 @@ truth-env:
 # Real builds, sdists, marked modules under qemu, SIGKILL: half an hour; needs Rust, Go and lld-14 too. The page says what was measured.
 proof-builds:
 	@tools/setup.sh test
-	{ cat benchmarks/builds.md; .venv/bin/python benchmarks/builds.py && .venv/bin/python benchmarks/marks.py; } >docs/builds-proof.md.unfinished
-	mv docs/builds-proof.md.unfinished docs/builds-proof.md
+	{ cat benchmarks/builds.md; .venv/bin/python benchmarks/builds.py && .venv/bin/python benchmarks/marks.py; } >docs/proofs/builds.md.unfinished
+	mv docs/proofs/builds.md.unfinished docs/proofs/builds.md
 
 # Long proofs: half an hour each. They need Rust and Go beside what `make test` installs.
 matrix:
 	@tools/setup.sh test
-	.venv/bin/python benchmarks/matrix.py >docs/matrix.md.new && mv docs/matrix.md.new docs/matrix.md
+	.venv/bin/python benchmarks/matrix.py >docs/proofs/matrix.md.new && mv docs/proofs/matrix.md.new docs/proofs/matrix.md
 
 rewritten:
 	@tools/setup.sh test
-	.venv/bin/python benchmarks/rewritten.py >docs/rewritten.md.new && mv docs/rewritten.md.new docs/rewritten.md
+	.venv/bin/python benchmarks/rewritten.py >docs/proofs/rewritten.md.new && mv docs/proofs/rewritten.md.new docs/proofs/rewritten.md
 
 # The first run builds some hundred libraries, for an hour or two; they are kept in the user's cache folder. Needs Rust, Go and CMake too.
 # With TRUTH=truth.jsonl WHEELS=folder also wheels whose truth is written down.
 culprits:
 	@tools/setup.sh test
-	{ cat benchmarks/culprits.md; .venv/bin/python benchmarks/culprits.py $(if $(TRUTH),--truth $(TRUTH) --wheels $(WHEELS)); } >docs/culprits-proof.md.unfinished
-	mv docs/culprits-proof.md.unfinished docs/culprits-proof.md
+	{ cat benchmarks/culprits.md; .venv/bin/python benchmarks/culprits.py $(if $(TRUTH),--truth $(TRUTH) --wheels $(WHEELS)); } >docs/proofs/culprits.md.unfinished
+	mv docs/proofs/culprits.md.unfinished docs/proofs/culprits.md
+
+# The site of docs/, in site/. Links and headings are checked.
+docs:
+	@tools/setup.sh docs
+	NO_MKDOCS_2_WARNING=true .venv/bin/mkdocs build --strict
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every sample project under every action, compiler and linker: prints docs/matrix.md.
+"""Every sample project under every action, compiler and linker: prints docs/proofs/matrix.md.
 
 Per row: initial-exec relocations of the plain build and of this one (by readelf), the exit code, whether the module works in a
 glibc process with no static TLS left, whether a musl CPython imports it where it was built with musl-gcc, and the processor time

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Real allocators and real projects, rewritten: prints docs/rewritten.md."""
+"""Real allocators and real projects, rewritten: prints docs/proofs/rewritten.md."""
 
 from __future__ import annotations
 

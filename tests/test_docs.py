@@ -6,6 +6,9 @@ import re
 import runpy
 import shlex
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tls_wheel_guard.cli import COMMANDS, build_parser
 from tls_wheel_guard.rules import RULES
@@ -30,7 +33,7 @@ def test_every_rule_has_a_page_and_no_page_is_left_over() -> None:
 
 def test_commands_in_the_docs_parse() -> None:
     command = re.compile(rf"^    (?:\$ )?tls-wheel-guard ((?:{'|'.join(COMMANDS)}) .*)$", re.MULTILINE)
-    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
     shown = [match.split("  #")[0] for text in texts for match in command.findall(text)]
     assert len(shown) > 5
     for line in shown:
@@ -38,9 +41,21 @@ def test_commands_in_the_docs_parse() -> None:
 
 
 def test_links_between_docs_lead_somewhere() -> None:
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "sample_projects" / "README.md"]:
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "sample_projects" / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def pages(nav: list[Any]) -> list[str]:
+    """The files that a site's navigation names."""
+    return [page for entry in nav for page in ([entry] if isinstance(entry, str) else [p for part in entry.values() for p in pages(part)])]
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    """`make docs` says so too; this needs no site."""
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    found = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert set(pages(settings["nav"])) == found
 
 
 def test_the_readme_names_every_command() -> None:

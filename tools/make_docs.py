@@ -51,7 +51,7 @@ CULPRITS = """\
 
 Who brings initial-exec TLS into wheels, and what helps. `tls-wheel-guard explain NAME` prints the same. `measured` says that it was
 built and run, and where; `read` that it stands in a source or a manual; `not measured` that it is only believed.
-[culprits-proof.md](culprits-proof.md) has the figures.
+[proofs/culprits.md](proofs/culprits.md) has the figures.
 
 The guard names a culprit by evidence in the module and its wheel, never by the wheel's or the project's name:
 

@@ -2,9 +2,10 @@
 # Set up what a command needs, and only what is missing.
 #   tools/setup.sh demo   a compiler, and .venv with the guard
 #   tools/setup.sh test   also the cross compilers, musl, and the test tools
+#   tools/setup.sh docs   .venv with what `make docs` needs
 set -eu
 cd "$(dirname "$0")/.."
-purpose=${1:?usage: tools/setup.sh demo|test}
+purpose=${1:?usage: tools/setup.sh demo|test|docs}
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -38,7 +39,7 @@ if [ "$purpose" = test ]; then
     # shellcheck disable=SC2046 # one package a line
     install_missing $(cat tools/packages.txt)
     command -v cargo >/dev/null || install_missing cargo
-else
+elif [ "$purpose" = demo ]; then
     command -v gcc >/dev/null || install_missing gcc libc6-dev
 fi
 python=$(find_python)
@@ -54,10 +55,11 @@ fi
 stamp=.venv/$purpose.stamp
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
     .venv/bin/python -m pip install -q --disable-pip-version-check --upgrade 'pip >=25.1'
-    if [ "$purpose" = test ]; then
-        .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[all]' --group test
-    else
-        .venv/bin/python -m pip install -q --disable-pip-version-check -e .
-    fi
+    case $purpose in
+    test) set -- -e '.[all]' --group test ;;
+    docs) set -- --group docs ;;
+    *) set -- -e . ;;
+    esac
+    .venv/bin/python -m pip install -q --disable-pip-version-check "$@"
     touch "$stamp"
 fi
