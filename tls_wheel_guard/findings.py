@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tls_wheel_guard.culprits import Suspect, Traced
 from tls_wheel_guard.elf import SharedObject, TlsReloc
@@ -14,7 +14,7 @@ from tls_wheel_guard.tls import TlsDemand, TlsModule
 if TYPE_CHECKING:
     from tls_wheel_guard.machine_code.access_sites import Sites
 
-__all__ = ["SEVERITIES", "Finding", "ModuleReport", "Report", "Severity", "at_or_above"]
+__all__ = ["SEVERITIES", "Finding", "Hint", "ModuleReport", "Report", "Severity", "at_or_above"]
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
@@ -23,6 +23,23 @@ SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
 def at_or_above(severity: Severity, threshold: str) -> bool:
     """Whether a severity reaches ``threshold`` (a severity, or ``never``)."""
     return threshold != "never" and SEVERITIES.index(severity) >= SEVERITIES.index(threshold)
+
+
+HintKind = Literal["cure", "today", "look", "accept"]
+"""``cure``: for the author; ``today``: for users of the wheel as it is; ``look``: how to see more; ``accept``: how to allow the finding."""
+
+_OPENINGS: dict[HintKind, str] = {"today": "today: ", "accept": "to accept it: "}
+
+
+class Hint(NamedTuple):
+    """One next step, and for whom it is."""
+
+    text: str
+    kind: HintKind = "cure"
+
+    def line(self) -> str:
+        """The step by itself, with the word that says for whom it is."""
+        return _OPENINGS.get(self.kind, "") + self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +80,7 @@ class Finding:
     severity: Severity
     module: str | None
     parts: tuple[str, ...]
-    hints: tuple[str, ...]
+    hints: tuple[Hint, ...]
     verdicts: tuple[Verdict, ...] = ()
     targets: tuple[str, ...] = ()
     relocs: tuple[TlsReloc, ...] = ()
@@ -79,7 +96,7 @@ class Finding:
     @property
     def hint(self) -> str:
         """The next steps, as one line."""
-        return "; ".join(self.hints)
+        return "; ".join(hint.line() for hint in self.hints)
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def test_mold_nodlopen(tmp_path: Path) -> None:
 def test_an_interposer_is_told_to_stay(tmp_path: Path) -> None:
     functions = "void *malloc(unsigned long n) { (void)n; return 0; }\nvoid free(void *p) { (void)p; }\n"
     (finding,) = findings(compiled(tmp_path, "#define own_model\n" + functions + OWN, "-fno-builtin"))
-    assert finding.hints[0].startswith("it exports malloc and free")
+    assert finding.hints[0].text.startswith("it exports malloc and free")
 
 
 def test_graft_to_come(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_the_sbom_in_the_wheel_names_the_crate_and_the_build_system(tmp_path: Pa
     assert finding.parts[1].startswith(
         "mimalloc 2.x, linked in through the Rust crate libmimalloc-sys 0.1.39, brings it in: the relocations reach"
     )
-    assert finding.hints[0].startswith("in Cargo.toml: mimalloc = ")
+    assert finding.hints[0].text.startswith("in Cargo.toml: mimalloc = ")
 
 
 def test_documents_follow_the_schema(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tls_wheel_guard.config.model import Allow, Config
-from tls_wheel_guard.findings import Finding
+from tls_wheel_guard.findings import Finding, Hint
 from tls_wheel_guard.rules import RULES
 
 
@@ -35,7 +35,7 @@ def _allow_notes(config: Config, used: set[Allow]) -> Iterator[Finding]:
                 "note",
                 None,
                 (f"the {what} matched nothing in this wheel.",),
-                ("take it out if no wheel needs it",),
+                (Hint("take it out if no wheel needs it"),),
             )
         elif allow in used and not allow.reason:
-            yield Finding("unexplained-allow", "note", None, (f"the {what} has no reason.",), ('add reason = "..."',))
+            yield Finding("unexplained-allow", "note", None, (f"the {what} has no reason.",), (Hint('add reason = "..."'),))

@@ -22,7 +22,10 @@ _GENERATORS = (
 def trace(clues: Clues, culprits: Iterable[Culprit], generator: str | None) -> Traced:
     """The suspects of a module with their remedies for the build that made it. ``generator``: WHEEL's Generator."""
     builds = build_systems(generator, clues)
-    suspects = tuple(Suspect(match, sentence(match), advice(match, builds)) for match in identify(clues, culprits))
+    suspects = tuple(
+        Suspect(match, sentence(match), advice(match, builds), () if match.interposes else remedies_for(match, builds))
+        for match in identify(clues, culprits)
+    )
     return Traced(suspects, interposer_advice(clues.interposes) if clues.interposes else None, clues.reached)
 
 

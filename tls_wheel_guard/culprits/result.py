@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tls_wheel_guard.culprits.clues import ReachedVariable
     from tls_wheel_guard.culprits.identify import Match
+    from tls_wheel_guard.culprits.model import Remedy
 
 __all__ = ["Suspect", "Traced"]
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """One culprit of a module: a sentence that says who it is and why, and what to do about it, a line each, the best first."""
+    """One culprit of a module: a sentence that says who it is and why, and what to do about it, a line each, the best first.
+
+    ``remedies``: those for the build that made the module, in the order in which to try them; none for an interposer, which stays as it is.
+    """
 
     match: Match
     sentence: str
     advice: tuple[str, ...]
+    remedies: tuple[Remedy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

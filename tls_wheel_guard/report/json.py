@@ -129,7 +129,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "targets": list(finding.targets),
         "message": finding.message,
         "hint": finding.hint,
-        "hints": list(finding.hints),
+        "hints": [hint.line() for hint in finding.hints],
         "relocations": [
             {"type": r.name, "offset": r.offset, "addend": r.addend, "symbol": r.symbol.versioned_name if r.symbol else None}
             for r in finding.relocs[:MAX_LISTED]

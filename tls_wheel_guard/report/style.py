@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Style", "printable", "wrap"]
+__all__ = ["Style", "printable", "shortened", "wrap"]
 
 Colour = Literal["bold", "dim", "red", "yellow", "green", "cyan"]
 _CODES: dict[Colour, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32", "cyan": "36"}
@@ -14,18 +15,35 @@ _CODES: dict[Colour, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """``width`` in columns; ``verbosity``: -1 findings only, 0 usual, 1 every module. ``judged``: no for `show`."""
+    """``width`` in columns; ``verbosity``: -1 findings only, 0 usual, 1 every module. ``judged``: no for `show`.
+
+    ``pages``: where the pages of rules and culprits lie, as an address that ends in the name; None where links are not wanted.
+    """
 
     width: int = 80
     color: bool = False
     verbosity: int = 0
     judged: bool = True
+    pages: Callable[[str], str | None] | None = None
 
     def paint(self, text: str, *colours: Colour) -> str:
         """The text in colours, or as it is where there are none."""
         if not self.color or not colours or not text:
             return text
         return f"\x1b[{';'.join(_CODES[c] for c in colours)}m{text}\x1b[0m"
+
+    def link(self, text: str, page: str) -> str:
+        """The text as a hyperlink (OSC 8) to the page of a rule or culprit, or as it is where terminals are not known to have them."""
+        address = self.pages(page) if self.pages else None
+        return f"\x1b]8;;{address}\x1b\\{text}\x1b]8;;\x1b\\" if address else text
+
+
+def shortened(text: str, most: int) -> str:
+    """A long name without its middle: its beginning and its end say the most."""
+    if len(text) <= most:
+        return text
+    end = (most - 3) // 2
+    return f"{text[: most - 3 - end]}...{text[len(text) - end :]}"
 
 
 def printable(text: str) -> str:

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from tls_wheel_guard.culprits import Suspect
-from tls_wheel_guard.findings import Finding, ModuleReport, Report, Severity
-from tls_wheel_guard.loaders import Verdict
-from tls_wheel_guard.report.style import Colour, Style, printable, wrap
+from tls_wheel_guard.findings import Report, Severity
+from tls_wheel_guard.report.block import bar
+from tls_wheel_guard.report.details import details
+from tls_wheel_guard.report.facts import facts
+from tls_wheel_guard.report.matrix import matrix_of
+from tls_wheel_guard.report.story import Cause, Story, conditions, stories_of
+from tls_wheel_guard.report.style import Colour, Style, printable, shortened, wrap
+from tls_wheel_guard.report.table import table
 from tls_wheel_guard.rules.phrases import count_of, describe_target
 
-if TYPE_CHECKING:
-    from tls_wheel_guard.culprits.clues import ReachedVariable
-from tls_wheel_guard.report.block import bar, different
-
-__all__ = ["facts", "passed", "summary", "write"]
+__all__ = ["finding_lines", "passed", "summary", "write"]
 
 _COLOURS: dict[Severity, Colour] = {"error": "red", "warning": "yellow", "note": "cyan"}
 _FORMATS = {"mach-o": "Mach-O", "pe": "PE", "wasm": "WebAssembly"}
+_INDENT = " " * 12
+MOST_CAUSES = 3
+"""Culprits of one finding that are shown without -v."""
 
 
 def write(reports: Sequence[Report], style: Style) -> str:
-    """The whole report, with a summary line at the end."""
-    lines = [line for report in reports for line in _wheel(report, style)]
+    """The findings, most severe first; then what else is to be said of a wheel, a table of all wheels, and a summary line."""
+    lines = list(_judged(reports, style)) if style.judged else [line for report in reports for line in _shown(report, style)]
     if style.verbosity >= 0 or lines:
         lines.append(summary(reports, style))
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def _judged(reports: Sequence[Report], style: Style) -> Iterator[str]:
+    stories = stories_of(reports)
+    for story in stories:
+        yield from finding_lines(story, style)
+        yield ""
+    if style.verbosity < 0:
+        return
+    matrix = matrix_of(reports)
+    tabled = bool(stories) and (len(matrix.rows) > 1 or len(matrix.columns) > 1)
+    for report in reports:
+        yield from _wheel(report, style, tabled)
+    if tabled:
+        yield from table(matrix, style)
+        yield ""
 
 
 def summary(reports: Sequence[Report], style: Style) -> str:
@@ -42,27 +60,118 @@ def summary(reports: Sequence[Report], style: Style) -> str:
     return line + (f"; {allowed} allowed" if allowed else "") + (f"; {count_of(unread, 'file')} could not be read" if unread else "")
 
 
-def _wheel(report: Report, style: Style) -> Iterator[str]:
+def finding_lines(story: Story, style: Style) -> Iterator[str]:
+    """One finding: what happens to whom, where, the picture, why, what to do."""
+    rule = style.link(f"[{story.rule}]", story.rule)
+    head = f"{story.severity}: {printable(shortened(story.headline, 400))}"
+    lines = wrap(f"{head}   [{story.rule}]", style.width, "  ", "")
+    yield from _painted(lines, story, rule, style)
+    yield from _place(story, style)
+    for block in story.blocks:
+        yield from bar(block, style)
+    if story.why:
+        yield from _labelled("why:", story.why, style)
+    for cause in story.causes if style.verbosity > 0 else story.causes[:MOST_CAUSES]:
+        yield from _cause(cause, style)
+    if story.cures:
+        if not story.causes and story.look:
+            yield from _labelled("cause:", "no library that is known; a flag, an attribute or assembler in the sources", style)
+        yield from _labelled("for good:", story.cures[0], style)
+    for number, step in enumerate(story.today if style.verbosity > 0 else story.today[:2]):
+        yield from _labelled("today:" if number == 0 else "", step, style)
+    if style.verbosity > 0:
+        yield from details(story, style)
+    elif story.severity != "note":
+        yield from _labelled("more:", _more(story), style)
+
+
+def _painted(lines: list[str], story: Story, rule: str, style: Style) -> Iterator[str]:
+    """The headline's lines, in bold; the severity in its colour, and the rule as a link."""
+    severity, tag = f"{story.severity}:", f"[{story.rule}]"
+    for number, line in enumerate(lines):
+        shown, last = line, number == len(lines) - 1
+        before, found, behind = shown.rpartition(tag) if last else (shown, "", "")
+        if not found:
+            before, behind = shown, ""
+        if number == 0 and before.startswith(severity):
+            before = style.paint(severity, _COLOURS[story.severity], "bold") + style.paint(before[len(severity) :], "bold")
+        else:
+            before = style.paint(before, "bold")
+        yield before + (style.paint(rule, "dim") if found else "") + behind
+
+
+def _place(story: Story, style: Style) -> Iterator[str]:
+    first = story.places[0]
+    wheels, modules = len(story.wheels), len(story.subjects)
+    path = printable(shortened(first.report.path, 240))
+    more = f", and {count_of(wheels - 1, 'more wheel')}" if wheels > 1 else ""
+    member = printable(shortened(first.finding.module or "", 240))
+    if modules > 1:
+        member += f", and {count_of(modules - 1, 'more module')}"
+    if not member or member == path:
+        yield f"  --> {path}{more}"
+    elif len(f"  --> {path}{more}: {member}") <= style.width:
+        yield f"  --> {path}{more}: {member}"
+    else:
+        yield f"  --> {path}{more}:"
+        yield f"      {member}"
+
+
+def _labelled(label: str, words: str, style: Style) -> list[str]:
+    return wrap(words, style.width, _INDENT, f"  {label:10}")
+
+
+def _cause(cause: Cause, style: Style) -> Iterator[str]:
+    name = style.link(cause.name, cause.id)
+    lines = _labelled("cause:", f"{cause.name} ({cause.confidence}): {cause.evidence[0]}", style)
+    yield from (line.replace(cause.name, name, 1) for line in lines)
+    remedies = cause.remedies if style.verbosity > 0 else cause.remedies[:1]
+    for number, remedy in enumerate(remedies):
+        yield from _labelled("for good:" if number == 0 else "or:", remedy.text + conditions(remedy), style)
+    notes = cause.notes if style.verbosity > 0 or not remedies else ()
+    for number, note in enumerate(notes):
+        yield from _labelled("for good:" if number == 0 and not remedies else "", note, style)
+
+
+def _more(story: Story) -> str:
+    """Where the rest stands."""
+    pages = [cause.id for cause in story.causes] or [story.rule]
+    others = sum(max(0, len(cause.remedies) - 1) for cause in story.causes)
+    first = f"tls-wheel-guard explain {' | '.join(pages)}" + (f" ({count_of(others, 'other way')})" if others else "")
+    look = [] if story.causes or not story.look else ["show --sites lists the code"]
+    return "; ".join([first, *look, "-v"])
+
+
+def _wheel(report: Report, style: Style, tabled: bool) -> Iterator[str]:
+    """A wheel's own line, where something is to be said of it that no finding and no table says."""
     if report.error is not None:
         # The edge has said why on stderr, in every format.
         return
-    quiet = style.verbosity < 0
-    if quiet and not report.findings:
-        return
-    verdict = ": " + style.paint("ok", "green") + _what([report]) if style.judged and not report.findings else ""
-    yield style.paint(printable(report.path), "bold") + verdict
-    if not report.findings and style.verbosity < 1:
-        yield from _asides(report, style)
-        return
-    if report.targets:
-        yield from wrap("for " + ", ".join(describe_target(t) for t in report.targets), style.width, "      ", "  ")
-    if style.verbosity >= 1:
+    asides = list(_asides(report, style))
+    name = style.paint(printable(report.path), "bold")
+    clear = not report.findings
+    if style.verbosity > 0:
+        yield name
+        if report.targets:
+            yield from wrap("for " + ", ".join(describe_target(t) for t in report.targets), style.width, "      ", "  ")
         for module in report.modules:
             yield from facts(module, style)
+        yield from (*asides, "")
+    elif asides or (clear and not tabled):
+        yield name + (": " + style.paint("ok", "green") + _what([report]) if clear else "")
+        yield from asides
+
+
+def _shown(report: Report, style: Style) -> Iterator[str]:
+    """A wheel for `show`."""
+    if report.error is not None:
+        return
+    yield style.paint(printable(report.path), "bold")
+    if report.targets:
+        yield from wrap("for " + ", ".join(describe_target(t) for t in report.targets), style.width, "      ", "  ")
+    for module in report.modules:
+        yield from facts(module, style)
     yield from _asides(report, style)
-    for finding in report.findings:
-        yield ""
-        yield from _finding(finding, style)
     yield ""
 
 
@@ -79,8 +188,6 @@ def _what(reports: Sequence[Report]) -> str:
 
 
 def _asides(report: Report, style: Style) -> Iterator[str]:
-    if style.verbosity < 0:
-        return
     if report.not_applicable:
         formats = ", ".join(f"{count_of(n, f'{_FORMATS[name]} file')}" for name, n in report.not_applicable)
         yield from wrap(f"does not apply to {formats}: those systems have no static TLS block", style.width, "    ", "  ")
@@ -89,94 +196,3 @@ def _asides(report: Report, style: Style) -> Iterator[str]:
         yield from wrap(f"not entered: {count_of(len(report.nested), 'nested archive')} ({names})", style.width, "    ", "  ")
     for finding in report.allowed:
         yield from wrap(f"allowed: {finding.rule} in {finding.module or 'the wheel'}: {finding.allowed}", style.width, "    ", "  ")
-
-
-def _finding(finding: Finding, style: Style) -> Iterator[str]:
-    head = style.paint(f"{finding.severity}: {finding.rule}", _COLOURS[finding.severity], "bold")
-    yield f"  {head}" + (f"  {printable(finding.module)}" if finding.module else "")
-    yield from wrap(finding.parts[0], style.width, "    ")
-    for part in finding.parts[1:]:
-        yield from wrap(part, style.width, "      ", "    - ")
-    if style.width >= 60:
-        for verdict in different(finding.verdicts):
-            yield from bar(verdict, style)
-    for number, step in enumerate(finding.hints):
-        yield from wrap(step, style.width, "          ", "    hint: " if number == 0 else "          ")
-
-
-def facts(module: ModuleReport, style: Style) -> Iterator[str]:
-    """What ``show`` says of one module."""
-    so, ie, tls = module.shared_object, module.shared_object.initial_exec, module.shared_object.tls_segment
-    yield f"  {style.paint(printable(module.path), 'bold')}"
-    segment = f"{tls.memsz:,} bytes ({tls.filesz:,} initialised), aligned to {tls.align}" if tls else "none"
-    yield f"    {so.kind}, {so.machine_name}; TLS segment: {segment}; DF_STATIC_TLS {'set' if so.df_static_tls else 'not set'}"
-    types = ", ".join(f"{count} x {name}" for name, count in ie.types) or "none"
-    owner = f" ({ie.own} own, {ie.foreign} foreign)" if ie.count else ""
-    yield f"    initial-exec: {types}{owner}; dynamic: {so.dynamic.dtpmod} DTPMOD, {so.dynamic.tlsdesc} TLSDESC"
-    yield f"    {count_of(so.dynamic_relocations, 'dynamic relocation')}; needs {printable(', '.join(so.needed)) or 'nothing'}"
-    for suspect in module.traced.suspects:
-        yield from wrap(_suspect_line(suspect), style.width, "      ", "    ")
-    for reached in module.traced.reached if module.sites is None else ():
-        yield from wrap(_reached_line(reached), style.width, "      ", "    ")
-    yield from access_sites(module, style)
-    for verdict in module.verdicts:
-        yield from wrap(_verdict_line(verdict), style.width, "      ", "    ")
-    if ie.count and module.kind == "program":
-        yield "    initial-exec is harmless in a program"
-
-
-def _suspect_line(suspect: Suspect) -> str:
-    match = suspect.match
-    version = f" {match.version}" if match.version else ""
-    return f"{match.confidence} culprit: {match.culprit.name}{version}: {'; '.join(match.evidence)}"
-
-
-def _reached_line(reached: ReachedVariable) -> str:
-    """A variable and who reads it, as far as that shows without decoding."""
-    name = f"`{reached.name}`" if reached.name else f"the variable at offset {reached.offset:#x} of the TLS segment"
-    where = " of another module" if reached.offset is None else ""
-    text = f"reaches {name}{where}"
-    if reached.reads:
-        text += f", read {count_of(reached.reads, 'time')}"
-    if reached.readers:
-        more = f" and {len(reached.readers) - 4} more" if len(reached.readers) > 4 else ""
-        text += f", in {', '.join(f'`{reader}`' for reader in reached.readers[:4])}{more}"
-    return text
-
-
-def access_sites(module: ModuleReport, style: Style) -> Iterator[str]:
-    """Which functions read which slot, and where."""
-    found = module.sites
-    if found is None:
-        return
-    if not found.decoded:
-        yield f"    sites: not decoded for {module.shared_object.machine_name}"
-        return
-    yield f"    {count_of(len(found.sites), 'access site')} in {count_of(len({s.function for s in found.sites}), 'function')}"
-    for slot, variable in found.variables:
-        here = [site for site in found.sites if site.slot == slot]
-        yield from wrap(f"slot {slot:#x}, {variable}: {count_of(len(here), 'site')}", style.width, "        ", "      ")
-        for function in dict.fromkeys(site.function for site in here):
-            yield f"        {printable(str(function)) if function else 'no function is known'}"
-            for site in here:
-                if site.function == function:
-                    line = f"    {printable(site.line)}" if site.line else ""
-                    yield f"          {site.address:#x}  {site.text}{line}"
-    for doubt in found.doubts:
-        yield from wrap(f"in doubt: {doubt}", style.width, "        ", "      ")
-
-
-def _verdict_line(verdict: Verdict) -> str:
-    outcome = verdict.outcome
-    text = f"{verdict.target.tag}: {outcome.word}"
-    if outcome.taken:
-        text += f", takes {outcome.taken:,}"
-    if outcome.takes_at_most:
-        text += f", may take {outcome.takes_at_most:,} for descriptors"
-    if (fit := outcome.fits_fresh_process) is not None:
-        text += f", fits a fresh process: oldest {_yes(fit.oldest)}, current {_yes(fit.current)}"
-    return text
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"

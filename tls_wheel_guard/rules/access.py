@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tls_wheel_guard.culprits import Traced
-from tls_wheel_guard.findings import Finding
+from tls_wheel_guard.findings import Finding, Hint
 from tls_wheel_guard.loaders import judge
 from tls_wheel_guard.rules.input import CURE, MAX_RELOCS, WHERE, RuleInput, hints, severity_of
 from tls_wheel_guard.rules.phrases import bytes_of, count_of, sentences, today
@@ -52,7 +52,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:] if text.startswith(("it ", "the ")) else text
 
 
-def _cures(traced: Traced) -> tuple[str, ...]:
+def _cures(traced: Traced) -> tuple[str | Hint, ...]:
     """What helps: the sure culprits' remedies, else the general cure."""
     if traced.interposer is not None:
         return (traced.interposer,)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tls_wheel_guard.findings import ModuleReport, Severity
+from tls_wheel_guard.findings import Hint, ModuleReport, Severity
 from tls_wheel_guard.loaders import Verdict, glibc
 
 __all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "WHERE", "Graft", "LiveProcess", "RuleInput", "Thresholds", "Unreadable", "hints", "severity_of"]
@@ -98,19 +98,20 @@ CURE = (
     ' the source beats the flag and must go, and every object needs -fPIC; action = "rewrite" in [tool.tls-wheel-guard] builds it so'
     " without an edit"
 )
-WHERE = (
+WHERE = Hint(
     "to find it: tls-wheel-guard show --sites lists the code that reads the variables; tls-wheel-guard explain compiler-flag, attribute,"
-    " program-objects or assembler says how each gets in"
+    " program-objects or assembler says how each gets in",
+    "look",
 )
 
 
-def hints(*steps: str | None, module: str | None, rule: str) -> tuple[str, ...]:
-    """The next steps, and at last how to accept the finding: an option to copy, without spaces so that no terminal breaks it."""
+def hints(*steps: str | Hint | None, module: str | None, rule: str) -> tuple[Hint, ...]:
+    """The next steps (a text is a cure), and at last how to accept the finding: an option to copy, with no space for a terminal to break."""
     pattern = (module or "*").replace("[", "[[]")
     text = f"{pattern}:{rule}:WHY"
     option = shlex.quote(text) if "'" in text else f"'{text}'"
-    allow = f"to accept it: --allow {option} or, in pyproject.toml, a table [[tool.tls-wheel-guard.allow]] of module, rule and reason"
-    return (*(step for step in steps if step), allow)
+    allow = f"--allow {option} or, in pyproject.toml, a table [[tool.tls-wheel-guard.allow]] of module, rule and reason"
+    return (*(Hint(step) if isinstance(step, str) else step for step in steps if step), Hint(allow, "accept"))
 
 
 def severity_of(verdicts: list[Verdict]) -> Severity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tls_wheel_guard.findings import Hint
 from tls_wheel_guard.loaders import Verdict, freebsd
 from tls_wheel_guard.platforms import Libc, Target
 
@@ -74,19 +75,19 @@ def _because(verdict: Verdict) -> str:
     return ""
 
 
-def today(verdict: Verdict) -> str | None:
+def today(verdict: Verdict) -> Hint | None:
     """What a user can do today, without a new wheel; None where nothing helps."""
     target, outcome = verdict.target, verdict.outcome
     if outcome.word not in ("never", "if-room"):
         return None
     if target.libc == "freebsd":
         if (target.oldest or freebsd.TUNABLE_SINCE) >= freebsd.TUNABLE_SINCE:
-            return f"today, on FreeBSD 14 and newer: start Python with LD_STATIC_TLS_EXTRA={_padded(outcome.taken)} in its environment"
-        return f"today: LD_PRELOAD the library (FreeBSD {target.oldest[0] if target.oldest else ''} has no LD_STATIC_TLS_EXTRA yet)"
+            return Hint(f"on FreeBSD 14 and newer, start Python with LD_STATIC_TLS_EXTRA={_padded(outcome.taken)} in its environment", "today")
+        return Hint(f"LD_PRELOAD the library (FreeBSD {target.oldest[0] if target.oldest else ''} has no LD_STATIC_TLS_EXTRA yet)", "today")
     if target.libc == "glibc":
-        return "today: import it before other native libraries, or LD_PRELOAD it"
+        return Hint("import it before other native libraries, or LD_PRELOAD it", "today")
     if target.libc == "musl":
-        return "today: only LD_PRELOAD of the library helps on musl"
+        return Hint("only LD_PRELOAD of the library helps on musl", "today")
     return None
 
 

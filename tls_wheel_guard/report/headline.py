@@ -1,0 +1,87 @@
+"""One line a finding: what happens to whom. The systems come from the verdicts, so that it agrees with every number below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tls_wheel_guard.findings import Finding
+from tls_wheel_guard.loaders import Verdict
+from tls_wheel_guard.platforms import Libc
+from tls_wheel_guard.rules.phrases import SYSTEMS
+
+__all__ = ["headline", "joined", "system_name"]
+
+
+def system_name(libc: Libc) -> str:
+    """A system by the name that its users know."""
+    return "Alpine (musl)" if libc == "musl" else SYSTEMS[libc]
+
+
+def joined(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+
+
+def headline(finding: Finding, subject: str, is_import: bool, verdicts: Sequence[Verdict]) -> tuple[str, bool]:
+    """The line, and whether it says all: where it does not, the finding's own sentence stands below it.
+
+    ``verdicts``: those of every wheel with this finding. ``is_import``: Python imports the subject by its name.
+    """
+    verb = "import" if is_import else "load"
+    if finding.rule in _OWN:
+        return f"{subject} {_OWN[finding.rule](verb, _systems(verdicts))}", finding.rule in _WHOLE
+    if any(v.verdict != "always" for v in verdicts):
+        return f"{subject} {'; '.join(_clauses(verb, verdicts))}", True
+    first = finding.parts[0].rstrip(".")
+    return f"{subject}: {first.removeprefix('it ')}", True
+
+
+def _systems(verdicts: Sequence[Verdict]) -> str:
+    return joined(list(dict.fromkeys(system_name(v.target.libc) for v in verdicts)))
+
+
+_OWN: dict[str, Callable[[str, str], str]] = {
+    "static-tls-overflow": lambda verb, systems: f"will not {verb} on {systems} together with what it needs: there is not enough room",
+    "static-tls-crowding": lambda verb, systems: f"{verb}s, and leaves little static TLS to others on {systems}",
+    "local-exec-tls": lambda verb, systems: f"{verb}s, and then overwrites memory that is not its own{' on ' + systems if systems else ''}",
+    "unflagged-static-tls": lambda _verb, _systems: "needs static TLS and does not say so (no DF_STATIC_TLS)",
+}
+"""Rules whose findings say more than the verdicts: a verb and the systems -> what happens."""
+_WHOLE = frozenset({"unflagged-static-tls"})
+
+
+def _fate(verdict: Verdict) -> str:
+    fit = verdict.outcome.fits_fresh_process
+    if verdict.verdict == "if-room" and fit is not None and fit.oldest != fit.current:
+        return "new" if fit.oldest else "old"
+    if verdict.refuses:
+        return "unsafe" if verdict.verdict == "unsafe" else "fails"
+    return verdict.verdict
+
+
+def _clauses(verb: str, verdicts: Sequence[Verdict]) -> list[str]:
+    """The worst first; each system once."""
+    fates: dict[Libc, str] = {}
+    for verdict in verdicts:
+        fate, libc = _fate(verdict), verdict.target.libc
+        if libc not in fates or _ORDER.index(fate) < _ORDER.index(fates[libc]):
+            fates[libc] = fate
+    clauses: list[str] = []
+    for fate in _ORDER:
+        systems = joined([system_name(libc) for libc, word in fates.items() if word == fate])
+        if systems and fate in _SAID:
+            first, later = _SAID[fate]
+            clauses.append((later if clauses else first).format(verb=verb, systems=systems))
+    return clauses
+
+
+_SAID = {
+    "fails": ("will not {verb} on {systems}", "not on {systems}"),
+    "old": ("will not {verb} on {systems} of the oldest version promised", "not on {systems} of the oldest version promised"),
+    "new": ("will not {verb} on {systems} of a current version", "not on {systems} of a current version"),
+    "unsafe": ("{verb}s on {systems}, then crashes or overwrites memory", "on {systems} it crashes or overwrites memory"),
+    "if-room": ("{verb}s on {systems} only while there is room", "on {systems} only while there is room"),
+    "unknown": ("can't be judged for {systems}: there is no model of that loader", "not judged for {systems}"),
+}
+"""A fate -> what a sentence says of its systems when it begins with it, and when it goes on with it."""
+_ORDER = ("fails", "old", "new", "unsafe", "if-room", "unknown", "always")
