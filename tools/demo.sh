@@ -35,11 +35,12 @@ code=0
 cat "$out/report.txt"
 
 echo "== In words"
-if [ "$code" = 1 ] && grep -q 'error: initial-exec-tls' "$out/report.txt"; then
+if [ "$code" = 1 ] && grep -q 'initial-exec-tls\]' "$out/report.txt"; then
     cat <<'WORDS'
    The wheel works on this machine and would be released. On musl (Alpine) and on FreeBSD its import fails for everyone, and
    with glibc it fails in a process where other libraries came first. The guard saw it in the built wheel, without running it,
-   quoted the words that the users would have searched for, and ended with exit code 1: in CI, this release stops here.
+   said what happens to whom and what to type, and ended with exit code 1: in CI, this release stops here. With -v it also
+   quotes each loader's own words, which the users would have searched for.
    What cures it: see sample_projects/setuptools-clean, the same extension built with -ftls-model=global-dynamic.
 WORDS
 else

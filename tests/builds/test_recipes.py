@@ -115,7 +115,7 @@ def test_the_chain_behind_auditwheel_sees_the_grafted_libgomp(tmp_path: Path) ->
     assert run(["tls-wheel-guard", "check", str(wheel)], tmp_path, environ)[0] == 0
     code, output = run(["sh", "-c", chain.format(wheel=wheel, dest_dir=tmp_path / "repaired")], tmp_path, environ)
     assert code == 1, output
-    assert re.search(r"initial-exec-tls  sum_openmp\.libs/libgomp-\w+\.so", output), output
+    assert re.search(r"\[initial-exec-tls\]\s+--> \S+\s+sum_openmp\.libs/libgomp-\w+\.so", output), output
 
 
 # ---- maturin's workflow

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from tls_wheel_guard.findings import Finding
 from tls_wheel_guard.loaders import Verdict
 from tls_wheel_guard.platforms import Libc
-from tls_wheel_guard.rules.phrases import SYSTEMS
+from tls_wheel_guard.rules.phrases import SYSTEMS, count_of
 
 __all__ = ["headline", "joined", "system_name"]
+
+
+class Verb(NamedTuple):
+    """``import`` or ``load``, and the ending of verbs behind the subject: ``s``, or none behind several."""
+
+    word: str
+    s: str
 
 
 def system_name(libc: Libc) -> str:
@@ -22,12 +30,13 @@ def joined(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
 
 
-def headline(finding: Finding, subject: str, is_import: bool, verdicts: Sequence[Verdict]) -> tuple[str, bool]:
+def headline(finding: Finding, subjects: Sequence[str], is_import: bool, verdicts: Sequence[Verdict]) -> tuple[str, bool]:
     """The line, and whether it says all: where it does not, the finding's own sentence stands below it.
 
-    ``verdicts``: those of every wheel with this finding. ``is_import``: Python imports the subject by its name.
+    ``verdicts``: those of every wheel with this finding. ``is_import``: Python imports the subjects by their names.
     """
-    verb = "import" if is_import else "load"
+    subject = joined([*subjects[:2], *([count_of(len(subjects) - 2, "more module")] if len(subjects) > 2 else [])])
+    verb = Verb("import" if is_import else "load", "" if len(subjects) > 1 else "s")
     if finding.rule in _OWN:
         return f"{subject} {_OWN[finding.rule](verb, _systems(verdicts))}", finding.rule in _WHOLE
     if any(v.verdict != "always" for v in verdicts):
@@ -40,11 +49,13 @@ def _systems(verdicts: Sequence[Verdict]) -> str:
     return joined(list(dict.fromkeys(system_name(v.target.libc) for v in verdicts)))
 
 
-_OWN: dict[str, Callable[[str, str], str]] = {
-    "static-tls-overflow": lambda verb, systems: f"will not {verb} on {systems} together with what it needs: there is not enough room",
-    "static-tls-crowding": lambda verb, systems: f"{verb}s, and leaves little static TLS to others on {systems}",
-    "local-exec-tls": lambda verb, systems: f"{verb}s, and then overwrites memory that is not its own{' on ' + systems if systems else ''}",
-    "unflagged-static-tls": lambda _verb, _systems: "needs static TLS and does not say so (no DF_STATIC_TLS)",
+_OWN: dict[str, Callable[[Verb, str], str]] = {
+    "static-tls-overflow": lambda verb, systems: f"will not {verb.word} on {systems} together with what it needs: there is not enough room",
+    "static-tls-crowding": lambda verb, systems: f"{verb.word}{verb.s}, and leave{verb.s} little static TLS to others on {systems}",
+    "local-exec-tls": lambda verb, systems: (
+        f"{verb.word}{verb.s}, then overwrite{verb.s} memory of other modules{' on ' + systems if systems else ''}"
+    ),
+    "unflagged-static-tls": lambda verb, _: f"need{verb.s} static TLS and say{verb.s} nothing of it (no DF_STATIC_TLS)",
 }
 """Rules whose findings say more than the verdicts: a verb and the systems -> what happens."""
 _WHOLE = frozenset({"unflagged-static-tls"})
@@ -59,7 +70,7 @@ def _fate(verdict: Verdict) -> str:
     return verdict.verdict
 
 
-def _clauses(verb: str, verdicts: Sequence[Verdict]) -> list[str]:
+def _clauses(verb: Verb, verdicts: Sequence[Verdict]) -> list[str]:
     """The worst first; each system once."""
     fates: dict[Libc, str] = {}
     for verdict in verdicts:
@@ -71,7 +82,7 @@ def _clauses(verb: str, verdicts: Sequence[Verdict]) -> list[str]:
         systems = joined([system_name(libc) for libc, word in fates.items() if word == fate])
         if systems and fate in _SAID:
             first, later = _SAID[fate]
-            clauses.append((later if clauses else first).format(verb=verb, systems=systems))
+            clauses.append((later if clauses else first).format(verb=verb.word, s=verb.s, es="es" if verb.s else "", systems=systems))
     return clauses
 
 
@@ -79,8 +90,8 @@ _SAID = {
     "fails": ("will not {verb} on {systems}", "not on {systems}"),
     "old": ("will not {verb} on {systems} of the oldest version promised", "not on {systems} of the oldest version promised"),
     "new": ("will not {verb} on {systems} of a current version", "not on {systems} of a current version"),
-    "unsafe": ("{verb}s on {systems}, then crashes or overwrites memory", "on {systems} it crashes or overwrites memory"),
-    "if-room": ("{verb}s on {systems} only while there is room", "on {systems} only while there is room"),
+    "unsafe": ("{verb}{s} on {systems}, then overwrite{s} memory or crash{es}", "on {systems} it crashes or overwrites memory"),
+    "if-room": ("{verb}{s} on {systems} only while there is room", "on {systems} only while there is room"),
     "unknown": ("can't be judged for {systems}: there is no model of that loader", "not judged for {systems}"),
 }
 """A fate -> what a sentence says of its systems when it begins with it, and when it goes on with it."""

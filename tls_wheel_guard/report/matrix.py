@@ -70,9 +70,10 @@ def _cells(report: Report) -> dict[str, Word]:
             _raise(cells, ((v.target.libc, "wrong values") for v in finding.verdicts if v.target.tag in finding.targets))
         elif finding.rule in _TOGETHER and finding.severity == "error":
             _raise(cells, ((libcs[tag], "fails") for tag in finding.targets if tag in libcs))
+    native = any(module.kind == "shared" for module in report.modules)
     for target in report.targets:
-        # A promise of a system for which the wheel holds no native code: Python files alone load everywhere.
-        if target.libc in COLUMNS:
+        # Python files alone load everywhere; and a format without static TLS has nothing to judge.
+        if target.libc in COLUMNS and (not native or not target.has_static_tls):
             cells.setdefault(COLUMNS[target.libc], "loads")
     return cells
 

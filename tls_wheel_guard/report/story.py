@@ -13,7 +13,7 @@ from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import SEVERITIES, Finding, Report, Severity
 from tls_wheel_guard.loaders import Verdict
 from tls_wheel_guard.report.block import Block, blocks_of
-from tls_wheel_guard.report.headline import headline, joined
+from tls_wheel_guard.report.headline import headline
 from tls_wheel_guard.report.identity import culprits_of, import_name, release_of, stem_of, subject_of
 
 if TYPE_CHECKING:
@@ -111,9 +111,8 @@ def _story(places: list[Place]) -> Story:
     finding = first.finding
     subjects = tuple({stem_of(p.finding.module): subject_of(p.finding.module, p.report) for p in places}.values())
     verdicts = tuple(dict.fromkeys(v for place in places for v in place.finding.verdicts))
-    subject = joined([*subjects[:2], *([f"{len(subjects) - 2} more modules"] if len(subjects) > 2 else [])])
     imports = finding.module is not None and import_name(finding.module) is not None and bool(first.report.tags)
-    line, whole = headline(finding, subject, imports, verdicts)
+    line, whole = headline(finding, subjects, imports, verdicts)
     causes = _causes(places)
     sure = any(cause.confidence != "possible" for cause in causes)
     cures = () if sure else _hints(places[:1], "cure")
@@ -165,7 +164,8 @@ def _cause(suspect: Suspect) -> Cause:
 def conditions(remedy: Remedy) -> str:
     """When a remedy holds, since which version, when not, and how it is known: in brackets, or nothing."""
     said = (("since", remedy.since), ("when", remedy.when), ("not", remedy.cannot))
-    words = [f"{word} {text}" for word, text in said if text] + [_KNOWN[remedy.status]] * (remedy.status in _KNOWN)
+    known = _KNOWN.get(remedy.status)
+    words = [*(f"{word} {text}" for word, text in said if text), *([known] if known else [])]
     return f" ({'; '.join(words)})" if words else ""
 
 

@@ -75,14 +75,14 @@ def finding_lines(story: Story, style: Style) -> Iterator[str]:
         yield from _cause(cause, style)
     if story.cures:
         if not story.causes and story.look:
-            yield from _labelled("cause:", "no library that is known; a flag, an attribute or assembler in the sources", style)
+            yield from _labelled("cause:", "no library that is known; `show --sites` lists the code", style)
         yield from _labelled("for good:", story.cures[0], style)
     for number, step in enumerate(story.today if style.verbosity > 0 else story.today[:2]):
         yield from _labelled("today:" if number == 0 else "", step, style)
     if style.verbosity > 0:
         yield from details(story, style)
     elif story.severity != "note":
-        yield from _labelled("more:", _more(story), style)
+        yield from _labelled("more:", _more(story, style), style)
 
 
 def _painted(lines: list[str], story: Story, rule: str, style: Style) -> Iterator[str]:
@@ -105,16 +105,15 @@ def _place(story: Story, style: Style) -> Iterator[str]:
     wheels, modules = len(story.wheels), len(story.subjects)
     path = printable(shortened(first.report.path, 240))
     more = f", and {count_of(wheels - 1, 'more wheel')}" if wheels > 1 else ""
-    member = printable(shortened(first.finding.module or "", 240))
+    member = "" if first.finding.module == first.report.path else printable(shortened(first.finding.module or "", 240))
     if modules > 1:
         member += f", and {count_of(modules - 1, 'more module')}"
-    if not member or member == path:
-        yield f"  --> {path}{more}"
-    elif len(f"  --> {path}{more}: {member}") <= style.width:
-        yield f"  --> {path}{more}: {member}"
+    whole = f"  --> {path}{more}{': ' if member else ''}{member}"
+    if len(whole) <= style.width or not (member or more):
+        yield whole
     else:
-        yield f"  --> {path}{more}:"
-        yield f"      {member}"
+        yield f"  --> {path}"
+        yield from wrap(f"{member}{more}".removeprefix(", "), style.width, "      ")
 
 
 def _labelled(label: str, words: str, style: Style) -> list[str]:
@@ -133,13 +132,13 @@ def _cause(cause: Cause, style: Style) -> Iterator[str]:
         yield from _labelled("for good:" if number == 0 and not remedies else "", note, style)
 
 
-def _more(story: Story) -> str:
+def _more(story: Story, style: Style) -> str:
     """Where the rest stands."""
     pages = [cause.id for cause in story.causes] or [story.rule]
     others = sum(max(0, len(cause.remedies) - 1) for cause in story.causes)
     first = f"tls-wheel-guard explain {' | '.join(pages)}" + (f" ({count_of(others, 'other way')})" if others else "")
-    look = [] if story.causes or not story.look else ["show --sites lists the code"]
-    return "; ".join([first, *look, "-v"])
+    # A build prints its findings without an option to ask for more.
+    return "; ".join([first, *(["-v"] if style.verbosity >= 0 else [])])
 
 
 def _wheel(report: Report, style: Style, tabled: bool) -> Iterator[str]:

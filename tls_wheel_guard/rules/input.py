@@ -94,9 +94,8 @@ class RuleInput:
 
 
 CURE = (
-    "build it with -ftls-model=global-dynamic in place of -ftls-model=initial-exec, as the last such flag; a tls_model attribute in"
-    ' the source beats the flag and must go, and every object needs -fPIC; action = "rewrite" in [tool.tls-wheel-guard] builds it so'
-    " without an edit"
+    "compile it with -ftls-model=global-dynamic as the last such flag and with -fPIC, without a tls_model attribute in the source;"
+    ' or set action = "rewrite", which builds it so'
 )
 WHERE = Hint(
     "to find it: tls-wheel-guard show --sites lists the code that reads the variables; tls-wheel-guard explain compiler-flag, attribute,"
