@@ -18,6 +18,7 @@ from tls_wheel_guard.cli.options import (
     write_report,
 )
 from tls_wheel_guard.cli.progress import Progress
+from tls_wheel_guard.cli.reports import add_reports, wanted_reports
 from tls_wheel_guard.commands.workers import check_many
 from tls_wheel_guard.findings import at_or_above
 from tls_wheel_guard.rules import LiveProcess
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_failing(parser)
     parser.add_argument("--python", metavar="EXE", help="judge static-tls-overflow and -crowding by the room of this live interpreter")
     add_output(parser)
+    add_reports(parser)
 
 
 def _live(python: str) -> LiveProcess | None:
@@ -56,12 +58,13 @@ def run(options: argparse.Namespace) -> int:
     config = replace(config_from(options), tree=options.tree)
     if options.python is not None:
         config = replace(config, live=_live(options.python))
+    wanted_reports(options)
     paths, code = paths_from(options)
     with Progress(paths, options.quiet) as progress:
         reports = list(check_many(paths, config, options.jobs, progress))
     say_unreadable(reports)
     if reports or not code:
-        write_report(reports, options)
+        code = max(code, write_report(reports, options))
     code = exit_code(reports, code)
     fails = any(at_or_above(f.severity, config.fail_on) for report in reports for f in report.findings)
     return code or int(fails and not config.never_fails)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tls_wheel_guard.cli.links import terminal_pages
+from tls_wheel_guard.cli.reports import wanted_reports
 from tls_wheel_guard.config.fields import allow_from_option
 from tls_wheel_guard.config.model import FAIL_ON, Config
 from tls_wheel_guard.config.sources import nearest_pyproject, read_config
@@ -182,7 +184,8 @@ def style_from(options: argparse.Namespace) -> Style:
     # COLUMNS counts for a pipe and a file too; a terminal of 0 columns has none that is known.
     width = shutil.get_terminal_size((100, 24)).columns if to_terminal else columns_asked(os.environ) or 100
     color = options.color == "always" or (options.color == "auto" and wants_color(os.environ, to_terminal))
-    return Style(min(width, 120), color, -1 if options.quiet else int(options.verbose), options.command != "show")
+    pages = terminal_pages(os.environ, to_terminal)
+    return Style(min(width, 120), color, -1 if options.quiet else int(options.verbose), options.command != "show", pages)
 
 
 def wants_color(environment: Mapping[str, str], to_terminal: bool) -> bool:
@@ -198,9 +201,18 @@ def columns_asked(environment: Mapping[str, str]) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
 
 
-def write_report(reports: Sequence[Report], options: argparse.Namespace) -> None:
-    """The report to stdout or to a file, whole or not at all."""
+def write_report(reports: Sequence[Report], options: argparse.Namespace) -> int:
+    """The report to stdout or to a file, whole or not at all, and those that --report asks for; returns 2 where one can't be written."""
+    code = 0
+    for name, path in wanted_reports(options):
+        try:
+            write_text(WRITERS[name](reports, Style(100, verbosity=int(options.verbose))), path)
+        except UsageError as error:
+            # The other reports are as good as they were.
+            say(error.line())
+            code = error.exit_code
     write_text(WRITERS[options.format](reports, style_from(options)), options.output)
+    return code
 
 
 def write_text(text: str, output: Path | None) -> None:
