@@ -13,9 +13,10 @@ import pytest
 from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.support.toolchain import missing, open_in_turn, this_glibc
 from tls_wheel_guard.elf import BytesSource, read_shared_object
-from tls_wheel_guard.loaders import Verdict, glibc, judge, musl
+from tls_wheel_guard.loaders import Verdict, glibc, judge
+from tls_wheel_guard.loaders.refusals import LATE, NO_ROOM
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.tls import TlsDemand, demand_of
+from tls_wheel_guard.tls import TlsDemand, TlsModule, demand_of, tls_module
 
 TPOFF64, DTPMOD64, DTPOFF64, TLSDESC = 18, 16, 17, 36
 MUSL = Target("musllinux_1_2_x86_64", "x86_64", "musl", (1, 2))
@@ -26,7 +27,11 @@ def demand(data: bytes, path: Path, definers: dict[str, TlsDemand] | None = None
     return demand_of(read_shared_object(BytesSource(data)), str(path), definers)
 
 
-def on_glibc(asked: TlsDemand) -> Verdict:
+def module(data: bytes, path: Path, definers: dict[str, TlsDemand] | None = None) -> TlsModule:
+    return tls_module(read_shared_object(BytesSource(data)), str(path), demand=demand(data, path, definers))
+
+
+def on_glibc(asked: TlsModule) -> Verdict:
     return judge(asked, Target("manylinux", "x86_64", "glibc", this_glibc()))
 
 
@@ -39,17 +44,17 @@ def expected_on_glibc(verdict: Verdict) -> str:
 
 
 def assert_glibc(data: bytes, path: Path) -> None:
-    verdict = on_glibc(demand(data, path))
+    verdict = on_glibc(module(data, path))
     (said,) = open_in_turn("gcc", path)
     assert said.rsplit("/", 1)[-1] == expected_on_glibc(verdict), (verdict, said)
 
 
 def assert_musl(data: bytes, path: Path) -> None:
-    verdict = judge(demand(data, path), MUSL)
+    verdict = judge(module(data, path), MUSL)
     (said,) = open_in_turn("musl-gcc", path)
     if verdict.verdict == "never":
         assert said.startswith("Error relocating "), (verdict, said)
-        assert musl.REFUSED in said, (verdict, said)
+        assert LATE.mark in said, (verdict, said)
     elif verdict.verdict == "unsafe":
         assert said in ("", "signal 11"), (verdict, said)
     else:
@@ -65,16 +70,16 @@ def test_glibc_within_one_byte_of_the_room(off: int, align: int, first: int, tmp
     """And musl, which has no room at all, refuses each of the same modules."""
     state = glibc.fresh_state(this_glibc(), "x86_64", 2)
     size = state.room - first + off
-    module = build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(size, align, first)))
-    assert_glibc(module, tmp_path / "m.so")
-    assert_musl(module, tmp_path / "m.so")
+    data = build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(size, align, first)))
+    assert_glibc(data, tmp_path / "m.so")
+    assert_musl(data, tmp_path / "m.so")
 
 
 @pytest.mark.parametrize(("size", "align", "first"), ALIGNS)
 def test_glibc_around_the_alignment_limit(size: int, align: int, first: int, tmp_path: Path) -> None:
-    module = build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(size, align, first)))
-    assert_glibc(module, tmp_path / "m.so")
-    assert_musl(module, tmp_path / "m.so")
+    data = build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(size, align, first)))
+    assert_glibc(data, tmp_path / "m.so")
+    assert_musl(data, tmp_path / "m.so")
 
 
 MODULES = {
@@ -109,7 +114,7 @@ def test_glibc_on_each_form(name: str, tmp_path: Path) -> None:
 def test_musl_on_each_form(name: str, tmp_path: Path) -> None:
     if "descriptor" in name:
         # musl's x86_64 takes descriptors as everything else does: they load.
-        assert judge(demand(build(MODULES[name]), tmp_path / "m.so"), MUSL).verdict == "always"
+        assert judge(module(build(MODULES[name]), tmp_path / "m.so"), MUSL).verdict == "always"
     assert_musl(build(MODULES[name]), tmp_path / "m.so")
 
 
@@ -121,7 +126,7 @@ def test_musl_refuses_any_size(size: int, align: int, tmp_path: Path) -> None:
 
 def test_errno_is_free_on_glibc(tmp_path: Path) -> None:
     spec = Spec(relocs=(Reloc(TPOFF64, "errno"),), symbols=(Sym("errno", version="GLIBC_PRIVATE"),), needed=("libc.so.6",))
-    verdict = on_glibc(demand(build(spec), tmp_path / "m.so"))
+    verdict = on_glibc(module(build(spec), tmp_path / "m.so"))
     assert verdict.verdict == "always"
     assert open_in_turn("gcc", tmp_path / "m.so") == [""]
 
@@ -132,14 +137,14 @@ def test_a_foreign_variable_takes_its_definers_room(size: int, tmp_path: Path) -
     variable = Sym("shared_variable", defined=True)
     definer = demand(build(Spec(tls=Tls(size, 8), symbols=(variable,), soname="libdefiner.so")), tmp_path / "libdefiner.so")
     uses = Spec(relocs=(Reloc(TPOFF64, "shared_variable"),), symbols=(Sym("shared_variable"),), needed=("libdefiner.so",))
-    user = demand(build(uses), tmp_path / "user.so", {"shared_variable": definer})
+    user = module(build(uses), tmp_path / "user.so", {"shared_variable": definer})
     found = {"LD_LIBRARY_PATH": str(tmp_path)}
     (said,) = open_in_turn("gcc", tmp_path / "user.so", environment=found)
     assert said.rsplit("/", 1)[-1] == expected_on_glibc(on_glibc(user))
-    assert on_glibc(replace(user, foreign=())).verdict == "always"
+    assert on_glibc(replace(user, accesses=())).verdict == "always"
     (said,) = open_in_turn("musl-gcc", tmp_path / "user.so", environment=found)
     assert judge(user, MUSL).verdict == "never"
-    assert f"shared_variable: {musl.REFUSED} {tmp_path}/libdefiner.so" in said
+    assert f"shared_variable: {LATE.mark} {tmp_path}/libdefiner.so" in said
 
 
 def test_together_until_the_room_is_gone(tmp_path: Path) -> None:
@@ -152,7 +157,7 @@ def test_together_until_the_room_is_gone(tmp_path: Path) -> None:
         placed = glibc.allocate(state, asked)
         state = placed[0] if placed else state
         paths.append(path)
-        expected.append("" if placed else f"{path}: {glibc.NO_ROOM}")
+        expected.append("" if placed else f"{path}: {NO_ROOM.mark}")
         if placed is None:
             break
     assert expected[-1] != "", "the sequence must exhaust the room"
@@ -161,9 +166,9 @@ def test_together_until_the_room_is_gone(tmp_path: Path) -> None:
 
 def test_python_says_the_same_words(tmp_path: Path) -> None:
     path = tmp_path / "m.so"
-    asked = demand(build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(4000))), path)
+    asked = module(build(Spec(relocs=(Reloc(TPOFF64),), tls=Tls(4000))), path)
     run = subprocess.run([sys.executable, "-c", f"import ctypes; ctypes.CDLL({str(path)!r})"], capture_output=True, text=True, check=False)
     if not run.stderr:
         missing("a Python whose ctypes opens libraries")
-    assert run.stderr.strip().endswith(f"m.so: {glibc.NO_ROOM}")
+    assert run.stderr.strip().endswith(f"m.so: {NO_ROOM.mark}")
     assert on_glibc(asked).refuses

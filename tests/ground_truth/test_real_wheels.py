@@ -14,7 +14,7 @@ from tests.support.toolchain import open_in_turn, require, this_glibc
 from tests.support.wheels import fetch, unpack
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.findings import ModuleReport
-from tls_wheel_guard.loaders import glibc, musl
+from tls_wheel_guard.loaders.refusals import LATE, NO_ROOM
 
 MANYLINUX, MUSLLINUX_1_1, MUSLLINUX_1_2 = "manylinux2014_x86_64", "musllinux_1_1_x86_64", "musllinux_1_2_x86_64"
 WHEELS = [
@@ -54,9 +54,9 @@ def words_for(module: ModuleReport, libc: str) -> str | None:
     if outcome.word == "unsafe":
         return None
     if libc == "musl":
-        return musl.REFUSED if outcome.word == "never" else ""
+        return LATE.mark if outcome.word == "never" else ""
     fit = outcome.fits_fresh_process
-    return "" if fit is None or fit.current else glibc.NO_ROOM
+    return "" if fit is None or fit.current else NO_ROOM.mark
 
 
 @pytest.mark.parametrize(("requirement", "platform"), WHEELS)
@@ -73,7 +73,7 @@ def test_the_loader_does_what_the_guard_says(requirement: str, platform: str, tm
     for module in modules:
         said = open_in_turn(compiler, tmp_path / module.path, environment={"LD_PRELOAD": str(library)})[-1]
         expected = words_for(module, libc)
-        usable = said == "" or glibc.NO_ROOM in said or musl.REFUSED in said
+        usable = said == "" or NO_ROOM.mark in said or LATE.mark in said
         assert usable or not module.demand.own_static, (module.path, said)
         if usable and expected is not None:
             opened += 1

@@ -13,6 +13,7 @@ from tests.support.runtimes import Runtime, emulated, native, release
 from tests.support.toolchain import SOURCES
 from tests.support.truth import TCB_2_31, libc_of
 from tls_wheel_guard.loaders import glibc
+from tls_wheel_guard.loaders.refusals import NO_ROOM
 
 AUDITOR = "unsigned la_version(unsigned version) { return version; }\n"
 RUNTIMES: dict[str, Callable[[], Runtime]] = {
@@ -93,7 +94,7 @@ def test_a_refused_library_at_the_start_under_an_auditor(tmp_path: Path) -> None
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (run.returncode == 0) == starts, (size, run)
         if not starts:
-            assert run.stderr.endswith(f"error while loading shared libraries: {library}: {glibc.NO_ROOM}\n")
+            assert run.stderr.endswith(f"error while loading shared libraries: {library}: {NO_ROOM.mark}\n")
 
 
 @pytest.mark.parametrize(("version", "machine"), sorted(glibc.MEASURED))

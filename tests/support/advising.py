@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.support.histories import Act, History, make_history
 from tests.support.runtimes import Runtime
@@ -61,7 +62,7 @@ def _state(runtime: Runtime, tuning: Tuning) -> glibc.State:
     return glibc.place_at_start([libc_of(runtime)], runtime.version, runtime.machine, nns=tuning.nns, optional=tuning.optional)
 
 
-def _loading(loader: Loader, state: glibc.State, acts: list[Act], history: History) -> list[Act]:
+def _loading(loader: Loader[Any], state: glibc.State, acts: list[Act], history: History) -> list[Act]:
     """Those of the openings that load where there is room for all, so that only room can be wanting."""
     given = Given(history.given)
     kept: list[Act] = []

@@ -100,7 +100,7 @@ def run_history(runtime: Runtime, history: History, environment: dict[str, str],
     return start, answers, run.returncode
 
 
-def _start(runtime: Runtime, history: History, tunables: dict[str, int], loader: Loader) -> Any:
+def _start(runtime: Runtime, history: History, tunables: dict[str, int], loader: Loader[Any]) -> Any:
     if loader.name != "glibc":
         rows = tuple(there_from_the_start(history.modules[path]) for path in history.preloaded)
         return replace(loader.fresh, loaded=rows)
@@ -159,7 +159,7 @@ def compare(runtime: Runtime, seed: int, folder: Path, tally: Tally, *, python: 
             return
 
 
-def _differs(loader: Loader, state: Any, step: Step, answer: Answer, is_open: bool, folder: Path) -> str | None:
+def _differs(loader: Loader[Any], state: Any, step: Step, answer: Answer, is_open: bool, folder: Path) -> str | None:
     said = answer.error.replace(f"{folder}/", "")
     if step.loads != (said == ""):
         return f"loader {said!r}, model {step}"

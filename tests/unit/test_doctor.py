@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.doctor.diagnosis import examine, named_in
+from tls_wheel_guard.doctor.diagnosis import examine
+from tls_wheel_guard.loaders.refusals import named_in
 
 Captured = pytest.CaptureFixture[str]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a Linux interpreter is started")

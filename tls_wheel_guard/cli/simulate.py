@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     return int(simulation.fails)
 
 
-def _start(options: argparse.Namespace, machine: str) -> tuple[Loader, dict[str, int | None]]:
+def _start(options: argparse.Namespace, machine: str) -> tuple[Loader[Any], dict[str, int | None]]:
     """The loader, and the numbers that a live interpreter or a file gives."""
     if options.python is not None:
         live = read_live(options.python)
@@ -77,7 +77,7 @@ def _start(options: argparse.Namespace, machine: str) -> tuple[Loader, dict[str,
     return loader_called(options.loader or "glibc", machine), {}
 
 
-def _from_document(document: dict[str, Any], source: str, asked: str | None, machine: str) -> tuple[Loader, dict[str, int | None]]:
+def _from_document(document: dict[str, Any], source: str, asked: str | None, machine: str) -> tuple[Loader[Any], dict[str, int | None]]:
     there, libc, version = (document.get(name) for name in ("machine", "libc", "libc_version"))
     if there != machine:
         raise UsageError(

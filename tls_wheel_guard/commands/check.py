@@ -73,9 +73,9 @@ def _module_reports(contents: Contents, promised: tuple[Target, ...], traced: di
     reports = []
     for path, module in contents.modules:
         demand = demand_of(module, path, definers)
-        verdicts = tuple(judge(demand, t) for t in targets_for(module, path, promised)) if module.kind == "shared" else ()
         exports = [symbol for symbol, definer in contents.definers.items() if definer == path]
         late = tls_module(module, path, exports, demand)
+        verdicts = tuple(judge(late, t) for t in targets_for(module, path, promised)) if module.kind == "shared" else ()
         reports.append(ModuleReport(path, module, late, verdicts, traced.get(path, Traced())))
     return tuple(reports)
 

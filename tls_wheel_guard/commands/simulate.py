@@ -113,7 +113,7 @@ def machine_of(modules: Mapping[Path, tuple[TlsModule, ...]], asked: str | None)
     return machine
 
 
-def simulate(acts: Sequence[Act], modules: Mapping[Path, tuple[TlsModule, ...]], loader: Loader, state: Any) -> Simulation:
+def simulate(acts: Sequence[Act], modules: Mapping[Path, tuple[TlsModule, ...]], loader: Loader[Any], state: Any) -> Simulation:
     """What the steps do to a process that starts in ``state``."""
     given = Given(module for found in modules.values() for module in found)
     return fold([(act.deed, modules[act.path]) for act in acts], given, loader, state)

@@ -6,7 +6,6 @@ What is advised was simulated by the loader's model where that can be done, and 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +14,16 @@ from tls_wheel_guard.doctor.observed import Files, Observed, observe
 from tls_wheel_guard.doctor.recording import Recording
 from tls_wheel_guard.doctor.refusal import Refusal, Runner
 from tls_wheel_guard.doctor.remedies import advise
-from tls_wheel_guard.doctor.replay import Taken, is_static_tls
+from tls_wheel_guard.doctor.replay import Taken
 from tls_wheel_guard.doctor.result import Advice, Asked, Diagnosis, Outcome, Share
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.live.reading import interpreter
 from tls_wheel_guard.loaders.link_map import definer_of, dependencies, global_scope
+from tls_wheel_guard.loaders.refusals import is_static_tls, named_in
 from tls_wheel_guard.tls import TlsModule
 
-__all__ = ["examine", "named_in", "stage_of"]
-
-_WORDS = (
-    re.compile(r"Error relocating (?P<asking>.+?): [^:]*: initial-exec TLS resolves to dynamic definition in (?P<definer>[^'\"]+?)\.?$"),
-    re.compile(r"(?P<definer>/[^:'\"]+|[^\s:'\"]+): cannot allocate memory in static TLS block"),
-    re.compile(r"(?P<asking>/[^:'\"]+|[^\s:'\"]+): (?:No space available for static|Use of initialized) Thread Local Storage"),
-    re.compile(r'in dlopened "(?P<definer>[^"]+)" referenced from "(?P<asking>[^"]+)" using IE access model'),
-)
-"""glibc names the file that defines the variable, FreeBSD and NetBSD the one that refers to it, musl and Android both."""
+__all__ = ["examine", "stage_of"]
 
 
 def stage_of(word: str) -> str:
@@ -94,14 +86,6 @@ def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> 
                     f"{path}: it is for {facts.machine_name}, and {recording.live.python} is a process of {recording.live.machine}",
                     hint="--python names an interpreter of the module's machine",
                 )
-
-
-def named_in(words: str) -> tuple[str, str]:
-    """The files that a loader names as the definer and as the one that asks; the same where it names just one, "" where none."""
-    match = next((found for pattern in _WORDS if (found := pattern.search(words))), None)
-    named = match.groupdict() if match else {}
-    definer, asking = named.get("definer"), named.get("asking")
-    return definer or asking or "", asking or definer or ""
 
 
 def _culprit(recording: Recording, files: Files) -> tuple[str, str]:

@@ -8,23 +8,10 @@ from typing import Any
 
 from tls_wheel_guard.loaders import Given, Loader, Open, Step
 from tls_wheel_guard.loaders.link_map import LinkMapEntry
+from tls_wheel_guard.loaders.refusals import is_static_tls
 from tls_wheel_guard.tls import TlsModule
 
-__all__ = ["REFUSALS", "Happened", "Replay", "Segment", "Taken", "is_static_tls", "replay", "taken_by"]
-
-REFUSALS = (
-    "cannot allocate memory in static TLS block",
-    "No space available for static Thread Local Storage",
-    "initial-exec TLS resolves to dynamic definition",
-    "using IE access model",
-    "Use of initialized Thread Local Storage with model initial-exec and dlopen is not supported",
-)
-"""What glibc, FreeBSD, musl, Android and NetBSD say where there is no static TLS for a module."""
-
-
-def is_static_tls(words: str | None) -> bool:
-    """Whether a loader's words are about static TLS."""
-    return words is not None and any(refusal in words for refusal in REFUSALS)
+__all__ = ["Happened", "Replay", "Segment", "Taken", "replay", "taken_by"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +75,7 @@ def taken_by(before: Any, after: Any) -> tuple[Taken, ...]:
     return tuple(found)
 
 
-def replay(loader: Loader, state: Any, segments: Iterable[Segment], modules: Mapping[str, TlsModule], given: Given) -> Replay:
+def replay(loader: Loader[Any], state: Any, segments: Iterable[Segment], modules: Mapping[str, TlsModule], given: Given) -> Replay:
     """Tell the model. ``modules``: the files that were mapped, read; ``given``: those that DT_NEEDED may mean."""
     run = _Run(loader, given, Replay(state))
     for segment in segments:
@@ -98,7 +85,7 @@ def replay(loader: Loader, state: Any, segments: Iterable[Segment], modules: Map
 
 @dataclass(slots=True)
 class _Run:
-    loader: Loader
+    loader: Loader[Any]
     given: Given
     replay: Replay
 

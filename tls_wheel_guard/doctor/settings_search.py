@@ -56,7 +56,7 @@ class Tuning:
 class Start:
     """A process before its first dlopen: its loader, the state, and the tunables in force (None: the loader has none)."""
 
-    loader: Loader
+    loader: Loader[Any]
     state: Any
     tuning: Tuning | None = None
 
@@ -70,7 +70,7 @@ class Start:
         return glibc.tuned(self.state, self.loader.machine, nns=tuning.nns, optional=tuning.optional)
 
 
-def first_refused(loader: Loader, state: Any, events: Iterable[Open]) -> Open | None:
+def first_refused(loader: Loader[Any], state: Any, events: Iterable[Open]) -> Open | None:
     """The first dlopen that does not load, or is unsafe; None when all load."""
     for event in events:
         state, step = loader.step(state, event)
@@ -97,7 +97,7 @@ class Brought:
         return sum(module.demand.block_size + 2 * module.demand.block_align for module in self.modules)
 
 
-def brought(loader: Loader, state: Any, events: Iterable[Open]) -> Brought:
+def brought(loader: Loader[Any], state: Any, events: Iterable[Open]) -> Brought:
     """What the events bring into a process of glibc that has room for all of it."""
     state, kept, modules = replace(state, limit=state.limit + 2**40), [], []
     for event in events:

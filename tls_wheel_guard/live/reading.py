@@ -19,6 +19,7 @@ from tls_wheel_guard.live.answer import Answer, live_from
 from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.live.probe_module import TPOFF, tiny
 from tls_wheel_guard.live.process import Ended, run_child
+from tls_wheel_guard.loaders.refusals import MARKS
 from tls_wheel_guard.platforms import MACHINES
 
 __all__ = ["METHODS", "ask", "interpreter", "read_live"]
@@ -116,6 +117,7 @@ def _asked(path: Path, folder: Path, task: str, timeout: float, environment: Map
 def _task(imports: Sequence[str], method: str, stages: Sequence[str]) -> str:
     lines = [f"method {method}", *(f"import {name}" for name in imports)]
     lines += [f"open {stage}" for stage in stages]
+    lines += [f"refusal {mark}" for mark in MARKS]
     for machine in MACHINES:
         identity = f"{machine.e_machine} {machine.bits} {int(machine.little_endian)}"
         if machine.name in TPOFF:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tls_wheel_guard.loaders import freebsd, glibc
@@ -15,7 +15,6 @@ __all__ = ["MAX_SIMULATED", "Together", "block_of", "load_together"]
 
 MAX_SIMULATED = 32
 """Modules whose opening is simulated step by step, which costs the square of their number; of more the blocks alone are placed."""
-ROOM_WORDS = (glibc.NO_ROOM, freebsd.NO_SPACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +34,8 @@ def load_together(modules: Sequence[TlsModule], target: Target, room: int, live:
     """
     if target.libc not in ("glibc", "freebsd") or not modules:
         return None
-    known = {name for module in modules for name in module.exports}
-    modules = [_closed(module, known) for module in modules]
-    results = [_fold(start, modules) for start in _starts(modules[0], target, room, live)]
+    results = [_fold(start, list(modules)) for start in _starts(modules[0], target, room, live)]
     return min(results, key=lambda together: (together.fits, -together.asked))
-
-
-def _closed(module: TlsModule, known: set[str]) -> TlsModule:
-    """The module with what nobody here defines left open: another package may define it."""
-    accesses = tuple(a if a.symbol is None or a.symbol in known else replace(a, weak=True) for a in module.accesses)
-    return replace(module, accesses=accesses)
 
 
 def _starts(module: TlsModule, target: Target, room: int, live: glibc.State | None) -> Iterator[Any]:
@@ -108,9 +99,9 @@ def _open_all(step: Any, start: Any, order: list[TlsModule], given: Given) -> tu
     """Whether all load in this order, and the bytes that they ask for up to the first that does not."""
     state = start
     for module in order:
-        event: Event = Open(module, given)
+        event: Event = Open(module, given, assumes=True)
         answer: Step
         state, answer = step(state, event)
-        if not answer.loads and any(words in (answer.error or "") for words in ROOM_WORDS):
+        if answer.reason in ("room", "alignment", "dynamic"):
             return False, max(state.used - start.used, 0) + module.demand.block_size
     return True, state.used - start.used

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tls_wheel_guard.loaders.refusals import Reason
 from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = [
+    "POINTS_AT_NOTHING",
     "Block",
     "Close",
     "Event",
@@ -27,6 +29,9 @@ __all__ = [
     "still_used",
     "there_from_the_start",
 ]
+
+POINTS_AT_NOTHING = "the distance that is written points at nothing of its own"
+"""What is unsafe about initial-exec for one's own variable without a TLS segment, where the loader lets it pass."""
 
 
 class Given:
@@ -50,10 +55,14 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """dlopen of a module with RTLD_NOW and RTLD_LOCAL, as import and ctypes do. ``given``: where DT_NEEDED names are looked for."""
+    """dlopen of a module with RTLD_NOW and RTLD_LOCAL, as import and ctypes do. ``given``: where DT_NEEDED names are looked for.
+
+    ``assumes``: whether a variable that nobody here defines is taken to be another late library's that was not given.
+    """
 
     module: TlsModule
     given: Given
+    assumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +86,20 @@ Event = Open | Close | Use
 class Step:
     """What a loader answers. ``taken``: bytes of room that went (below 0: came back). ``error``: its words, None when it loads.
 
-    ``unsafe``: what happens in place of an answer, or after it: a crash, or memory that is overwritten.
+    ``unsafe``: what happens in place of an answer, or after it: a crash, or memory that is overwritten. ``reason``: why it is refused.
+    ``asked``: bytes of the blocks that had to be static, padding included, up to the one that was refused, which counts without; None
+    where none had to be. ``by_descriptors``: bytes of ``taken`` that went to blocks which only descriptors ask for. ``assumed``: names
+    of the variables that were taken to be another library's.
     """
 
     loads: bool
     taken: int = 0
     error: str | None = None
     unsafe: str | None = None
+    reason: Reason | None = None
+    asked: int | None = None
+    by_descriptors: int = 0
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +187,7 @@ def definer_of(access: Access, module: TlsModule, scope: Iterable[TlsModule]) ->
     """The late module whose variable an access reaches: its own, or the first in the scope that defines the name."""
     if access.symbol is None:
         return module
-    return next((m for m in scope if access.symbol in m.exports), None)
+    return next((m for m in scope if access.symbol in m.exports or (access.defined and m.path == module.path)), None)
 
 
 def still_used(table: Table) -> set[str]:

@@ -8,48 +8,16 @@ dlclose does nothing.
 
 from __future__ import annotations
 
-from tls_wheel_guard.loaders.link_map import Event, Step
+from tls_wheel_guard.loaders.link_map import POINTS_AT_NOTHING, Event, Step
+from tls_wheel_guard.loaders.refusals import LATE
 from tls_wheel_guard.loaders.simple import FINE, Asked, State, step_by
-from tls_wheel_guard.loaders.verdict import Outcome
-from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["CHECKS_SINCE", "REFUSED", "fresh_state", "judge", "step"]
+__all__ = ["CHECKS_SINCE", "fresh_state", "step"]
 
-REFUSED = "initial-exec TLS resolves to dynamic definition in"
 CHECKS_SINCE = (1, 1, 20)
 """The version that first refuses."""
 CRASHES = "Segmentation fault: the loader reads the TLS fields of a definer that is not there"
 OVERWRITES = "threads read and write memory that is not theirs"
-POINTS_AT_NOTHING = "the distance that is written points at nothing of its own"
-
-
-def judge(demand: TlsDemand, target: Target) -> Outcome:
-    """The verdict on one module. Size and alignment do not matter, nor does the version from 1.1.20 on."""
-    del target
-    if any(use.symbol.weak and use.definer.where != "wheel" for use in demand.foreign) or demand.weak:
-        # The loader reads the TLS fields of a definer that is not there.
-        return Outcome("unsafe", error="Segmentation fault")
-    if demand.own_static and demand.block_size:
-        return Outcome("never", taken=demand.block_size, error=_words(demand, "", demand.name), room=0)
-    if demand.foreign:
-        use = demand.foreign[0]
-        definer = use.definer.demand
-        return Outcome(
-            "never",
-            taken=definer.block_size if definer else 0,
-            error=_words(demand, use.symbol.name, definer.name if definer else "?"),
-            room=0,
-        )
-    if demand.own_static:
-        # No segment, or an empty one: tls_id 0 passes the check, and the distance that is written points at nothing of its own.
-        return Outcome("unsafe")
-    return Outcome("always")
-
-
-def _words(demand: TlsDemand, symbol: str, definer: str) -> str:
-    # The loader prints the symbol of an earlier relocation, or none, where this one has no symbol.
-    return f"Error relocating {demand.name}: {symbol}: {REFUSED} {definer}"
 
 
 def fresh_state(version: tuple[int, ...] | None, machine: str) -> State:
@@ -63,20 +31,22 @@ def step(state: State, event: Event) -> tuple[State, Step]:
 
 
 def _answer(asked: Asked) -> Step:
-    access, module, definer = asked.access, asked.module, asked.definer
+    access, definer = asked.access, asked.definer
     if access is None:
         return FINE
-    if definer is None:
+    if definer is None and not asked.assumed:
         if access.weak:
             return Step(False, unsafe=CRASHES)
-        return Step(False, error=f"Error relocating {module.name}: {access.symbol}: symbol not found")
+        return Step(False, error=f"Error relocating {asked.module.name}: {access.symbol}: symbol not found", reason="undefined")
     if access.kind != "TPOFF":
         return FINE
-    if not definer.demand.block_size:
+    if definer is not None and not definer.demand.block_size:
         return Step(True, unsafe=POINTS_AT_NOTHING)
-    if any(row.at_start and row.module.path == definer.path for row in asked.state.loaded):
+    if definer is not None and any(row.at_start and row.module.path == definer.path for row in asked.state.loaded):
         return FINE
     version = asked.state.version
     if version is not None and version < CHECKS_SINCE and len(version) > 2:
         return Step(True, unsafe=OVERWRITES)
-    return Step(False, error=_words(module.demand, access.symbol or "", definer.name))
+    # The loader prints the symbol of an earlier relocation, or none, where this one has no symbol.
+    words = LATE.says(asking=asked.module.name, symbol=access.symbol or "", definer=definer.name if definer else "?")
+    return Step(False, error=words, reason="late", asked=definer.demand.block_size if definer else 0)

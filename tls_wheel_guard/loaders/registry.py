@@ -1,4 +1,4 @@
-"""Loaders by name, and a process of each at its start."""
+"""The loaders, one row each, and a process of each at its start."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Generic, Protocol, TypeVar
 
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.loaders import bionic, freebsd, glibc, musl, other_systems
-from tls_wheel_guard.loaders.link_map import Event, Step
-from tls_wheel_guard.platforms import Libc, machine_called
+from tls_wheel_guard.loaders.link_map import Event, LinkMapEntry, Step
+from tls_wheel_guard.platforms import Libc, Machine, machine_called
 
-__all__ = ["LOADERS", "NUMBERS", "Loader", "State", "loader_called"]
+__all__ = ["LOADERS", "ROWS", "Loader", "Row", "State", "Version", "loader_called", "loader_of"]
+
+Version = tuple[int, ...]
+MAX_NUMBER = 2**53
 
 
 class State(Protocol):
-    """What every loader's state has: bytes taken and left, None where the loader keeps no room at all."""
+    """What every loader's state has: bytes taken and left (0 where the loader keeps no room), and the late modules."""
 
     @property
     def used(self) -> int:
@@ -27,16 +31,89 @@ class State(Protocol):
     def room(self) -> int:
         """Bytes left."""
 
+    @property
+    def loaded(self) -> tuple[LinkMapEntry, ...]:
+        """The modules that are there."""
+
+    def without_room(self) -> Any:
+        """The same process after others have taken all of it."""
+
+
+S = TypeVar("S", bound=State)
+
 
 @dataclass(frozen=True, slots=True)
-class Loader:
-    """One loader's model for one version and machine. ``numbers``: what ``start`` takes; ``step`` is pure."""
+class Row(Generic[S]):
+    """One loader. ``fresh``: a process of a version and machine that has loaded nothing late; ``step``: what an event does to it.
+
+    ``numbers``: those of a start that can be given, under the names of the loader's own variables. ``default``: the release that counts
+    where none is named. ``oldest``: where a tag names the oldest version and users run newer ones, the oldest that there is: a verdict
+    then asks for the tag's and for the default. ``order``: two numbers of which the first can't be above the second.
+    """
+
+    fresh: Callable[[Version, Machine], S]
+    step: Callable[[S, Event], tuple[S, Step]]
+    default: Version
+    numbers: tuple[str, ...] = ()
+    oldest: Version | None = None
+    order: tuple[str, str] | None = None
+
+    def judged(self, promised: Version | None) -> tuple[Version, ...]:
+        """The versions that a verdict is about. ``promised``: the oldest one of a tag."""
+        if self.oldest is None:
+            return (promised or self.default,)
+        return max(promised or self.oldest, self.oldest), self.default
+
+
+_OTHER_NUMBERS = ("used", "limit")
+
+
+def _other(libc: Libc, default: Version) -> Row[Any]:
+    row = other_systems.ROWS[libc]
+    keeps = (_OTHER_NUMBERS, _OTHER_NUMBERS) if row.extra else ((), None)
+    fresh = lambda version, machine: other_systems.fresh_state(libc, version, machine.name)  # noqa: E731
+    return Row(fresh, other_systems.stepper(libc), default, keeps[0], order=keeps[1])
+
+
+ROWS: dict[Libc, Row[Any]] = {
+    "glibc": Row(
+        lambda version, machine: glibc.fresh_state(version, machine.name, machine.tls_variant),
+        glibc.step,
+        glibc.CURRENT,
+        ("used", "limit", "align", "optional"),
+        glibc.OLDEST,
+        ("used", "limit"),
+    ),
+    "freebsd": Row(
+        lambda version, machine: freebsd.fresh_state(version, machine.name),
+        freebsd.step,
+        freebsd.NEWEST,
+        ("last_offset", "last_size", "space"),
+        order=("last_offset", "space"),
+    ),
+    "musl": Row(lambda version, machine: musl.fresh_state(version, machine.name), musl.step, (1, 2, 5)),
+    "bionic": Row(lambda version, machine: bionic.fresh_state(version, machine.name), bionic.step, (35,)),
+    "netbsd": _other("netbsd", (10,)),
+    "openbsd": _other("openbsd", (7, 7)),
+    "illumos": _other("illumos", (5, 11)),
+    "dragonfly": _other("dragonfly", (6, 4)),
+}
+"""Every loader that has a model."""
+LOADERS = tuple(ROWS)
+
+
+@dataclass(frozen=True, slots=True)
+class Loader(Generic[S]):
+    """One loader's model for one version and machine. ``fresh``: a process that has loaded nothing late; ``step`` is pure.
+
+    ``version``: as it was asked for, None for the newest.
+    """
 
     name: Libc
-    version: tuple[int, ...] | None
+    version: Version | None
     machine: str
-    fresh: Any
-    step: Callable[[Any, Event], tuple[Any, Step]]
+    fresh: S
+    step: Callable[[S, Event], tuple[S, Step]]
     numbers: tuple[str, ...]
 
     @property
@@ -44,57 +121,35 @@ class Loader:
         """The version as text."""
         return ".".join(map(str, self.version)) if self.version else None
 
-    def start(self, numbers: Mapping[str, int | None]) -> Any:
+    def start(self, numbers: Mapping[str, int | None]) -> S:
         """The state of a process with these numbers, the rest as in a fresh one; raises UsageError where they contradict each other."""
         for name in numbers:
             if name not in self.numbers:
                 takes = f"it takes {', '.join(self.numbers)}" if self.numbers else "it needs none"
                 raise UsageError(f"the loader {self.name} has no number {name!r}", hint=takes)
-        state = replace(self.fresh, **numbers)
-        _check(state, self.name)
-        return state
+        state: Any = replace(self.fresh, **numbers)  # type: ignore[type-var]
+        _check(state, ROWS[self.name])
+        return state  # type: ignore[no-any-return]
 
-    def start_numbers(self, state: Any) -> dict[str, int | None]:
+    def start_numbers(self, state: S) -> dict[str, int | None]:
         """A state's numbers under the loader's own names."""
         return {name: getattr(state, name) for name in self.numbers}
 
 
-NUMBERS: dict[Libc, tuple[str, ...]] = {
-    "glibc": ("used", "limit", "align", "optional"),
-    "freebsd": ("last_offset", "last_size", "space"),
-    "musl": (),
-    "bionic": (),
-    "netbsd": ("used", "limit"),
-    "openbsd": (),
-    "illumos": ("used", "limit"),
-    "dragonfly": ("used", "limit"),
-}
-"""Loader -> the numbers of its start, under the names of its own variables."""
-LOADERS = tuple(NUMBERS)
-MAX_NUMBER = 2**53
-
-
-def _check(state: Any, name: Libc) -> None:
+def _check(state: Any, row: Row[Any]) -> None:
     for number in fields(state):
         value = getattr(state, number.name)
-        if number.name in NUMBERS[name] and value is not None and not 0 <= value <= MAX_NUMBER:
+        if number.name in row.numbers and value is not None and not 0 <= value <= MAX_NUMBER:
             raise UsageError(f"{number.name} is {value}", hint=f"numbers are bytes, from 0 to {MAX_NUMBER}")
-    if name == "glibc":
-        if state.align < 1 or state.align & (state.align - 1):
-            raise UsageError(f"align is {state.align}", hint="it is a power of two, such as 64")
-        _order("used", state.used, "limit", state.limit)
-    elif name == "freebsd":
-        _order("last_offset", state.last_offset, "space", state.space)
-    elif state.limit is not None:
-        _order("used", state.used, "limit", state.limit)
+    if "align" in row.numbers and (state.align < 1 or state.align & (state.align - 1)):
+        raise UsageError(f"align is {state.align}", hint="it is a power of two, such as 64")
+    if row.order is not None:
+        (low, less), (high, more) = ((name, getattr(state, name)) for name in row.order)
+        if less > more:
+            raise UsageError(f"{low} is {less} and {high} is {more}", hint=f"{high} can't be less than {low}: give both, as `env` prints them")
 
 
-def _order(low: str, less: int, high: str, more: int) -> None:
-    if less > more:
-        raise UsageError(f"{low} is {less} and {high} is {more}", hint=f"{high} can't be less than {low}: give both, as `env` prints them")
-
-
-def loader_called(name: str, machine: str = "x86_64") -> Loader:
+def loader_called(name: str, machine: str = "x86_64") -> Loader[Any]:
     """The model of a loader by its name, with or without a version: ``glibc-2.36``, ``musl-1.2.3``, ``freebsd-14.1``, ``illumos``.
 
     Without a version: the newest that is known. Raises UsageError.
@@ -102,25 +157,20 @@ def loader_called(name: str, machine: str = "x86_64") -> Loader:
     match = re.fullmatch(r"([a-z]+)(?:-(\d{1,6}(?:\.\d{1,6}){0,3}))?", name)
     libc = match[1] if match else name
     known = machine_called(machine)
-    if match is None or libc not in NUMBERS:
+    if match is None or libc not in ROWS:
         near = difflib.get_close_matches(libc.split("-")[0], LOADERS, 1)
         hint = f"did you mean {near[0]}?" if near else f"loaders: {', '.join(LOADERS)}, with a version as in glibc-2.36"
         raise UsageError(f"unknown loader {name!r}", hint=hint)
     if known is None:
         raise UsageError(f"unknown machine {machine!r}", hint="machines are spelled as by `show`: x86_64, aarch64, riscv64, ...")
     version = tuple(map(int, match[2].split("."))) if match[2] else None
-    return _loader(libc, version, known.name, known.tls_variant)
+    return loader_of(libc, version, known)
 
 
-def _loader(libc: Libc, version: tuple[int, ...] | None, machine: str, variant: int) -> Loader:
-    numbers = NUMBERS[libc]
-    if libc == "glibc":
-        version = version or glibc.CURRENT
-        return Loader(libc, version, machine, glibc.fresh_state(version, machine, variant), glibc.step, numbers)
-    if libc == "freebsd":
-        return Loader(libc, version, machine, freebsd.fresh_state(version, machine), freebsd.step, numbers)
-    if libc == "musl":
-        return Loader(libc, version, machine, musl.fresh_state(version, machine), musl.step, numbers)
-    if libc == "bionic":
-        return Loader(libc, version, machine, bionic.fresh_state(version, machine), bionic.step, numbers)
-    return Loader(libc, version, machine, other_systems.fresh_state(libc, version, machine), other_systems.stepper(libc), numbers)
+@lru_cache(maxsize=256)
+def loader_of(libc: Libc, version: Version | None, machine: Machine) -> Loader[Any]:
+    """The model of a loader; ``version``: None for the newest."""
+    row = ROWS[libc]
+    if version is None and row.oldest is not None:
+        version = row.default
+    return Loader(libc, version, machine.name, row.fresh(version or row.default, machine), row.step, row.numbers)

@@ -34,15 +34,23 @@ class State:
         """Bytes left; 0 where the loader keeps none."""
         return max((self.limit or 0) - self.used, 0)
 
+    def without_room(self) -> State:
+        """The same process after others have taken all of it."""
+        return replace(self, used=self.limit or 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question: may this module, or this access of it, come in? ``definer``: whose variable it is, None where nobody defines it."""
+    """One question: may this module, or this access of it, come in?
+
+    ``definer``: whose variable it is, None where nobody here defines it; ``assumed``: then it is taken to be another late library's.
+    """
 
     state: State
     module: TlsModule
     access: Access | None = None
     definer: TlsModule | None = None
+    assumed: bool = False
 
 
 FINE = Step(True)
@@ -57,7 +65,7 @@ def step_by(answer: Callable[[Asked], Step], state: State, event: Event, *, unlo
         return _open(answer, state, table, event)
     known = table.get(event.module.path)
     if known is None or not known.opens:
-        return state, Step(False, error=f"{event.module.name}: not open")
+        return state, Step(False, error=f"{event.module.name}: not open", reason="other")
     if isinstance(event, Close) and unloads:
         table[event.module.path] = replace(known, opens=known.opens - 1)
         kept = still_used(table)
@@ -73,19 +81,26 @@ def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Op
         table[path] = replace(row, stays=row.stays or module.nodelete)
     root = table[event.module.path]
     table[event.module.path] = replace(root, opens=root.opens + 1, closure=tuple(found))
-    after, unsafe = state, None
+    after, total = state, Step(True)
     scope = (*global_scope(table), *found.values())
     for module in new:
         for access in (None, *module.accesses):
             definer = definer_of(access, module, scope) if access else module
             if definer is not None and definer.path in after.placed:
                 continue
-            reply = answer(Asked(after, module, access, definer))
-            unsafe = unsafe or reply.unsafe
+            assumed = access is not None and definer is None and event.assumes and not access.weak
+            reply = answer(Asked(after, module, access, definer, assumed))
+            total = _both(total, reply, (access.symbol or "",) if access and assumed else ())
             if not reply.loads:
-                ended = reply.error is None and reply.unsafe is not None
-                return replace(state, ended=ended), Step(False, error=reply.error, unsafe=reply.unsafe)
+                return replace(state, ended=reply.error is None and reply.unsafe is not None), total
             if reply.taken and definer is not None:
                 after = replace(after, used=after.used + reply.taken, placed=after.placed | {definer.path})
-    after = replace(after, loaded=tuple(table.values()))
-    return after, Step(True, after.used - state.used, unsafe=unsafe)
+    return replace(after, loaded=tuple(table.values())), total
+
+
+def _both(before: Step, reply: Step, assumed: tuple[str, ...]) -> Step:
+    """What one dlopen has answered so far, and one more answer. What a refused one took comes back."""
+    asked = before.asked if reply.asked is None else (before.asked or 0) + reply.asked
+    taken = before.taken + reply.taken if reply.loads else 0
+    unsafe = before.unsafe or reply.unsafe if reply.loads else reply.unsafe
+    return replace(reply, taken=taken, unsafe=unsafe, asked=asked, assumed=(*before.assumed, *assumed))

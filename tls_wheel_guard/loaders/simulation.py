@@ -30,7 +30,7 @@ class StepReport:
 class Simulation:
     """A loader, the process that it started from, and what each step did."""
 
-    loader: Loader
+    loader: Loader[Any]
     start: dict[str, int | None]
     room: int
     steps: tuple[StepReport, ...]
@@ -41,7 +41,7 @@ class Simulation:
         return any(not report.step.loads or report.step.unsafe for report in self.steps)
 
 
-def fold(steps: Sequence[tuple[Deed, Sequence[TlsModule]]], given: Given, loader: Loader, state: Any) -> Simulation:
+def fold(steps: Sequence[tuple[Deed, Sequence[TlsModule]]], given: Given, loader: Loader[Any], state: Any) -> Simulation:
     """What the steps do to a process that starts in ``state``; each is done with all its modules, closing in reverse."""
     start, room = loader.start_numbers(state), state.room
     reports: list[StepReport] = []

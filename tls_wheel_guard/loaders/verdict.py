@@ -1,15 +1,23 @@
-"""What one loader does with one module."""
+"""What one loader does with one module: the answer of its model to one dlopen in a process that has opened nothing late yet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
 
-from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.loaders.link_map import Given, Open, Step
+from tls_wheel_guard.loaders.refusals import Reason
+from tls_wheel_guard.loaders.registry import ROWS, Loader, Version, loader_of
+from tls_wheel_guard.platforms import Libc, Machine, Target, machine_called
+from tls_wheel_guard.tls import TlsDemand, TlsModule
 
-__all__ = ["FreshFit", "Outcome", "Verdict", "VerdictWord"]
+__all__ = ["FreshFit", "Outcome", "Verdict", "VerdictWord", "judge"]
 
 VerdictWord = Literal["always", "if-room", "never", "unsafe", "unknown"]
+MEASURED_STARTS: tuple[Libc, ...] = ("glibc",)
+"""Loaders of which it is known what the start takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class Outcome:
     fits_fresh_process: FreshFit | None = None
     room: int | None = None
     used: int = 0
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Verdict:
     ``verdict``: ``always`` (needs no static TLS), ``if-room`` (takes ``taken`` bytes of the room), ``never``, ``unsafe`` (loads,
     then memory is overwritten, or the loader crashes), ``unknown``. ``error``: the loader's words when it refuses.
     ``takes_at_most``: bytes that descriptors may take without ever failing. ``room``: bytes that the loader keeps for late
-    modules, None where that is not known; ``used``: bytes that stand before it at the start.
+    modules, None where that is not known; ``used``: bytes that stand before it at the start. ``reason``: why a fresh process refuses.
     """
 
     target: Target
@@ -62,3 +71,72 @@ class Verdict:
         """Whether a fresh process of this target cannot load the module, or must not."""
         fit = self.outcome.fits_fresh_process
         return self.verdict in ("never", "unsafe") or (fit is not None and not fit.both)
+
+
+def judge(module: TlsModule, target: Target) -> Verdict:
+    """What the loader of ``target`` does with a module that is opened alone, in a process of each version that counts.
+
+    A foreign variable is that of the definer which ``module.demand.foreign`` names, else of a late library that is not known.
+    """
+    machine, row = machine_called(module.demand.machine), ROWS.get(target.libc)
+    if machine is None or row is None:
+        return Verdict(target, target.libc, Outcome("always" if machine and not module.demand.needs_static else "unknown"))
+    if not module.accesses and not module.demand.block_size:
+        # Most modules are so: to a loader they are all the same.
+        return Verdict(target, target.libc, _of_nothing(target.libc, target.oldest, machine))
+    return Verdict(target, target.libc, _opened(target.libc, target.oldest, machine, _alone(module)))
+
+
+def _opened(libc: Libc, oldest: Version | None, machine: Machine, event: Open) -> Outcome:
+    row = ROWS[libc]
+    loaders = [loader_of(libc, version, machine) for version in row.judged(oldest)]
+    return _outcome(loaders, event, fresh_counts=row.oldest is not None)
+
+
+@lru_cache(maxsize=256)
+def _of_nothing(libc: Libc, oldest: Version | None, machine: Machine) -> Outcome:
+    """The verdict on a module without TLS."""
+    empty = TlsDemand("", machine.name, machine.tls_variant, False, 0, 0, 0, 0, 0, 0, (), 0, 0, False, ())
+    return _opened(libc, oldest, machine, Open(TlsModule(empty), Given(), assumes=True))
+
+
+def _alone(module: TlsModule) -> Open:
+    """Dlopen of one module, with the definers of its foreign variables as nothing but their blocks."""
+    definers: dict[str, tuple[TlsDemand, set[str]]] = {}
+    for use in module.demand.foreign:
+        if (definer := use.definer.demand) is not None:
+            definers.setdefault(definer.module, (definer, set()))[1].add(use.symbol.name)
+    if not definers:
+        return Open(module, Given(), assumes=True)
+    # A path as the name: two definers may have the same file name.
+    given = Given(TlsModule(demand, path, exports=frozenset(names)) for path, (demand, names) in definers.items())
+    return Open(replace(module, needed=tuple(definers)), given, assumes=True)
+
+
+def _outcome(loaders: Sequence[Loader[Any]], event: Open, *, fresh_counts: bool) -> Outcome:
+    steps = [loader.step(loader.fresh, event)[1] for loader in loaders]
+    crash = next((step for step in steps if step.unsafe), None)
+    if crash is not None:
+        return Outcome("unsafe", error=crash.unsafe)
+    refused = next((step for step in steps if not step.loads), None)
+    by_descriptors = max(step.by_descriptors for step in steps)
+    if refused is None and all(step.asked is None for step in steps):
+        return Outcome("always", takes_at_most=by_descriptors)
+    # Where tags promise an oldest version and users may have more room, a lack of it is not for ever.
+    by_room = fresh_counts and all(step.loads or step.reason in ("room", "alignment") for step in steps)
+    return Outcome(
+        "if-room" if refused is None or by_room else "never",
+        taken=max(step.asked or 0 for step in steps),
+        error=refused.error if refused else _words_without_room(loaders[0], event),
+        takes_at_most=by_descriptors,
+        fits_fresh_process=FreshFit(steps[0].loads, steps[-1].loads) if fresh_counts else None,
+        room=min(loader.fresh.room for loader in loaders),
+        used=loaders[0].fresh.used if loaders[0].name in MEASURED_STARTS else 0,
+        reason=refused.reason if refused else None,
+    )
+
+
+def _words_without_room(loader: Loader[Any], event: Open) -> str | None:
+    """What the loader says where others came first."""
+    answer: Step = loader.step(loader.fresh.without_room(), event)[1]
+    return answer.error

@@ -34,7 +34,7 @@ class _Takes:
         """Whether the target's loader gives the module static TLS."""
         key = (module.path, target)
         if key not in self._asked:
-            self._asked[key] = judge(module.demand, target).verdict in ("if-room", "never")
+            self._asked[key] = judge(module.tls_module, target).verdict in ("if-room", "never")
         return self._asked[key]
 
     def of(self, group: tuple[ModuleReport, ...], target: Target) -> tuple[list[ModuleReport], Together | None]:
@@ -135,11 +135,11 @@ def _overflow_together(case: RuleInput, takes: _Takes, reported: set[Target]) ->
 
 def _refused_alone(module: ModuleReport, target: Target) -> bool:
     # initial-exec-tls has said it already, unless no relocation asks and the flag alone takes the room.
-    return module.demand.needs_static and judge(module.demand, target).refuses
+    return module.demand.needs_static and judge(module.tls_module, target).refuses
 
 
 def _failing(verdict: Verdict, takers: list[ModuleReport], target: Target) -> Verdict:
-    return verdict if verdict.verdict != "always" else judge(takers[0].demand, target)
+    return verdict if verdict.verdict != "always" else judge(takers[0].tls_module, target)
 
 
 def crowding(case: RuleInput) -> Iterator[Finding]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tls_wheel_guard.findings import Finding
-from tls_wheel_guard.loaders import bionic, other_systems
-from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules.input import RuleInput, hints
 from tls_wheel_guard.rules.phrases import bytes_of, sentences
 
@@ -16,7 +14,7 @@ __all__ = ["unknown_machine", "unreadable", "unsupported"]
 def unsupported(case: RuleInput) -> Iterator[Finding]:
     """TLS segments where the loader refuses any."""
     for module in case.shared:
-        refusing = [v for v in module.verdicts if module.demand.block_size and _refuses_segments(v.target) and v.outcome.word == "never"]
+        refusing = [v for v in module.verdicts if v.outcome.reason == "segment"]
         if refusing:
             yield Finding(
                 "unsupported-elf-tls",
@@ -32,13 +30,6 @@ def unsupported(case: RuleInput) -> Iterator[Finding]:
                 tuple(refusing),
                 tuple(v.target.tag for v in refusing),
             )  # fmt: skip
-
-
-def _refuses_segments(target: Target) -> bool:
-    if target.libc == "bionic":
-        return bionic.refuses_segments(target)
-    row = other_systems.ROWS.get(target.libc)
-    return row is not None and row.refuses_segments
 
 
 def unknown_machine(case: RuleInput) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ class Access:
     """One kind of access to one variable. ``symbol``: the name that is looked up, None for the module's own block.
 
     ``weak``: the load goes on when nobody defines it. ``version``: the symbol version asked for. ``by_libc``: a variable of
-    glibc itself, which is there from the start.
+    glibc itself, which is there from the start. ``defined``: the module defines the name itself, and others may do so before it.
     """
 
     kind: RelocKind
@@ -25,6 +25,7 @@ class Access:
     weak: bool = False
     version: str | None = None
     by_libc: bool = False
+    defined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def tls_module(module: SharedObject, path: str, exports: Iterable[str] = (), dem
             access.symbol.weak,
             access.symbol.version,
             not access.symbol.defined and is_libc_variable(access.symbol),
+            access.symbol.defined,
         )
         for access in module.accesses
     )

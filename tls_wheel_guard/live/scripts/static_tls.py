@@ -188,18 +188,12 @@ def measure(rows, method):
 
 
 def main():
-    names, rows, method, stages = [], [], "auto", []
+    task = {"import": [], "method": [], "open": [], "refusal": ask.REFUSED, "machine": []}
     with io.open(os.path.join(FOLDER, "task"), encoding="utf-8") as file:
         for line in file:
             kind, _, rest = line.rstrip("\n").partition(" ")
-            if kind == "import":
-                names.append(rest)
-            elif kind == "method":
-                method = rest
-            elif kind == "open":
-                stages.append(rest)
-            else:
-                rows.append(rest.split(" "))
+            task[kind].append(rest)
+    names, stages, method, rows = task["import"], task["open"], task["method"][-1], [row.split(" ") for row in task["machine"]]
     warnings.simplefilter("ignore")
     answer("implementation", "%s %d.%d.%d" % ((sys.version.find("PyPy") < 0 and "CPython" or "PyPy",) + tuple(sys.version_info[:3])))
     if stages or imports(names):

@@ -14,15 +14,8 @@ try:
 except Exception:  # not built, as in a musl Python without libffi, or broken: the import machinery opens modules too
     ctypes = None
 
-REFUSED = (
-    "cannot allocate memory in static TLS block",
-    "No space available for static Thread Local Storage",
-    "initial-exec TLS resolves to dynamic definition",
-    "using IE access model",
-    "Use of initialized Thread Local Storage with model initial-exec and dlopen is not supported",
-    "unsupported TLS program header",
-)
-"""What loaders say when there is no room."""
+REFUSED = []
+"""What loaders say when there is no room: lines of the task, from loaders/refusals.py."""
 
 
 class ProbeError(Exception):

@@ -13,13 +13,12 @@ from tls_wheel_guard.loaders.link_map import LinkMapEntry
 from tls_wheel_guard.platforms import machine_called
 from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["EXTRA", "NO_SPACE", "TUNABLE_SINCE", "State", "allocate", "extra_from", "free", "fresh_state", "rule_set"]
+__all__ = ["EXTRA", "NEWEST", "TUNABLE_SINCE", "State", "allocate", "extra_from", "free", "fresh_state", "rule_set"]
 
 EXTRA = 128
 """RTLD_STATIC_TLS_EXTRA (rtld_tls.h)."""
 TUNABLE_SINCE = (14,)
 """The release that first reads LD_STATIC_TLS_EXTRA."""
-NO_SPACE = "No space available for static Thread Local Storage"
 NEWEST = (16,)
 """Stands for main, which has no number of its own yet."""
 _WRAP = 2**64
@@ -30,7 +29,8 @@ class State:
     """A process's static TLS under the names of the loader's own variables, in bytes.
 
     ``last_offset``: tls_last_offset; ``last_size``: tls_last_size; ``space``: tls_static_space. ``rules``: the release whose code
-    places blocks, as of :func:`rule_set`. ``overlaps``: a close has moved the cursor into memory that is in use.
+    places blocks, as of :func:`rule_set`. ``overlaps``: a close has moved the cursor into memory that is in use. ``ended``: the process
+    has crashed.
     """
 
     machine: str
@@ -40,6 +40,7 @@ class State:
     space: int
     loaded: tuple[LinkMapEntry, ...] = ()
     overlaps: bool = False
+    ended: bool = False
 
     @property
     def variant(self) -> int:
@@ -56,6 +57,10 @@ class State:
     def room(self) -> int:
         """Bytes left for a module that needs no padding."""
         return max(self.space - self.used, 0)
+
+    def without_room(self) -> State:
+        """The same process after others have taken all of it."""
+        return replace(self, space=self.used)
 
 
 def rule_set(version: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """glibc's ld.so: a surplus of 1664 bytes for all that comes late.
 
 ``block``: how large the static TLS block is and where modules go in it. ``order``: in which order modules are relocated and
-unloaded. ``process``: dlopen and dlclose, step by step. ``verdicts``: what that means for one module.
+unloaded. ``process``: dlopen and dlclose, step by step.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from tls_wheel_guard.loaders.glibc.block import (
     CURRENT,
     MEASURED,
-    NO_ROOM,
     OLDEST,
     OPTIONAL,
     SURPLUS,
@@ -24,12 +23,10 @@ from tls_wheel_guard.loaders.glibc.block import (
     tuned,
 )
 from tls_wheel_guard.loaders.glibc.process import step
-from tls_wheel_guard.loaders.glibc.verdicts import judge
 
 __all__ = [
     "CURRENT",
     "MEASURED",
-    "NO_ROOM",
     "OLDEST",
     "OPTIONAL",
     "SURPLUS",
@@ -37,7 +34,6 @@ __all__ = [
     "allocate",
     "fresh_state",
     "has_optional",
-    "judge",
     "place_at_start",
     "state_with_room",
     "step",

@@ -15,7 +15,6 @@ from tls_wheel_guard.tls import TlsDemand
 __all__ = [
     "CURRENT",
     "MEASURED",
-    "NO_ROOM",
     "OLDEST",
     "OPTIONAL",
     "SURPLUS",
@@ -44,7 +43,6 @@ OLDEST = (2, 5)
 """The glibc of manylinux1, the oldest that a tag promises."""
 CURRENT = (2, 43)
 """A current version; the newest that was measured."""
-NO_ROOM = "cannot allocate memory in static TLS block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,10 @@ class State:
     def room(self) -> int:
         """Bytes left."""
         return self.limit - self.used
+
+    def without_room(self) -> State:
+        """The same process after others have taken all of it."""
+        return replace(self, used=self.limit)
 
 
 def round_up(value: int, align: int) -> int:

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tls_wheel_guard.loaders.glibc.block import NO_ROOM, State, allocate, give_back
+from tls_wheel_guard.loaders.descriptors import descriptors_refused
+from tls_wheel_guard.loaders.glibc.block import State, allocate, give_back
 from tls_wheel_guard.loaders.glibc.order import sorted_maps
 from tls_wheel_guard.loaders.link_map import (
     Block,
@@ -28,24 +29,15 @@ from tls_wheel_guard.loaders.link_map import (
     global_scope,
     still_used,
 )
+from tls_wheel_guard.loaders.refusals import NO_ROOM, Reason, Refused
 from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = ["step"]
 
 PUTS_CLOSED_FIRST = (2, 39)
 """The version since which the module that was closed comes first when modules are unloaded (elf/dl-close.c)."""
-DESCRIPTORS_SINCE: dict[str, tuple[tuple[int, ...] | None, str]] = {
-    "riscv64": (None, "0x0c"),
-    "riscv32": (None, "0x0c"),
-    "loongarch64": ((2, 40), "0x0e"),
-}
-"""Machine -> the version that first knows TLS descriptors (None: not up to 2.43), and the relocation's number in its words."""
 DIVIDES_BY_ZERO = "Floating point exception: the loader divides by the segment's alignment, which is 0"
 OVERWRITES = "the loader puts the next module's block over the C library's own variables"
-
-
-class _Refused(Exception):  # noqa: N818  (glibc's own word is an exception: _dl_signal_error)
-    """The loader's words."""
 
 
 class _Crashed(Exception):  # noqa: N818
@@ -72,10 +64,14 @@ class _Run:
         self.table: Table = {loaded.module.path: loaded for loaded in state.loaded}
         self.unsafe: str | None = None
         self._before = state.used
+        self._asked: int | None = None
+        self._by_descriptors: dict[str, int] = {}
+        self._assumed: list[str] = []
 
-    def _done(self, loads: bool, error: str | None = None, *, ended: bool = False) -> tuple[State, Step]:
+    def _done(self, loads: bool, error: str | None = None, reason: Reason | None = None, *, ended: bool = False) -> tuple[State, Step]:
         state = replace(self.state, loaded=tuple(self.table.values()), ended=ended)
-        return state, Step(loads, state.used - self._before, error, self.unsafe)
+        taken, optional = state.used - self._before, sum(self._by_descriptors.values())
+        return state, Step(loads, taken, error, self.unsafe, reason, self._asked, optional, tuple(self._assumed))
 
     def _change(self, path: str, **fields: object) -> None:
         self.table[path] = replace(self.table[path], **fields)  # type: ignore[arg-type]
@@ -97,11 +93,11 @@ class _Run:
         try:
             for path in reversed(order):
                 if not self.table[path].relocated:
-                    self._relocate(self.table[path].module, scope)
+                    self._relocate(self.table[path].module, scope, event.assumes)
                     self._change(path, relocated=True)
-        except _Refused as refusal:
+        except Refused as refusal:
             self._let_go(root.path)
-            return self._done(False, str(refusal))
+            return self._done(False, str(refusal), refusal.reason)
         except _Crashed as crash:
             self.unsafe = str(crash)
             return self._done(False, ended=True)
@@ -113,7 +109,7 @@ class _Run:
     def close(self, module: TlsModule) -> tuple[State, Step]:
         known = self.table.get(module.path)
         if known is None or not known.opens:
-            return self._done(False, f"{module.name}: shared object not open")
+            return self._done(False, f"{module.name}: shared object not open", "other")
         if not module.nodelete:
             self._let_go(module.path)
         return self._done(True)
@@ -122,19 +118,18 @@ class _Run:
         """tls_get_addr_tail: a module without a place becomes dynamic, for as long as it is there."""
         known = self.table.get(module.path)
         if known is None:
-            return self._done(False, f"{module.name}: shared object not open")
+            return self._done(False, f"{module.name}: shared object not open", "other")
         if known.block is None and module.demand.block_size:
             self._change(module.path, dynamic=True)
         return self._done(True)
 
-    def _relocate(self, module: TlsModule, scope: Sequence[TlsModule]) -> None:
+    def _relocate(self, module: TlsModule, scope: Sequence[TlsModule], assumes: bool) -> None:
         for access in module.accesses:
             if access.by_libc:
                 continue
             definer = definer_of(access, module, scope)
             if definer is None:
-                if not access.weak:
-                    raise _Refused(_undefined_words(module, access))
+                self._undefined(module, access, assumes)
                 continue
             self._bind(module, definer)
             if access.kind == "TLSDESC":
@@ -144,10 +139,21 @@ class _Run:
             elif access.kind == "TLSDESC" or (access.kind == "DTPMOD" and module.tls_optimised and self.state.version >= (2, 22)):
                 self._try_static(definer)
 
+    def _undefined(self, module: TlsModule, access: Access, assumes: bool) -> None:
+        """A name that nobody here defines: of another library whose size is not known, or the loader's refusal."""
+        if access.weak:
+            return
+        if not assumes:
+            raise Refused(_undefined_words(module, access), "undefined")
+        self._assumed.append(access.symbol or "")
+        if access.kind == "TLSDESC":
+            self._knows_descriptors(module)
+        if access.kind == "TPOFF":
+            self._asked = self._asked or 0
+
     def _knows_descriptors(self, module: TlsModule) -> None:
-        since, number = DESCRIPTORS_SINCE.get(module.demand.machine, ((0,), ""))
-        if since is None or self.state.version < since:
-            raise _Refused(f"{module.name}: unexpected reloc type {number}")
+        if words := descriptors_refused("glibc", self.state.version, module.demand.machine, module.name):
+            raise Refused(words, "descriptors")
 
     def _bind(self, module: TlsModule, definer: TlsModule) -> None:
         row = self.table[module.path]
@@ -155,14 +161,21 @@ class _Run:
             self._change(module.path, bound=(*row.bound, definer.path))
 
     def _make_static(self, definer: TlsModule) -> None:
-        row = self.table[definer.path]
-        if row.block is None and (row.dynamic or not self._place(definer, optional=False)):
-            raise _Refused(f"{definer.name}: {NO_ROOM}")
+        row, before, demand = self.table[definer.path], self.state.used, definer.demand
+        if row.block is not None:
+            if definer.path in self._by_descriptors:
+                self._asked = (self._asked or 0) + self._by_descriptors.pop(definer.path)
+            return
+        if row.dynamic or not self._place(definer, optional=False):
+            self._asked = (self._asked or 0) + demand.block_size + demand.first_byte
+            reason: Reason = "dynamic" if row.dynamic else "alignment" if demand.block_align > self.state.align else "room"
+            raise Refused(NO_ROOM.says(definer=definer.name), reason)
+        self._asked = (self._asked or 0) + self.state.used - before
 
     def _try_static(self, definer: TlsModule) -> None:
-        row = self.table[definer.path]
-        if row.block is None and not row.dynamic:
-            self._place(definer, optional=True)
+        row, before = self.table[definer.path], self.state.used
+        if row.block is None and not row.dynamic and self._place(definer, optional=True):
+            self._by_descriptors[definer.path] = self.state.used - before
 
     def _place(self, module: TlsModule, *, optional: bool) -> bool:
         demand, before = module.demand, self.state.used
