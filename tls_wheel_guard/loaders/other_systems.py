@@ -73,7 +73,7 @@ def stepper(libc: Libc) -> Callable[[State, Event], tuple[State, Step]]:
         if access is None:
             if row.refuses_segments and demand.block_size:
                 return Step(False, error=row.refusal.says(asking=demand.name), reason="segment", asked=demand.block_size)
-            return _place(row, asked.state, demand) if row.acts_on_flag and demand.flagged else FINE
+            return _place(row, asked.state, demand) if row.acts_on_flag and demand.flagged and demand.block_size else FINE
         if asked.definer is None and not asked.assumed:
             return FINE if access.weak else Step(False, error=f"{demand.name}: undefined symbol {access.symbol}", reason="undefined")
         if access.kind != "TPOFF":

@@ -73,7 +73,7 @@ class _Run:
         known = self.table.setdefault(root.path, LinkMapEntry(root))
         self.table[root.path] = replace(known, opens=known.opens + 1)
         try:
-            if not known.relocated and root.demand.flagged:
+            if not known.relocated and root.demand.flagged and root.demand.block_size:
                 self._make_static(root, root)
             found, needs = dependencies(root, self.table, event.given)
             for path, module in found.items():
