@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tls_wheel_guard.build_guard.audience import is_told
 from tls_wheel_guard.build_guard.guard import guard, require_available
 from tls_wheel_guard.build_guard.products import editable_modules
 from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding, rewritten
@@ -154,7 +155,7 @@ def _guarded(hook: Callable[..., str], editable: bool) -> Callable[..., str]:
             with unreleased(Path(wheel_directory)) as folder, rewritten(config, os.environ) as rebuilding:
                 name = hook(str(folder), _in_own_folder(inner, rebuilding), metadata_directory)
                 in_place = editable_modules(Path.cwd(), started) if editable else []
-                guard([folder / name, *in_place], config, _say, epoch, rebuilding)
+                guard([folder / name, *in_place], config, _say, epoch, rebuilding, is_told(config, Path.cwd()))
                 release(folder / name, Path(wheel_directory))
         return name
 

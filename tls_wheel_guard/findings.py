@@ -106,6 +106,7 @@ class Report:
     ``not_applicable``: formats without static TLS and how many members have them. ``nested``: archives that were not entered.
     ``error``: why nothing could be read, None when it could; ``error_code``: the exit code for it; ``error_trace``: where a bug of
     ours arose. ``is_tree``: a folder of files that were judged one by one, not a wheel.
+    ``settings_file``: the pyproject.toml whose settings decided, None without one.
     """
 
     wheel: str
@@ -122,6 +123,7 @@ class Report:
     error_code: int = 3
     error_trace: str | None = None
     is_tree: bool = False
+    settings_file: str | None = None
 
     @property
     def worst(self) -> Severity | None:

@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 __all__ = ["finalize"]
 
-MARK = b"tls-wheel-guard"
+MARK = b"guard"
+"""Stands in every pyproject.toml that has our table, or one that was meant to be ours."""
 
 
 def finalize(distribution: Any) -> None:
@@ -59,6 +60,7 @@ def _wrap_commands(distribution: Any) -> None:
 
 def _guarded(command: Any, config: Any) -> Any:
     """A subclass of a command that writes a wheel into ``dist_dir``."""
+    from tls_wheel_guard.build_guard.audience import is_told
     from tls_wheel_guard.build_guard.guard import guard
     from tls_wheel_guard.build_guard.products import changed_modules, editable_modules
     from tls_wheel_guard.build_guard.rewrite.environment import rewritten
@@ -83,7 +85,7 @@ def _guarded(command: Any, config: Any) -> Any:
                     # A rewritten build compiles everything: what it did not write is not of it.
                     modules = changed_modules if rebuilding else editable_modules
                     in_place = modules(Path.cwd(), started) if editable else []
-                    guard([*wheels, *in_place], config, _say, source_date_epoch(os.environ), rebuilding)
+                    guard([*wheels, *in_place], config, _say, source_date_epoch(os.environ), rebuilding, is_told(config, Path.cwd()))
                     for wheel in wheels:
                         release(wheel, final)
             except TlsWheelGuardError as error:

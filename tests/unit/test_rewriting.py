@@ -190,9 +190,9 @@ def test_a_fortran_compiler_is_asked_in_fortran(tmp_path: Path) -> None:
 
 
 def test_an_interposer_can_be_allowed_by_the_rules_name() -> None:
-    found = from_toml('[[tool.tls-wheel-guard.allow]]\nrule = "rewritten-interposer"\nreason = "r"\n', "pyproject.toml")
+    found = from_toml('[[tool.tls-wheel-guard.allow]]\nmodule = "*"\nrule = "rewritten-interposer"\nreason = "r"\n', "pyproject.toml")
     assert found["allow"][0].rule == "rewritten-interposer"
     assert allow_from_option("*:rewritten-interposer").rule == "rewritten-interposer"
     with pytest.raises(ConfigError) as raised:
-        from_toml('[[tool.tls-wheel-guard.allow]]\nrule = "rewriten-interposer"\n', "pyproject.toml")
+        from_toml('[[tool.tls-wheel-guard.allow]]\nmodule = "*"\nrule = "rewriten-interposer"\n', "pyproject.toml")
     assert raised.value.hint == "did you mean 'rewritten-interposer'?"

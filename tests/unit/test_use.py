@@ -15,6 +15,7 @@ from tests.support.elf_builder import Spec, build
 from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
+from tls_wheel_guard.config.sources import from_toml
 from tls_wheel_guard.version import __version__
 
 Captured = pytest.CaptureFixture[str]
@@ -173,3 +174,49 @@ def test_one_step_is_one_step(tmp_path: Path, capsys: Captured) -> None:
     (tmp_path / "a.so").write_bytes(build(Spec()))
     main(["simulate", "a.so"])
     assert capsys.readouterr().out.endswith("\n1 step, 0 failed\n")
+
+
+def test_the_nearest_file_with_the_table_counts(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = wheel(tmp_path, ie(), "manylinux_2_28_x86_64")
+    (tmp_path / "pyproject.toml").write_text(TABLE + 'fail-on = "error"\n')
+    below = tmp_path / "packages" / "a"
+    below.mkdir(parents=True)
+    (below / "pyproject.toml").write_text("[project]\nname = 'a'\n")
+    monkeypatch.chdir(below)
+    assert main(["check", "-v", f"../../{name}"]) == 0
+    assert f"settings: {tmp_path / 'pyproject.toml'}" in capsys.readouterr().err
+    assert main(["check", "--format", "json", f"../../{name}"]) == 0
+    assert json.loads(capsys.readouterr().out)["wheels"][0]["settings_file"] == str(tmp_path / "pyproject.toml")
+    assert main(["check", "--format", "json", "--no-config", f"../../{name}"]) == 1
+    assert json.loads(capsys.readouterr().out)["wheels"][0]["settings_file"] is None
+
+
+@pytest.mark.parametrize("table", ["tls_wheel_guard", "tls-wheelguard", "tls-wheel-gaurd", "TLS-Wheel-Guard"])
+def test_a_misspelt_table_is_an_error(table: str, tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "pyproject.toml").write_text(f'[tool.{table}]\nfail-on = "never" # the guard\n')
+    assert main(["check", wheel(tmp_path, ie())]) == 2
+    assert f"[tool.{table}] is read by nobody; hint: did you mean [tool.tls-wheel-guard]?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", ["wheel-check", "guard", "auditwheel", "check-wheel-contents"])
+def test_others_tables_are_theirs(table: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"[tool.{table}]\nx = 1 # the guard\n")
+    assert main(["check", wheel(tmp_path, build(Spec()))]) == 0
+
+
+def test_settings_are_shown_with_who_says_them(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow = '[[tool.tls-wheel-guard.allow]]\nmodule = "a\\"b"\nrule = "initial-exec-tls"\nreason = "x"\n'
+    (tmp_path / "pyproject.toml").write_text(f'{TABLE}fail-on = "error"\nstrict = false\ntargets = ["freebsd_14_2_amd64"]\n{allow}')
+    monkeypatch.setenv("TLS_WHEEL_GUARD_ROOM", "100")
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--show-settings", "--target", "musllinux_1_2_x86_64"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    path = tmp_path / "pyproject.toml"
+    said = {line.split(" = ")[0]: line.partition("  # ")[2] for line in shown.splitlines() if " = " in line}
+    assert {key: said[key] for key in ("action", "fail-on", "strict", "room", "targets")} == {
+        "action": "default", "fail-on": str(path), "strict": str(path), "room": "the environment", "targets": f"{path}, the command line",
+    }  # fmt: skip
+    # What is shown can be pasted, and means the same.
+    assert from_toml(shown, "shown")["allow"] == from_toml(path.read_text(), "written")["allow"]
+    assert from_toml(shown, "shown")["targets"] == ("freebsd_14_2_amd64", "musllinux_1_2_x86_64")

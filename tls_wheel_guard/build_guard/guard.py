@@ -30,16 +30,15 @@ def require_available(config: Config) -> None:
         raise ConfigError(f'action = "{config.action}" is not available in this version', hint='use action = "fail", "warn" or "rewrite"')
 
 
-def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = None, rebuilding: Rebuilding | None = None) -> list[Report]:
+def guard(
+    paths: Sequence[Path], config: Config, say: Say, epoch: int | None = None, rebuilding: Rebuilding | None = None, told: bool = False
+) -> list[Report]:
     """Judge files that a build made. Raises CheckFailed where the build must stop; with ``warn`` marks them in place.
 
-    ``rebuilding``: the rewritten build that made them, still under way.
+    ``rebuilding``: the rewritten build that made them, still under way. ``told``: who builds only installs, and nothing stops that.
     """
     reports = [check_path(path, config) for path in paths]
-    for report in reports:
-        if report.error is not None:
-            kind = UnreadableWheel if report.error_code == UnreadableWheel.exit_code else TlsWheelGuardError
-            raise kind(f"{report.path}: {report.error}", hint=report.error_hint)
+    _require_readable(reports, say, told)
     if any(report.findings or report.allowed for report in reports):
         # The wheel still lies in a folder of ours; only its name means anything to the reader.
         shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
@@ -47,7 +46,7 @@ def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = N
     elif reports:
         say(f"tls-wheel-guard: {passed(reports)}")
     if rebuilding is not None:
-        require_rewritten(reports, config, say, rebuilding)
+        require_rewritten(reports, replace(config, fail_on="never") if told else config, say, rebuilding)
     failing = [report for report in reports if any(at_or_above(finding.severity, config.fail_on) for finding in report.findings)]
     names = ", ".join(report.wheel for report in failing)
     if config.action == "warn":
@@ -55,9 +54,22 @@ def guard(paths: Sequence[Path], config: Config, say: Say, epoch: int | None = N
             say(f'warning: {names} will not load everywhere, see above; action = "warn" lets the build go on')
         if config.set_flag:
             _mark(reports, epoch, say)
+    elif failing and told:
+        say(f'warning: {names} will not load everywhere, see above; a build from an sdist goes on, unless stop = "everyone"')
     elif failing and not config.never_fails:
         raise CheckFailed(f"{names} is not released", hint='cure it, allow the finding with a reason, or set action = "warn"')
     return reports
+
+
+def _require_readable(reports: Sequence[Report], say: Say, told: bool) -> None:
+    """Raise what stands in the way of a verdict; who only installs is told of it."""
+    for report in reports:
+        if report.error is not None:
+            kind = UnreadableWheel if report.error_code == UnreadableWheel.exit_code else TlsWheelGuardError
+            error = kind(f"{report.path}: {report.error}", hint=report.error_hint)
+            if not told:
+                raise error
+            say(f"warning: {error.line()}")
 
 
 def _mark(reports: Sequence[Report], epoch: int | None, say: Say) -> None:

@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
     require_available(config)
     epoch = source_date_epoch(os.environ)
     folders = [*options.wheels, *folders_named(command), *cargo_folders(command, os.environ), *(Path(folder) for folder in USUAL_FOLDERS)]
-    environment = {**os.environ, "TLS_WHEEL_GUARD_ACTION": config.action}
+    # Who names the guard is no mere user: plugin and backend inside the command are to stop it, too.
+    environment = {**os.environ, "TLS_WHEEL_GUARD_ACTION": config.action, "TLS_WHEEL_GUARD_STOP": "everyone"}
     with rewritten(config, environment) as rebuilding:
         # maturin writes wheels into cargo's folder, which a rewritten build has for itself.
         own = [rebuilding.target / "wheels"] if rebuilding else []

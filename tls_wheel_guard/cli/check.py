@@ -59,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
     if options.python is not None:
         config = replace(config, live=_live(options.python))
     wanted_reports(options)
+    if options.verbose and config.source:
+        say(f"settings: {config.source}")
     paths, code = paths_from(options)
     with Progress(paths, options.quiet) as progress:
         reports = list(check_many(paths, config, options.jobs, progress))

@@ -14,7 +14,7 @@ from tls_wheel_guard.cli.links import terminal_pages
 from tls_wheel_guard.cli.reports import wanted_reports
 from tls_wheel_guard.config.fields import allow_from_option
 from tls_wheel_guard.config.model import FAIL_ON, Config
-from tls_wheel_guard.config.sources import nearest_pyproject, read_config
+from tls_wheel_guard.config.sources import layers, nearest_pyproject, read_config
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.inputs.files import expand
@@ -76,6 +76,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-own-tags", action="store_true", help="leave the wheel's own tags out")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings from this pyproject.toml instead of the nearest one")
     parser.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
+    parser.add_argument("--show-settings", action="store_true", help="print the settings in force and where each is from, then end")
 
 
 def add_output(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
@@ -160,6 +161,11 @@ def config_from(options: argparse.Namespace) -> Config:
     if options.no_config and options.config:
         raise UsageError(f"--config {options.config} and --no-config contradict each other", hint="leave one out")
     path = None if options.no_config else options.config or nearest_pyproject(Path.cwd())
+    if options.show_settings:
+        from tls_wheel_guard.config.in_force import in_force
+
+        write_text(in_force(layers(path, os.environ, typed)), None)
+        raise SystemExit(0)
     return read_config(path, os.environ, typed)
 
 

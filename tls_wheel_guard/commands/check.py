@@ -45,6 +45,7 @@ def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> R
         not_applicable=tuple(sorted(contents.not_applicable.items())),
         nested=tuple(contents.nested),
         is_tree=contents.is_tree,
+        settings_file=config.source,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tls_wheel_guard.config.model import ACTIONS, FAIL_ON, INTERPOSER_RULE, NOTE_RULES, TABLE, Allow
+from tls_wheel_guard.config.model import ACTIONS, FAIL_ON, INTERPOSER_RULE, NOTE_RULES, STOP, TABLE, Allow
 from tls_wheel_guard.errors import ConfigError, UsageError
 from tls_wheel_guard.limits import limits_from
 from tls_wheel_guard.rules import RULES
@@ -100,6 +100,8 @@ def checked(name: str, value: object, where: str) -> Any:
         return one_of(value, ACTIONS, where)
     if name == "fail_on":
         return one_of(value, FAIL_ON, where)
+    if name == "stop":
+        return one_of(value, STOP, where)
     if name == "build_backend":
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{where}: {value!r} is not the name of a backend", hint='such as "maturin"')

@@ -12,11 +12,12 @@ from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules import RULES, LiveProcess, Thresholds
 from tls_wheel_guard.targets import require_target
 
-__all__ = ["ACTIONS", "FAIL_ON", "INTERPOSER_RULE", "KEYS", "NOTE_RULES", "TABLE", "Allow", "Config"]
+__all__ = ["ACTIONS", "FAIL_ON", "INTERPOSER_RULE", "KEYS", "NOTE_RULES", "STOP", "TABLE", "Allow", "Config"]
 
 Action = Literal["fail", "warn", "repair", "rewrite"]
 ACTIONS: tuple[Action, ...] = ("fail", "warn", "repair", "rewrite")
 FAIL_ON = (*reversed(SEVERITIES), "never")
+STOP = ("releases", "everyone")
 TABLE = "tool.tls-wheel-guard"
 NOTE_RULES = ("unexplained-allow", "unused-allow")
 """Notes about the settings themselves; they can be ignored but not allowed."""
@@ -58,6 +59,7 @@ class Config:
 
     action: Action = _setting("what a build does on a finding: fail, warn, repair or rewrite", "fail")
     fail_on: str = _setting("the least severity that fails: error, warning, note, never", "warning")
+    stop: str = _setting("whose build is stopped: releases (not who installs from an sdist), or everyone", "releases")
     targets: tuple[str, ...] = _setting('more platform tags to judge for, beside the wheel\'s own: ["freebsd_14_0_amd64"]', ())
     crowding: float = _setting("share of the room from which static-tls-crowding is reported", 0.25)
     set_flag: bool = _setting('whether action = "warn" sets DF_STATIC_TLS where a linker left it out', True)
@@ -69,6 +71,8 @@ class Config:
     backend_path: tuple[str, ...] = _setting("folders of an in-tree backend, as in PEP 517", ())
     allow: tuple[Allow, ...] = _setting("findings that are accepted: tables with module, rule, reason", ())
     limits: tuple[str, ...] = _setting('limits on what is read, moved: ["members=300000"]; docs/hardening.md has their names', ())
+    source: str | None = None
+    """The pyproject.toml that they were read from; None without one."""
     own_tags: bool = True
     """Whether the wheel's own tags are judged; only the command line turns it off."""
     tree: bool = False

@@ -18,6 +18,7 @@ __all__ = [
     "from_settings",
     "from_toml",
     "has_table",
+    "layers",
     "merge",
     "nearest_pyproject",
     "project_config",
@@ -25,6 +26,23 @@ __all__ = [
 ]
 
 ENVIRONMENT = "TLS_WHEEL_GUARD_"
+
+
+NAME = "tls-wheel-guard"
+
+
+def may_have_table(text: str) -> bool:
+    """Whether a pyproject.toml is worth the parser: it names us, or somebody who looks like us."""
+    return "guard" in text.lower()
+
+
+def _misspelt(tool: Mapping[str, Any]) -> str | None:
+    """A table that was meant for us: tls_wheel_guard, tls-wheelguard, tls-wheel-gaurd."""
+    import difflib  # noqa: PLC0415  (only a file that names us needs it)
+
+    plain = {key: key.lower().replace("_", "").replace("-", "") for key in tool if key != NAME}
+    meant = NAME.replace("-", "")
+    return next((key for key, word in plain.items() if difflib.SequenceMatcher(None, word, meant).ratio() > 0.85), None)
 
 
 def _table(text: str, path: str) -> Any:
@@ -38,12 +56,16 @@ def _table(text: str, path: str) -> Any:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}", hint="mend the file, or pass --no-config") from error
     tool = document.get("tool", {})
-    return tool.get("tls-wheel-guard") if isinstance(tool, dict) else None
+    if not isinstance(tool, dict):
+        return None
+    if (wrong := _misspelt(tool)) is not None:
+        raise ConfigError(f"{path}: [tool.{wrong}] is read by nobody", hint=f"did you mean [{TABLE}]?")
+    return tool.get(NAME)
 
 
 def has_table(text: str, path: str) -> bool:
-    """Whether a pyproject.toml has a table of ours at all; raises ConfigError where it is no TOML."""
-    return "tls-wheel-guard" in text and _table(text, path) is not None
+    """Whether a pyproject.toml has a table of ours at all; raises ConfigError where it is no TOML, or spells the table wrong."""
+    return may_have_table(text) and _table(text, path) is not None
 
 
 def from_toml(text: str, path: str) -> dict[str, Any]:
@@ -77,7 +99,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def from_settings(settings: Mapping[str, object]) -> dict[str, Any]:
     """PEP 517 config settings without their prefix: ``action=warn``, ``fail-on=error``. Raises ConfigError."""
-    known = ("action", "fail-on")
+    known = ("action", "fail-on", "stop")
     found = {}
     for key, value in settings.items():
         if key not in known:
@@ -105,8 +127,12 @@ NOT_SETTINGS = frozenset({"TLS_WHEEL_GUARD_TRACEBACK"})
 
 
 def nearest_pyproject(folder: Path) -> Path | None:
-    """The pyproject.toml of a folder or of the nearest one above it."""
-    return next((path for parent in (folder, *folder.parents) if (path := parent / PYPROJECT).is_file()), None)
+    """The nearest pyproject.toml with a table of ours, in a folder or above it: in a monorepo the root's, where a project has none.
+
+    Raises ConfigError.
+    """
+    paths = (parent / PYPROJECT for parent in (folder, *folder.parents))
+    return next((path for path in paths if path.is_file() and has_table(_text(path), str(path))), None)
 
 
 def _text(path: Path) -> str:
@@ -118,9 +144,15 @@ def _text(path: Path) -> str:
 
 def read_config(path: Path | None, environment: Mapping[str, str], typed: Mapping[str, Any]) -> Config:
     """Command line > environment > file > default; raises ConfigError."""
+    source = str(path) if path else None
+    return replace(merge(*(settings for _, settings in layers(path, environment, typed))), source=source)
+
+
+def layers(path: Path | None, environment: Mapping[str, str], typed: Mapping[str, Any]) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Who says it, and the settings; the last wins. Raises ConfigError."""
     table = from_toml(_text(path), str(path)) if path else {}
     known = {name: value for name, value in environment.items() if name not in NOT_SETTINGS}
-    return merge(table, from_environment(known), typed)
+    return (str(path), table), ("the environment", from_environment(known)), ("the command line", dict(typed))
 
 
 def project_config(folder: Path, environment: Mapping[str, str], typed: Mapping[str, Any] | None = None) -> Config | None:

@@ -64,6 +64,7 @@ def report_entry(report: Report) -> dict[str, Any]:
         "allowed": [_finding(finding) for finding in report.allowed],
         "not_applicable": dict(report.not_applicable),
         "nested_archives": list(report.nested),
+        "settings_file": report.settings_file,
     }
 
 
