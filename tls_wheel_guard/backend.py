@@ -22,7 +22,7 @@ from typing import Any
 
 from tls_wheel_guard.build_guard.audience import is_told
 from tls_wheel_guard.build_guard.guard import guard, require_available
-from tls_wheel_guard.build_guard.products import editable_modules
+from tls_wheel_guard.build_guard.products import cargo_folders, copies_of, editable_modules
 from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding, rewritten
 from tls_wheel_guard.build_guard.staging import release, source_date_epoch, unreleased
 from tls_wheel_guard.config.model import Config
@@ -155,11 +155,26 @@ def _guarded(hook: Callable[..., str], editable: bool) -> Callable[..., str]:
             with unreleased(Path(wheel_directory)) as folder, rewritten(config, os.environ) as rebuilding:
                 name = hook(str(folder), _in_own_folder(inner, rebuilding), metadata_directory)
                 in_place = editable_modules(Path.cwd(), started) if editable else []
-                guard([folder / name, *in_place], config, _say, epoch, rebuilding, is_told(config, Path.cwd()))
+                try:
+                    guard([folder / name, *in_place], config, _say, epoch, rebuilding, is_told(config, Path.cwd()))
+                except TlsWheelGuardError:
+                    _remove_copies(folder / name)
+                    raise
                 release(folder / name, Path(wheel_directory))
         return name
 
     return build
+
+
+def _remove_copies(wheel: Path) -> None:
+    """Remove what the inner backend keeps of a rejected wheel: maturin builds in target/wheels and hands out a copy."""
+    for path in copies_of(wheel, cargo_folders(Path.cwd(), os.environ)):
+        try:
+            path.unlink()
+        except OSError as error:
+            _say(f"tls-wheel-guard: warning: {path} is the wheel that is not released, and can't be removed: {error.strerror}")
+        else:
+            _say(f"tls-wheel-guard: removed {path}: it is the wheel that is not released")
 
 
 def _in_own_folder(settings: Settings, rebuilding: Rebuilding | None) -> Settings:

@@ -52,10 +52,7 @@ def test_a_folder_can_be_named(made: dict[str, Path], tmp_path: Path) -> None:
     command = ["--", "sh", "-c", f"mkdir -p odd/place; cp {made['good']} odd/place"]
     code, output = run([*GUARD, *command], folder)
     assert code == 2
-    assert (
-        output.splitlines()[-1]
-        == "tls-wheel-guard: sh made no wheel that could be found; hint: name the folder that it writes to with --wheels DIR"
-    )
+    assert output.splitlines()[-1] == "tls-wheel-guard: sh: no wheel found; hint: name the folder that it writes to with --wheels DIR"
     assert run([*GUARD, "--wheels", "odd/place", *command], folder)[0] == 0
 
 
@@ -96,7 +93,7 @@ def test_the_projects_table_counts(made: dict[str, Path], tmp_path: Path) -> Non
         (["--"], 2, "no build command was given; hint: write it behind --"),
         (["--", "no-such-command"], 2, "no-such-command: it can't be run: No such file or directory; hint:"),
         (["--action", "repair", "--", "true"], 2, "not available in this version"),
-        (["--", "true"], 2, "true made no wheel that could be found; hint:"),
+        (["--", "true"], 2, "true: no wheel found; hint:"),
         (["--", "sh", "-c", "kill -9 $$"], 128 + signal.SIGKILL, None),
         (["--", "false"], 1, None),
     ],
@@ -141,7 +138,7 @@ def test_what_the_command_installed_from_the_project_is_judged(tmp_path: Path) -
     time.sleep(0.01)
     code, output = run([*GUARD, "--", "cp", str(tmp_path / "ready.so"), str(module)], folder)
     assert code == 1, output
-    assert "cp made no wheel that could be found; judged is what it put in place; hint: --wheels DIR" in output
+    assert "cp: no wheel found; checked the installed files instead; hint: --wheels DIR" in output
     assert f"{module.name} is not released" in output
 
 
@@ -164,3 +161,18 @@ def test_interrupted_it_waits_for_the_command_and_ends_with_130(tmp_path: Path) 
     assert process.returncode == 130
     assert len(errors.splitlines()) == 1, errors
     assert (folder / "cleaned").exists()
+
+
+@pytest.mark.parametrize(("action", "code"), [("fail", 1), ("warn", 0)])
+def test_a_project_with_the_plugin_is_reported_once(action: str, code: int, new_python: str, tmp_path: Path) -> None:
+    """The tox recipe in a project that names the plugin itself."""
+    project = copy_project("setuptools-flag", tmp_path)
+    add_table(project, f'action = "{action}"')
+    build = ["--", new_python, "-m", "build", "--wheel", "--no-isolation", "-o", "dist", "."]
+    command = [new_python, "-m", "tls_wheel_guard", "build"]
+    ended, output = run([*command, *build], project)
+    assert (ended, output.count("warning: initial-exec-tls  scratch/_scratch")) == (code, 1), output
+    if action == "warn":
+        # Other settings are another judgement.
+        ended, output = run([*command, "--target", "musllinux_1_2_x86_64", *build], project)
+        assert output.count("error: initial-exec-tls  scratch/_scratch") == 1, output

@@ -54,7 +54,7 @@ def project(tmp_path: Path) -> Path:
 def rewrite(folder: Path, script: str, **environment: str) -> tuple[int, str]:
     """Run a script under the rewriting command; the exit code and all that was said, but that there is no wheel."""
     code, output = run([*REWRITE_COMMAND, "sh", "-ec", script], folder, environment)
-    return code, "\n".join(line for line in output.splitlines() if "made no wheel that could be found" not in line)
+    return code, "\n".join(line for line in output.splitlines() if "no wheel found" not in line)
 
 
 PREBUILT = f"gcc -fPIC {IE} -c own.c -o old.o && ar rcs libold.a old.o"
@@ -165,7 +165,7 @@ def test_a_compiler_that_our_variables_do_not_reach_is_put_behind_a_script(proje
     code, output = rewrite(project, script, CC=f"{project}/deaf -DX=1")
     assert code == 0, output
     assert initial_exec(project / "m.so") == (0, 1)
-    assert output.splitlines()[-1].endswith("/deaf -DX=1")
+    assert output.splitlines()[0].endswith("/deaf -DX=1")
 
 
 @pytest.mark.parametrize(

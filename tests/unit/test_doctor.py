@@ -68,7 +68,7 @@ def test_another_failure_is_quoted(text: str, error: str, tmp_path: Path, capsys
         assert main(["doctor", "broken"]) == 1
         out = capsys.readouterr().out
         assert f"broken fails: {error}" in out
-        assert "that is no matter of static TLS" in out
+        assert "static TLS is not the cause" in out
         assert "helps" not in out
     assert main(["doctor", "--import", "broken", "json", "--format", "json"]) == 1
     found = json.loads(capsys.readouterr().out)
@@ -92,7 +92,7 @@ def test_a_refusal_that_was_caught_is_told(tmp_path: Path, capsys: Captured, mon
     assert "on the way something was refused: " in capsys.readouterr().out
     assert main(["doctor", "careless"]) == 1
     out = capsys.readouterr().out
-    assert "that is no matter of static TLS" in out
+    assert "static TLS is not the cause" in out
     assert "on the way something was refused: " in out
     # Wrapped by the package, it is the reason all the same.
     (tmp_path / "wrapped.py").write_text(opens.replace("    pass", "    raise ImportError('sorry')"))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tls_wheel_guard.build_guard.judged import note_judged
 from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding
 from tls_wheel_guard.build_guard.rewrite.verify import require_rewritten
 from tls_wheel_guard.commands.check import check_path
@@ -43,8 +44,6 @@ def guard(
         # The wheel still lies in a folder of ours; only its name means anything to the reader.
         shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
         say(WRITERS["text"](shown, Style(verbosity=-1)).rstrip())
-    elif reports:
-        say(f"tls-wheel-guard: {passed(reports)}")
     if rebuilding is not None:
         require_rewritten(reports, replace(config, fail_on="never") if told else config, say, rebuilding)
     failing = [report for report in reports if any(at_or_above(finding.severity, config.fail_on) for finding in report.findings)]
@@ -58,6 +57,9 @@ def guard(
         say(f'warning: {names} will not load everywhere, see above; a build from an sdist goes on, unless stop = "everyone"')
     elif failing and not config.never_fails:
         raise CheckFailed(f"{names} is not released", hint='cure it, allow the finding with a reason, or set action = "warn"')
+    if reports and not any(report.error or report.findings or report.allowed for report in reports):
+        say(f"tls-wheel-guard: {passed(reports)}")
+    note_judged(paths)
     return reports
 
 

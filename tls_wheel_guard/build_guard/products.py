@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import filecmp
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["changed_modules", "editable_modules", "installed_modules", "wheels_in"]
+__all__ = ["cargo_folders", "changed_modules", "copies_of", "editable_modules", "installed_modules", "wheels_in"]
 
 SKIPPED_FOLDERS = frozenset({".git", ".hg", "target", "node_modules", "__pycache__", ".tox", ".nox"})
 """Folders whose shared objects nobody imports from: cargo's target holds copies of what it installs."""
@@ -27,6 +28,26 @@ def wheels_in(folders: Sequence[Path]) -> dict[Path, tuple[int, int, int]]:
             status = path.stat()
             found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
     return found
+
+
+def cargo_folders(project: Path, environment: Mapping[str, str], targets: Iterable[str] = (), crates: Iterable[Path] = ()) -> list[Path]:
+    """Where maturin puts wheels when nothing is said: ``wheels`` in cargo's target folder, which may be the workspace's.
+
+    ``targets``, ``crates``: target folders and crates that a command names beside those of the environment and the project.
+    """
+    asked = [*targets, *(environment.get(name) for name in ("CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"))]
+    workspaces = [folder for crate in (project, *crates) for folder in (crate, *crate.parents) if (folder / "Cargo.toml").is_file()]
+    return [
+        *(project / target / "wheels" for target in asked if target),
+        project / "target" / "wheels",
+        *(f / "target" / "wheels" for f in workspaces),
+    ]
+
+
+def copies_of(wheel: Path, folders: Iterable[Path]) -> list[Path]:
+    """Copies of a wheel, with its very bytes, that its build left in some folders."""
+    there = dict.fromkeys(folder.resolve() / wheel.name for folder in folders)
+    return [path for path in there if path.is_file() and path != wheel.resolve() and filecmp.cmp(path, wheel, shallow=False)]
 
 
 def changed_modules(folder: Path, since_ns: int) -> list[Path]:

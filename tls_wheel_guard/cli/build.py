@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.build_guard.guard import guard, require_available
-from tls_wheel_guard.build_guard.products import changed_modules, installed_modules, wheels_in
+from tls_wheel_guard.build_guard.judged import judged_inside
+from tls_wheel_guard.build_guard.products import cargo_folders, changed_modules, installed_modules, wheels_in
 from tls_wheel_guard.build_guard.rewrite.environment import rewritten
 from tls_wheel_guard.build_guard.staging import source_date_epoch
 from tls_wheel_guard.cli.options import add_judging, config_from, say
@@ -52,30 +53,42 @@ def run(options: argparse.Namespace) -> int:
         config = replace(config, action=options.action)
     require_available(config)
     epoch = source_date_epoch(os.environ)
-    folders = [*options.wheels, *folders_named(command), *cargo_folders(command, os.environ), *(Path(folder) for folder in USUAL_FOLDERS)]
+    folders = [*options.wheels, *folders_named(command), *(Path(folder) for folder in USUAL_FOLDERS)]
+    manifests = [Path(value).resolve().parent for value in _values(command, ("-m", "--manifest-path"))]
+    folders += cargo_folders(Path.cwd(), os.environ, _values(command, ("--target-dir",)), manifests)
     # Who names the guard is no mere user: plugin and backend inside the command are to stop it, too.
     environment = {**os.environ, "TLS_WHEEL_GUARD_ACTION": config.action, "TLS_WHEEL_GUARD_STOP": "everyone"}
-    with rewritten(config, environment) as rebuilding:
+    with rewritten(config, environment) as rebuilding, judged_inside(environment) as judged:
         # maturin writes wheels into cargo's folder, which a rewritten build has for itself.
         own = [rebuilding.target / "wheels"] if rebuilding else []
         before, started = wheels_in(folders), time.time_ns()
         code = _run(command, environment)
         after = wheels_in([*folders, *own])
         made = list({path.resolve(): path for path, status in after.items() if before.get(path) != status}.values())
-        # `maturin develop` and editable builds make no wheel: what they put in place is judged.
-        if not made:
-            made = [*changed_modules(Path.cwd(), started), *installed_modules(Path.cwd(), os.environ, started)]
-            if not made:
-                return code or _made_nothing(command)
-            say(f"{command[0]} made no wheel that could be found; judged is what it put in place; hint: --wheels DIR names a folder of wheels")
+        if code and not made:
+            # Nothing was released. What a failed build left behind was judged inside, or is imported by nobody.
+            return code
+        # The same judgement twice would be the same report twice.
+        same = rebuilding is None and not (options.target or options.limit or options.no_own_tags or options.config or options.no_config)
+        left = [path for path in made if not (same and judged(path))] if made else _in_place(command, started)
         try:
-            guard(made, config, say_plain, epoch, rebuilding)
+            if left:
+                guard(left, config, say_plain, epoch, rebuilding)
         except TlsWheelGuardError as error:
             say(error.line())
             return code or error.exit_code
         if rebuilding:
             _release([path for path in made if path.parent in own], rebuilding.usual_target / "wheels")
     return code
+
+
+def _in_place(command: list[str], started: int) -> list[Path]:
+    """What a build without a wheel put in place, as `maturin develop` and editable builds do; raises UsageError where there is nothing."""
+    found = [*changed_modules(Path.cwd(), started), *installed_modules(Path.cwd(), os.environ, started)]
+    if not found:
+        raise UsageError(f"{command[0]}: no wheel found", hint="name the folder that it writes to with --wheels DIR")
+    say(f"{command[0]}: no wheel found; checked the installed files instead; hint: --wheels DIR names a folder of wheels")
+    return found
 
 
 def _release(wheels: list[Path], folder: Path) -> None:
@@ -91,14 +104,6 @@ def folders_named(command: list[str]) -> list[Path]:
     return [Path(value) for value in _values(command, FOLDER_OPTIONS)]
 
 
-def cargo_folders(command: list[str], environment: Mapping[str, str]) -> list[Path]:
-    """Where maturin puts wheels when nothing is said: ``wheels`` in cargo's target folder, which may be the workspace's."""
-    targets = [*_values(command, ("--target-dir",)), *(environment.get(name) for name in ("CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"))]
-    crates = [Path.cwd(), *(Path(value).resolve().parent for value in _values(command, ("-m", "--manifest-path")))]
-    workspaces = [folder for crate in crates for folder in (crate, *crate.parents) if (folder / "Cargo.toml").is_file()]
-    return [*(Path(target, "wheels") for target in targets if target), Path("target/wheels"), *(f / "target" / "wheels" for f in workspaces)]
-
-
 def _values(command: list[str], options: tuple[str, ...]) -> Iterator[str]:
     """The values of some options, as ``--option value`` or ``--option=value``."""
     for index, word in enumerate(command):
@@ -112,10 +117,6 @@ def _values(command: list[str], options: tuple[str, ...]) -> Iterator[str]:
 def say_plain(message: str) -> None:
     """The report on stderr: stdout belongs to the command."""
     print(message, file=sys.stderr, flush=True)
-
-
-def _made_nothing(command: list[str]) -> int:
-    raise UsageError(f"{command[0]} made no wheel that could be found", hint="name the folder that it writes to with --wheels DIR")
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

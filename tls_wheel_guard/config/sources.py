@@ -13,6 +13,7 @@ from tls_wheel_guard.config.model import KEYS, TABLE, Config
 from tls_wheel_guard.errors import ConfigError
 
 __all__ = [
+    "JUDGED",
     "PYPROJECT",
     "from_environment",
     "from_settings",
@@ -123,7 +124,9 @@ def merge(*layers: Mapping[str, Any]) -> Config:
 
 
 PYPROJECT = "pyproject.toml"
-NOT_SETTINGS = frozenset({"TLS_WHEEL_GUARD_TRACEBACK"})
+JUDGED = "TLS_WHEEL_GUARD_JUDGED"
+"""Where a build inside `tls-wheel-guard build` notes what it has judged."""
+NOT_SETTINGS = frozenset({"TLS_WHEEL_GUARD_TRACEBACK", JUDGED})
 
 
 def nearest_pyproject(folder: Path) -> Path | None:

@@ -34,7 +34,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.not_tried:
         yield f"  not tried after it: {', '.join(diagnosis.not_tried)}"
     if diagnosis.outcome == "fails":
-        yield "  that is no matter of static TLS"
+        yield "  static TLS is not the cause"
         yield from (f"  on the way something was refused: {words}" for words in diagnosis.refused)
         return
     if last.static_tls and last.static_tls not in (diagnosis.error or ""):
