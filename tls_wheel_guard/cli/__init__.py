@@ -89,6 +89,9 @@ def build_parser(only: str | None = None) -> Parser:
         )
         child.add_argument("-V", "--version", action="version", version=version)
         module.add_arguments(child)
+        # The list below it has every option; argparse would name them all twice.
+        words = (str(a.metavar or a.dest) + ("..." if a.nargs in ("*", "...") else "") for a in child._actions if not a.option_strings)
+        child.usage = " ".join((child.prog, "[OPTION...]", *words))
     return parser
 
 
