@@ -20,7 +20,6 @@ from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.config.model import Allow
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.report import WRITERS, Style
-from tls_wheel_guard.report.json import document
 from tls_wheel_guard.report.style import printable
 
 SCHEMA = json.loads(resources.files("tls_wheel_guard.report").joinpath("schema.json").read_text(encoding="utf-8"))
@@ -70,11 +69,13 @@ def test_the_document_of_the_contract(tmp_path: Path) -> None:
 
 
 def test_glibc_says_whether_it_fits_a_fresh_process(tmp_path: Path) -> None:
-    for size, fits in ((64, True), (1665, None), (1713, False)):
+    """A fresh process of glibc 2.36 has 1,712 bytes left; 1,664 is what every release has."""
+    for size, oldest, current in ((64, {True}, {True}), (1664, {True}, {True}), (1712, {True}, {True, False}), (1713, {False}, {False})):
         (wheel,) = valid(check(tmp_path, {"m.so": ie(size)}, "manylinux_2_36_x86_64"))["wheels"]
         fresh = wheel["modules"][0]["verdicts"][0]["fits_fresh_process"]
-        if fits is not None:
-            assert fresh == {"oldest": fits, "current": fits}
+        assert set(fresh) == {"oldest", "current"}
+        assert fresh["oldest"] in oldest, size
+        assert fresh["current"] in current, size
 
 
 def test_every_kind_of_report_is_valid(tmp_path: Path) -> None:
@@ -94,7 +95,8 @@ def test_every_kind_of_report_is_valid(tmp_path: Path) -> None:
     assert found["wheels"][1] == {"wheel": "x.whl", "path": "dist/x.whl", "error": "it is not a zip archive", "hint": "build it again"}
     assert found["wheels"][0]["allowed"][0]["allowed"] == "why not"
     assert found["wheels"][0]["nested_archives"] == ["e.zip"]
-    assert document([report])["wheels"][0] == report.to_dict()
+    written = json.loads(WRITERS["json"]([report], Style()))
+    assert written["wheels"] == [json.loads(json.dumps(report.to_dict()))], "the Python API says what the command prints"
 
 
 def text(report: Report, **style: Any) -> str:
