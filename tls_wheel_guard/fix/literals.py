@@ -1,0 +1,109 @@
+"""Words in the string literals of a text: where a flag stands, and the edit that exchanges it.
+
+A build system's module gives the literals of its language. Here the word is exchanged, and the proof made: read again, the text has the
+same literals in the same order, and only the intended one has another value. What stands between the literals is untouched by
+construction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tls_wheel_guard.culprits.remedy_edits import FlagChange
+from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, line_of
+
+__all__ = ["Literal", "exchanged", "flag_proposal", "has_flag"]
+
+Reader = Callable[[str], Sequence["Literal"]]
+"""A language's literals in the order of the text; raises Unparsable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A literal's span, quotes included. ``value``: what it means. ``doubt``: why a change of it may not do what is meant.
+
+    ``item``: the span to take out together with it where it is one item of a list: with a comma, or a blank; None where it is none.
+    ``bare``: it is no literal that can be changed, but its text is compared.
+    """
+
+    start: int
+    end: int
+    value: str
+    doubt: str = ""
+    item: tuple[int, int] | None = None
+    bare: bool = False
+
+
+def _word(flag: str) -> re.Pattern[str]:
+    # A flag ends where a shell's word or a linker's list ends.
+    return re.compile(rf"(?<![\w=-]){re.escape(flag)}(?![\w=-])")
+
+
+def has_flag(text: str, flag: str) -> bool:
+    """Whether a flag stands in a text as a word of its own."""
+    return _word(flag).search(text) is not None
+
+
+def exchanged(text: str, change: FlagChange) -> str:
+    """A text with the flag exchanged, or taken out together with the blank before it."""
+    if change.new:
+        return _word(change.old).sub(lambda _: change.new, text)
+    return _removal(change.old).sub("", text)
+
+
+def _removal(flag: str) -> re.Pattern[str]:
+    """The flag with the blanks before it; at the start of a text with those behind it."""
+    return re.compile(rf"[ \t]+{re.escape(flag)}(?![\w=-])|(?<![\w=-]){re.escape(flag)}(?![\w=-])[ \t]*")
+
+
+def flag_proposal(path: str, text: str, read: Reader, change: FlagChange, culprit: str, vendored: str = "") -> Proposal:
+    """The edits that exchange a flag in the literals of one file. ``vendored``: why this file is not the author's to change.
+
+    Raises Unparsable where the file is not in the language of ``read``.
+    """
+    found = Proposal()
+    if change.old not in text:
+        return found
+    literals = read(text)
+    for number, literal in enumerate(literals):
+        if literal.bare or not has_flag(literal.value, change.old):
+            continue
+        edit = _edit(path, text, literal, change, culprit)
+        line = line_of(text, literal.start)
+        instead = f"{change.old} becomes {change.new}" if change.new else f"{change.old} goes"
+        if vendored:
+            found.advice.append(Advice(path, line, instead, vendored, culprit))
+        elif edit is None or not _proved(text, read, literals, number, edit, change):
+            found.advice.append(Advice(path, line, instead, "the flag is not spelled out there, so the edit could not be proved", culprit))
+        else:
+            found.edits.append(edit)
+    return found
+
+
+def _edit(path: str, text: str, literal: Literal, change: FlagChange, culprit: str) -> TextEdit | None:
+    raw = text[literal.start : literal.end]
+    pattern = _word(change.old) if change.new else _removal(change.old)
+    places = list(pattern.finditer(raw))
+    if not places or len(places) != len(pattern.findall(literal.value)):
+        return None
+    doubt = literal.doubt or change.doubt
+    if not change.new and literal.value.strip() == change.old:
+        return TextEdit(path, *literal.item, "", change.why, culprit, doubt) if literal.item else None
+    first, last = literal.start + places[0].start(), literal.start + places[-1].end()
+    return TextEdit(path, first, last, exchanged(text[first:last], change), change.why, culprit, doubt)
+
+
+def _proved(text: str, read: Reader, before: Sequence[Literal], number: int, edit: TextEdit, change: FlagChange) -> bool:
+    """Only the literal ``number`` differs, and by the flag alone."""
+    try:
+        after = read(text[: edit.start] + edit.new + text[edit.end :])
+    except Unparsable:
+        return False
+    wanted = [literal.value for literal in before]
+    if not change.new and before[number].value.strip() == change.old:
+        del wanted[number]
+    else:
+        wanted[number] = exchanged(wanted[number], change)
+    return wanted == [literal.value for literal in after]
