@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from tls_wheel_guard.culprits.remedy_edits import RemedyEdit, edit_from
+
 __all__ = ["BUILDS", "HOWS", "STATUSES", "Culprit", "DataError", "Layout", "Remedy", "Words", "culprit_from"]
 
 How = Literal["flag", "attribute", "assembler", "toolchain", "objects", "linker"]
@@ -66,7 +68,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What to do. ``text``: exactly what to type; ``when``, ``since``, ``cannot``: its conditions; ``where``: what proved it."""
+    """What to do. ``text``: exactly what to type; ``when``, ``since``, ``cannot``: its conditions; ``where``: what proved it.
+
+    ``edits``: how the command ``fix`` writes it into a project's files; see ``remedy_edits.py``.
+    """
 
     builds: tuple[str, ...]
     text: str
@@ -75,6 +80,7 @@ class Remedy:
     when: str = ""
     since: str = ""
     cannot: str = ""
+    edits: tuple[RemedyEdit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +209,7 @@ class _Reader:
         )  # fmt: skip
 
     def _remedy(self, table: Mapping[str, Any], place: str) -> Remedy:
-        self._known(table, {f.name for f in fields(Remedy)}, place)
+        self._known(table, {f.name for f in fields(Remedy)} - {"edits"} | {"edit"}, place)
         builds = self._texts(table, "builds", place)
         if not builds or not set(builds) <= set(BUILDS):
             raise DataError(f"{self._stem}.toml: {place}.builds is {list(builds)!r}; of {', '.join(BUILDS)}")
@@ -213,4 +219,13 @@ class _Reader:
         optional = {key: self._text(table, key, place, needed=False) for key in ("where", "when", "since", "cannot")}
         if status == "measured" and not optional["where"]:
             raise DataError(f"{self._stem}.toml: {place} is measured and does not say where")
-        return Remedy(builds, self._text(table, "text", place), status, **optional)
+        return Remedy(builds, self._text(table, "text", place), status, **optional, edits=self._edits(table.get("edit", []), place))
+
+    def _edits(self, value: Any, place: str) -> tuple[RemedyEdit, ...]:
+        tables = [value] if isinstance(value, dict) else value
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise DataError(f"{self._stem}.toml: {place}.edit is {value!r}, and must be a table or a list of tables")
+        try:
+            return tuple(edit_from(table) for table in tables)
+        except ValueError as error:
+            raise DataError(f"{self._stem}.toml: {place}.edit: {error}") from error

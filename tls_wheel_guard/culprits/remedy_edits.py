@@ -127,6 +127,9 @@ KINDS: dict[str, type[RemedyEdit]] = {
 _MAY_BE_EMPTY = frozenset({"doubt", "rules", "add", "replaces_malloc", "since", "cached", "projects"})
 
 
+_WORDS = {"str": "a text", "bool": "true or false", "Versions": "a table of versions"}
+
+
 def edit_from(table: Mapping[str, Any]) -> RemedyEdit:
     """An edit from its table; raises ValueError with the key and the value."""
     kind = KINDS.get(str(table.get("kind")))
@@ -156,4 +159,4 @@ def _value(key: str, value: Any, kind: str) -> Any:
         return tuple(value.items())
     if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(v, str) and v for v in value):
         return tuple(value)
-    raise ValueError(f"{key} is {value!r}, and must be {dict(str='a text', bool='true or false', Versions='a table of versions').get(kind, 'a list of texts')}")
+    raise ValueError(f"{key} is {value!r}, and must be {_WORDS.get(kind, 'a list of texts')}")

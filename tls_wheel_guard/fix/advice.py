@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 
 from tls_wheel_guard.culprits.model import Culprit
 from tls_wheel_guard.culprits.remedy_edits import ConfigureArgument, FlagChange, RemedyEdit
 from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, line_of
+from tls_wheel_guard.fix.paths import is_below, name_of, suffix_of
 
 __all__ = ["configure_proposal", "left_over", "no_remedy", "vendored_by"]
 
@@ -26,9 +26,9 @@ _COMMENT = re.compile(r"^\s*(#|//|\*|/\*|;|dnl\b|REM\b)")
 
 def vendored_by(path: str, submodules: Iterable[str] = ()) -> str:
     """Why a file is another project's, "" where it is the author's own. ``submodules``: folders that .gitmodules names."""
-    parents = PurePosixPath(path).parts[:-1]
+    parents = path.split("/")[:-1]
     for module in submodules:
-        if PurePosixPath(path).is_relative_to(module):
+        if is_below(path, module):
             return f"{module} is a submodule: its own project has to change it"
     for n, part in enumerate(parents):
         if part.lower() in _VENDORED:
@@ -64,8 +64,8 @@ def _is_piece(line: str, option: str, value: str) -> bool:
 def _why_not(path: str, whole: bool) -> str:
     if not whole:
         return "the model is put together there"
-    name = PurePosixPath(path)
-    what = _WHAT_IT_IS.get(name.suffix, "a rule of make" if name.name.lower().startswith(("makefile", "gnumakefile")) else "a file of its own kind")
+    made = name_of(path).lower().startswith(("makefile", "gnumakefile"))
+    what = _WHAT_IT_IS.get(suffix_of(path), "a rule of make" if made else "a file of its own kind")
     return f"it is {what}, and what the line does with the flag is not known"
 
 

@@ -3,189 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from tls_wheel_guard.culprits.remedy_edits import CargoFeature, CargoVariable
+from tls_wheel_guard.fix.crates import Crates, Dependency, Locked, texts_of
 from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, line_of
+from tls_wheel_guard.fix.paths import folder_of, joined
 from tls_wheel_guard.fix.toml_text import Key, TomlText, proved, quoted
 from tls_wheel_guard.fix.versions import numbers, older
 
-__all__ = ["Crates", "config_doubt", "feature_proposal", "library_crates", "variable_proposal"]
+__all__ = ["config_doubt", "feature_proposal", "variable_proposal"]
 
 CONFIG = ".cargo/config.toml"
-LOCK = "Cargo.lock"
 _MAYBE_LINKED = "Cargo.lock does not say whether {} is linked into this wheel; --from its report or wheel settles that"
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
-    """One entry of a manifest's dependencies. ``spec``: with what it inherits from the workspace; ``own``: as it stands there."""
-
-    manifest: str
-    path: Key
-    crate: str
-    own: Any
-    spec: Mapping[str, Any]
-
-    @property
-    def features(self) -> frozenset[str]:
-        """The features that it turns on."""
-        given = self.spec.get("features")
-        return frozenset(f for f in given if isinstance(f, str)) if isinstance(given, list) else frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """One package of Cargo.lock: its place there, and the names of what it depends on as the lock spells them."""
-
-    place: int
-    name: str
-    version: str
-    local: bool
-    needs: tuple[str, ...]
-
-
-class Crates:
-    """The crates of a project that lie in its files, seen from the one that is built. Raises Unparsable for a file that is no TOML.
-
-    ``files``: texts by path; ``manifest``: the Cargo.toml of the crate that becomes the extension.
-    """
-
-    def __init__(self, files: Mapping[str, str], manifest: str) -> None:
-        self.files, self.manifest = files, manifest
-        self._parsed: dict[str, TomlText] = {}
-        self.root = self._workspace()
-
-    def toml(self, path: str) -> TomlText:
-        """A file of the project, parsed once."""
-        if path not in self._parsed:
-            self._parsed[path] = TomlText(self.files[path])
-        return self._parsed[path]
-
-    def _workspace(self) -> str:
-        """The manifest with [workspace] that the crate belongs to, else its own."""
-        for folder in PurePosixPath(self.manifest).parents:
-            path = str(folder / "Cargo.toml")
-            if path in self.files and self.toml(path).get(("workspace",)) is not None:
-                return path
-        return self.manifest
-
-    @property
-    def lock_path(self) -> str | None:
-        """The workspace's Cargo.lock where it is there."""
-        path = str(PurePosixPath(self.root).with_name(LOCK))
-        return path if path in self.files else None
-
-    def locked(self) -> list[Locked]:
-        """The packages of Cargo.lock."""
-        if self.lock_path is None:
-            return []
-        packages = self.toml(self.lock_path).get(("package",))
-        rows = packages if isinstance(packages, list) else []
-        return [
-            Locked(n, str(row.get("name")), str(row.get("version")), "source" not in row, _texts(row.get("dependencies")))
-            for n, row in enumerate(rows)
-            if isinstance(row, dict)
-        ]
-
-    def package_name(self) -> str:
-        """The name of the crate that is built."""
-        return str(self.toml(self.manifest).get(("package", "name")))
-
-    def dependencies(self, manifest: str) -> Iterator[Dependency]:
-        """What a crate links: for any target, without what only its tests and its build script need."""
-        toml = self.toml(manifest)
-        tables: list[Key] = [("dependencies",)]
-        targets = toml.get(("target",))
-        tables += [("target", target, "dependencies") for target in targets] if isinstance(targets, dict) else []
-        for path in tables:
-            table = toml.get(path)
-            for name, own in table.items() if isinstance(table, dict) else ():
-                spec = self._spec(name, own)
-                yield Dependency(manifest, (*path, name), str(spec.get("package", name)), own, spec)
-
-    def _spec(self, name: str, own: Any) -> Mapping[str, Any]:
-        spec = {"version": own} if isinstance(own, str) else own if isinstance(own, dict) else {}
-        if spec.get("workspace") is not True:
-            return spec
-        shared = self.toml(self.root).get(("workspace", "dependencies", name))
-        base = {"version": shared} if isinstance(shared, str) else shared if isinstance(shared, dict) else {}
-        if "path" in base:
-            base = {**base, "path": str(PurePosixPath(self.root).parent / str(base["path"])), "absolute": True}
-        joined = [*_texts(base.get("features")), *_texts(spec.get("features"))]
-        return {**base, **spec, "features": joined}
-
-    def linked(self) -> list[Dependency]:
-        """The dependencies of the crate that is built, and of the project's own crates that it reaches by their paths."""
-        found: list[Dependency] = []
-        todo, seen = [self.manifest], {self.manifest}
-        while todo:
-            manifest = todo.pop()
-            for dependency in self.dependencies(manifest):
-                found.append(dependency)
-                target = self.local_manifest(dependency)
-                if target is not None and target not in seen:
-                    seen.add(target)
-                    todo.append(target)
-        return found
-
-    def local_manifest(self, dependency: Dependency) -> str | None:
-        """The manifest of a dependency that lies in the project."""
-        where = dependency.spec.get("path")
-        if not isinstance(where, str):
-            return None
-        base = PurePosixPath() if dependency.spec.get("absolute") else PurePosixPath(dependency.manifest).parent
-        path = _normal(base / where / "Cargo.toml")
-        return path if path in self.files else None
-
-    def reached(self) -> dict[str, Locked]:
-        """Packages of Cargo.lock that the crate's own dependencies lead to, by name and version."""
-        packages = self.locked()
-        found: dict[str, Locked] = {}
-        todo = [package for dependency in self.linked() for package in packages if package.name == dependency.crate and not package.local]
-        while todo:
-            package = todo.pop()
-            if (key := f"{package.name} {package.version}") not in found:
-                found[key] = package
-                todo += [p for p in packages if any(_is(p, need) for need in package.needs)]
-        return found
-
-
-def _is(package: Locked, need: str) -> bool:
-    name, _, rest = need.partition(" ")
-    return package.name == name and (not rest or package.version == rest.split(" ")[0])
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
-
-
-def _normal(path: PurePosixPath) -> str:
-    parts: list[str] = []
-    for part in path.parts:
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        elif part != ".":
-            parts.append(part)
-    return str(PurePosixPath(*parts))
-
-
-def library_crates(files: Mapping[str, str]) -> list[str]:
-    """The manifests of crates that become shared objects: ``crate-type`` has cdylib."""
-    found = []
-    for path in files:
-        if PurePosixPath(path).name == "Cargo.toml":
-            kinds = TomlText(files[path]).get(("lib", "crate-type"))
-            if "cdylib" in _texts(kinds):
-                found.append(path)
-    return found
-
-
-def feature_proposal(crates: Crates, edit: CargoFeature, culprit: str, named: bool, given: Sequence[str] = ()) -> Proposal:
-    """Turn the culprit's features on. ``named``: a report says that it is in the wheel; ``given``: features that the build passes."""
+def feature_proposal(crates: Crates, edit: CargoFeature, culprit: str, is_named: bool, given: Sequence[str] = ()) -> Proposal:
+    """Turn the culprit's features on. ``is_named``: a report says that it is in the wheel; ``given``: features that the build passes."""
     found = Proposal()
     since = dict(edit.crates)
     linked = crates.linked()
@@ -196,7 +30,7 @@ def feature_proposal(crates: Crates, edit: CargoFeature, culprit: str, named: bo
     for dependency in direct:
         _turn_on(found, crates, dependency, edit, since[dependency.crate], culprit)
     if not direct and edit.add:
-        _add(found, crates, edit, since, culprit, named)
+        _add(found, crates, edit, since, culprit, is_named)
     return found
 
 
@@ -204,7 +38,7 @@ def _is_on(crates: Crates, direct: Sequence[Dependency], edit: CargoFeature, giv
     """Cargo joins the features that all crates of one build ask for: one of them is enough."""
     if any(dependency.features >= set(edit.features) for dependency in direct):
         return True
-    default = _texts(crates.toml(crates.manifest).get(("features", "default")))
+    default = texts_of(crates.toml(crates.manifest).get(("features", "default")))
     asked = {text.replace("?/", "/") for text in (*default, *given)}
     names = {str(dependency.path[-1]) for dependency in direct}
     return any({f"{name}/{feature}" for feature in edit.features} <= asked for name in names)
@@ -216,7 +50,7 @@ def _turn_on(found: Proposal, crates: Crates, dependency: Dependency, edit: Carg
     entry = toml.entry(dependency.path)
     here = entry or next((e for e in toml.entries if e.path[: len(dependency.path)] == dependency.path), None)
     line = line_of(toml.text, here.start) if here else 0
-    features = [*_texts(dependency.own.get("features") if isinstance(dependency.own, dict) else None)]
+    features = [*texts_of(dependency.own.get("features") if isinstance(dependency.own, dict) else None)]
     wanted = [*features, *(f for f in edit.features if f not in features)]
     text = f"{dependency.path[-1]}: features = [{', '.join(map(quoted, wanted))}]"
     if version and older(version, since):
@@ -224,10 +58,9 @@ def _turn_on(found: Proposal, crates: Crates, dependency: Dependency, edit: Carg
         found.advice.append(Advice(dependency.manifest, line, f"update {dependency.crate} to {since} or later, then {text}", why_not, culprit))
         return
     if isinstance(dependency.own, str):
-        path, value = dependency.path, {"version": dependency.own, "features": wanted}
+        splice = toml.set(dependency.path, {"version": dependency.own, "features": wanted})
     else:
-        path, value = (*dependency.path, "features"), wanted
-    splice = toml.set(path, value)
+        splice = toml.set((*dependency.path, "features"), wanted)
     if splice is None:
         found.advice.append(Advice(dependency.manifest, line, text, "the edit could not be proved", culprit))
         return
@@ -237,8 +70,8 @@ def _turn_on(found: Proposal, crates: Crates, dependency: Dependency, edit: Carg
 
 
 def _why(culprit: str, edit: CargoFeature) -> str:
-    features = " and ".join(edit.features)
-    return f"{culprit}: {features} build{'s' if len(edit.features) == 1 else ''} it without initial-exec TLS, so that the extension can be loaded late"
+    verb = "builds" if len(edit.features) == 1 else "build"
+    return f"{culprit}: {' and '.join(edit.features)} {verb} it without initial-exec TLS, so that the extension can be loaded late"
 
 
 def _doubt(crates: Crates, dependency: Dependency, edit: CargoFeature) -> str:
@@ -273,11 +106,11 @@ def _fits(version: str, asked: str) -> bool:
     return got[:length] == wanted[:length]
 
 
-def _add(found: Proposal, crates: Crates, edit: CargoFeature, since: Mapping[str, str], culprit: str, named: bool) -> None:
+def _add(found: Proposal, crates: Crates, edit: CargoFeature, since: Mapping[str, str], culprit: str, is_named: bool) -> None:
     """Another crate brings it: the crate with the features becomes a dependency of the author's own, at the version that is there."""
     there = [package for package in crates.reached().values() if package.name == edit.add]
     if not there:
-        if named and any(p.name in since for p in crates.locked()) is False and crates.lock_path is None and crates.linked():
+        if is_named and crates.lock_path is None:
             text = f'{edit.add} = {{ version = "...", features = [{", ".join(map(quoted, edit.features))}] }} in [dependencies]'
             why_not = "another crate brings it, and without a Cargo.lock its version is not known"
             found.advice.append(Advice(crates.manifest, 0, text, why_not, culprit))
@@ -294,7 +127,7 @@ def _add(found: Proposal, crates: Crates, edit: CargoFeature, since: Mapping[str
     if splice is None or lock is None:
         found.advice.append(Advice(crates.manifest, 0, text, "the edit could not be proved", culprit))
         return
-    doubt = edit.doubt or ("" if named else _MAYBE_LINKED.format(edit.add))
+    doubt = edit.doubt or ("" if is_named else _MAYBE_LINKED.format(edit.add))
     why = f"{_why(culprit, edit)}; another crate brings it in, and cargo joins the features"
     found.edits.append(TextEdit(crates.manifest, splice.start, splice.end, splice.new, why, culprit, doubt))
     path, start, end, new = lock
@@ -326,7 +159,7 @@ def _lock_splice(crates: Crates, package: Locked) -> tuple[str, int, int, str] |
     return (path, before.start, before.start, new) if proved(toml.text, after, key, names) else None
 
 
-def variable_proposal(crates: Crates, edit: CargoVariable, culprit: str, named: bool) -> Proposal:
+def variable_proposal(crates: Crates, edit: CargoVariable, culprit: str, is_named: bool) -> Proposal:
     """Set the variable for build scripts where a crate of the culprit is linked that is too old for anything else."""
     found = Proposal()
     before = dict(edit.crates)
@@ -334,7 +167,7 @@ def variable_proposal(crates: Crates, edit: CargoVariable, culprit: str, named: 
     old = [p for p in crates.reached().values() if p.name in before and older(p.version, before[p.name])]
     if not old:
         return found
-    path = str(PurePosixPath(crates.root).parent / CONFIG)
+    path = joined(folder_of(crates.root), CONFIG)
     toml = crates.toml(path) if path in crates.files else TomlText("")
     given = toml.get(("env", edit.variable))
     if (given.get("value") if isinstance(given, dict) else given) == edit.value:
@@ -344,7 +177,7 @@ def variable_proposal(crates: Crates, edit: CargoVariable, culprit: str, named: 
     if splice is None:
         found.advice.append(Advice(path, 0, f'[env] {edit.variable} = "{edit.value}"', "the edit could not be proved", culprit))
         return found
-    linked = named or any(p.name in direct for p in old)
+    linked = is_named or any(p.name in direct for p in old)
     doubt = edit.doubt or ("" if linked else _MAYBE_LINKED.format(old[0].name))
     why = f"{culprit}: {old[0].name} {old[0].version} has no feature for it; its build script hands this variable on (run cargo clean once)"
     found.edits.append(TextEdit(path, splice.start, splice.end, splice.new, why, culprit, doubt))

@@ -11,24 +11,23 @@ from tls_wheel_guard.fix.toml_text import Key, TomlText, proved, quoted
 
 __all__ = ["audit_proposal", "exclude_proposal", "uses_audit"]
 
-PYPROJECT = "pyproject.toml"
 _TABLE: Key = ("tool", "cibuildwheel")
 _REPAIR = re.compile(r"auditwheel\s+(?:-v\s+)?repair(?=\s)")
 _DEFAULT = "auditwheel repair {} -w {{dest_dir}} {{wheel}}"
 _WHY = "auditwheel copies {0} into the wheel, and {0} has initial-exec TLS whatever this build does; left out, one copy serves all packages"
 
 
-def exclude_proposal(text: str, edit: AuditwheelExclude, culprit: str) -> Proposal:
+def exclude_proposal(path: str, text: str, edit: AuditwheelExclude, culprit: str) -> Proposal:
     """Keep auditwheel from copying a library, where cibuildwheel's settings are in the file."""
     found = Proposal()
     toml = TomlText(text)
     option = f"--exclude {edit.library}"
     if toml.get(_TABLE) is None:
         why_not = "no [tool.cibuildwheel] is in pyproject.toml: who runs auditwheel is not known"
-        found.advice.append(Advice(PYPROJECT, 0, f"auditwheel repair {option}", why_not, culprit))
+        found.advice.append(Advice(path, 0, f"auditwheel repair {option}", why_not, culprit))
         return found
     commands = _repair_commands(toml)
-    if any(option in text for _, text, _, _ in commands):
+    if any(option in command for _, command, _, _ in commands):
         found.solved.add(culprit)
         return found
     for key, command, start, end in commands:
@@ -36,23 +35,23 @@ def exclude_proposal(text: str, edit: AuditwheelExclude, culprit: str) -> Propos
         raw = _REPAIR.search(text, start, end)
         if place is None or raw is None or not proved(text, f"{text[: raw.end()]} {option}{text[raw.end() :]}", key, _with(toml, key, option)):
             why_not = "the command does not spell auditwheel repair out" if place is None else "the edit could not be proved"
-            found.advice.append(Advice(PYPROJECT, line_of(text, start), f"auditwheel repair {option}", why_not, culprit))
+            found.advice.append(Advice(path, line_of(text, start), f"auditwheel repair {option}", why_not, culprit))
             continue
-        found.edits.append(TextEdit(PYPROJECT, raw.end(), raw.end(), f" {option}", _WHY.format(edit.library), culprit, edit.doubt))
+        found.edits.append(TextEdit(path, raw.end(), raw.end(), f" {option}", _WHY.format(edit.library), culprit, edit.doubt))
     if not commands:
         splice = toml.set((*_TABLE, "linux", "repair-wheel-command"), _DEFAULT.format(option))
         if splice is not None:
-            found.edits.append(TextEdit(PYPROJECT, splice.start, splice.end, splice.new, _WHY.format(edit.library), culprit, edit.doubt))
+            found.edits.append(TextEdit(path, splice.start, splice.end, splice.new, _WHY.format(edit.library), culprit, edit.doubt))
     return found
 
 
 def _repair_commands(toml: TomlText) -> list[tuple[Key, str, int, int]]:
     """Every repair command that Linux builds may use: its path, its value, its span."""
     found = []
-    for path, value in toml.strings():
-        named = [key for key in path if isinstance(key, str)]
-        if path[:2] == _TABLE and "repair-wheel-command" in named and not {"macos", "windows", "ios", "android", "pyodide"} & set(named):
-            found.append((path, value.text, value.start, value.end))
+    for key, value in toml.strings():
+        names = {name for name in key if isinstance(name, str)}
+        if key[:2] == _TABLE and "repair-wheel-command" in names and not {"macos", "windows", "ios", "android", "pyodide"} & names:
+            found.append((key, value.text, value.start, value.end))
     return found
 
 
@@ -71,7 +70,7 @@ def uses_audit(files: Mapping[str, str]) -> bool | None:
     return None
 
 
-def audit_proposal(text: str, has_audit: bool | None) -> Proposal:
+def audit_proposal(path: str, text: str, has_audit: bool | None) -> Proposal:
     """Let cibuildwheel check each wheel once it is repaired. Its own default audit is repeated, since setting the keys replaces it."""
     found = Proposal()
     toml = TomlText(text)
@@ -84,7 +83,7 @@ def audit_proposal(text: str, has_audit: bool | None) -> Proposal:
     if has_audit is False:
         lines = 'repair-wheel-command = "auditwheel repair -w {dest_dir} {wheel} && tls-wheel-guard check {dest_dir}"'
         advice = f'in [tool.cibuildwheel.linux]: before-build = "pip install tls-wheel-guard" and {lines}'
-        found.advice.append(Advice(PYPROJECT, 0, advice, "the cibuildwheel that the workflow names has no audit: that came with 4.0", ""))
+        found.advice.append(Advice(path, 0, advice, "the cibuildwheel that the workflow names has no audit: that came with 4.0", ""))
         return found
     doubt = "" if has_audit else "no workflow names the version of cibuildwheel; its audit came with 4.0"
     for key, default in wanted.items():
@@ -92,8 +91,8 @@ def audit_proposal(text: str, has_audit: bool | None) -> Proposal:
         items = [given] if isinstance(given, str) else given if isinstance(given, list) else list(default[:1])
         splice = toml.set((*_TABLE, key), [*items, default[1]])
         if splice is None:
-            found.advice.append(Advice(PYPROJECT, 0, f"{key} = [..., {quoted(default[1])}]", "the edit could not be proved", ""))
+            found.advice.append(Advice(path, 0, f"{key} = [..., {quoted(default[1])}]", "the edit could not be proved", ""))
         else:
             why = "each wheel is checked once auditwheel has repaired it" if key == "audit-command" else "what the audit needs"
-            found.edits.append(TextEdit(PYPROJECT, splice.start, splice.end, splice.new, why, "", doubt))
+            found.edits.append(TextEdit(path, splice.start, splice.end, splice.new, why, "", doubt))
     return found

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from itertools import pairwise
 
 from tls_wheel_guard.culprits.remedy_edits import CmakeOption
-from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, apply, line_of, newline_of
+from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, apply, line_of, named, newline_of
 from tls_wheel_guard.fix.literals import Literal
+from tls_wheel_guard.fix.paths import folder_of, is_below, joined
 from tls_wheel_guard.fix.versions import older
 
-__all__ = ["Argument", "Command", "cmake_commands", "cmake_literals", "declares_option", "option_proposal", "sets_option"]
+__all__ = ["Argument", "Command", "cmake_commands", "cmake_literals", "declares_option", "homes_of", "option_proposal", "sets_option"]
 
 # The lexical grammar of cmake-language(7).
 _TOKEN = re.compile(
@@ -149,33 +150,42 @@ def option_proposal(files: Mapping[str, str], edit: CmakeOption, culprit: str) -
     """Set the option before the command that brings the library in: add_subdirectory of its source, FetchContent, CPM, ExternalProject."""
     found = Proposal()
     texts = {path: text for path, text in files.items() if path.endswith((".cmake", "CMakeLists.txt"))}
-    vendored = {str(PurePosixPath(path).parent) for path, text in texts.items() if declares_option(text, edit.option)}
-    if any(sets_option(text, edit) for path, text in texts.items() if str(PurePosixPath(path).parent) not in vendored):
-        found.solved.add(culprit)
-        return found
-    for path, text in texts.items():
-        if _below(path, vendored):
-            continue
-        for command in cmake_commands(text):
-            _bring(found, path, text, command, edit, vendored, culprit)
+    homes = homes_of(texts, edit.option)
+    own = {path: text for path, text in texts.items() if not any(is_below(path, home) for home in homes)}
+    for path, text in own.items():
+        with named(path):
+            if sets_option(text, edit):
+                found.solved.add(culprit)
+                return found
+    for path, text in own.items():
+        if homes or any(word in text.lower() for word in edit.projects):
+            with named(path):
+                for command in cmake_commands(text):
+                    _bring(found, path, text, command, edit, homes, culprit)
     return found
 
 
-def _below(path: str, folders: set[str]) -> bool:
-    return any(str(parent) in folders for parent in PurePosixPath(path).parents)
+def homes_of(files: Mapping[str, str], option: str) -> set[str]:
+    """The folders of projects whose CMakeLists.txt declares an option, the top left out."""
+    found = set()
+    for path, text in files.items():
+        if path.endswith("CMakeLists.txt") and folder_of(path):
+            with named(path):
+                found |= {folder_of(path)} if declares_option(text, option) else set()
+    return found
 
 
-def _bring(found: Proposal, path: str, text: str, command: Command, edit: CmakeOption, vendored: set[str], culprit: str) -> None:
+def _bring(found: Proposal, path: str, text: str, command: Command, edit: CmakeOption, homes: set[str], culprit: str) -> None:
     words = command.words()
     if command.name == "add_subdirectory" and words:
         folder = re.sub(r"^\$\{(CMAKE_CURRENT_SOURCE_DIR|CMAKE_CURRENT_LIST_DIR|CMAKE_SOURCE_DIR|PROJECT_SOURCE_DIR)\}/", "", words[0])
-        base = PurePosixPath() if words[0].startswith(("${CMAKE_SOURCE_DIR}", "${PROJECT_SOURCE_DIR}")) else PurePosixPath(path).parent
-        if str(base / folder) in vendored:
+        base = "" if words[0].startswith(("${CMAKE_SOURCE_DIR}", "${PROJECT_SOURCE_DIR}")) else folder_of(path)
+        if joined(base, folder) in homes:
             _set_before(found, path, text, command, edit, culprit, "")
     elif command.name in ("fetchcontent_declare", "cpmaddpackage", "externalproject_add") and _names(words, edit):
         version = _version(words)
         if edit.since and version and older(version, edit.since):
-            advice = f"update it to {edit.since} or later, and set {edit.option} to {edit.value}"
+            advice = f"use {edit.since} or later, with {edit.option} = {edit.value}"
             why_not = f"version {version} has no {edit.option}"
             found.advice.append(Advice(path, line_of(text, command.start), advice, why_not, culprit))
         elif command.name == "externalproject_add":
@@ -191,7 +201,7 @@ def _names(words: Sequence[str], edit: CmakeOption) -> bool:
 
 def _version(words: Sequence[str]) -> str:
     """The version in GIT_TAG, VERSION, an archive's name or CPM's short form; empty where none stands there."""
-    after = [word for key, word in zip(words, words[1:], strict=False) if key in ("GIT_TAG", "VERSION", "URL", "URLS")]
+    after = [word for key, word in pairwise(words) if key in ("GIT_TAG", "VERSION", "URL", "URLS")]
     short = [part for word in words for part in re.findall(r"[@#](v?\d[\w.]*)", word)]
     for word in [*after, *short]:
         if (tag := re.search(r"(?:^|[/_-])v?(\d+\.\d+(?:\.\d+)*)(?:\.(?:tar|zip|tgz)|$|[^\w.])", word)) is not None:

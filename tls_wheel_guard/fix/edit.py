@@ -9,10 +9,14 @@ from __future__ import annotations
 import codecs
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Advice", "BuildFile", "Proposal", "TextEdit", "Unparsable", "apply", "decode", "line_of", "line_starts", "newline_of", "unified_diff"]
+__all__ = [
+    "Advice", "BuildFile", "Proposal", "TextEdit", "Unparsable", "apply", "decode", "line_of", "line_starts", "named", "newline_of",
+    "unified_diff",
+]  # fmt: skip
 
 CONTEXT = 3
 """Unchanged lines before and after a change in a diff."""
@@ -20,8 +24,20 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 
 
-class Unparsable(ValueError):
-    """A build file is not what its name says. The message is one line: where, and what is wrong; it does not name the file."""
+class Unparsable(ValueError):  # noqa: N818  (it says what was wrong with the file, as UnreadableInput does)
+    """A build file is not what its name says. The message is one line: where, and what is wrong; ``path`` names the file."""
+
+    path = ""
+
+
+@contextmanager
+def named(path: str) -> Iterator[None]:
+    """Give an Unparsable that is raised inside the file's name."""
+    try:
+        yield
+    except Unparsable as error:
+        error.path = error.path or path
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tls_wheel_guard.culprits.remedy_edits import FlagChange
 from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, line_of
 
-__all__ = ["Literal", "exchanged", "flag_proposal", "has_flag"]
+__all__ = ["Literal", "Reader", "exchanged", "flag_proposal", "has_flag"]
 
 Reader = Callable[[str], Sequence["Literal"]]
 """A language's literals in the order of the text; raises Unparsable."""

@@ -11,9 +11,8 @@ from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, line_of
 from tls_wheel_guard.fix.toml_text import Key, TomlText, quoted
 from tls_wheel_guard.fix.versions import older
 
-__all__ = ["PYPROJECT", "backend_of", "build_doubt", "define_proposal", "manifest_of", "project_name", "requirement_proposal"]
+__all__ = ["backend_of", "build_doubt", "define_proposal", "defines", "manifests_of", "project_name", "requirement_proposal"]
 
-PYPROJECT = "pyproject.toml"
 _FLAG_TABLES = frozenset({"scikit-build", "meson-python", "setuptools", "cibuildwheel", "maturin", "setuptools-rust", "tls-wheel-guard"})
 _DEFINES: Key = ("tool", "scikit-build", "cmake", "define")
 
@@ -41,7 +40,7 @@ def project_name(toml: TomlText) -> str | None:
     return None
 
 
-def manifest_of(toml: TomlText) -> list[str]:
+def manifests_of(toml: TomlText) -> list[str]:
     """The Cargo.toml of the crates that the build names: maturin's, setuptools-rust's."""
     named = toml.get(("tool", "maturin", "manifest-path"))
     found = [named] if isinstance(named, str) else []
@@ -52,25 +51,25 @@ def manifest_of(toml: TomlText) -> list[str]:
     return found
 
 
-def define_proposal(text: str, edit: CmakeOption, culprit: str, brought: str) -> Proposal:
+def define_proposal(path: str, text: str, edit: CmakeOption, culprit: str, brought: str) -> Proposal:
     """Set a CMake option in ``[tool.scikit-build.cmake.define]``. ``brought``: how the library comes in, for the sentence of why."""
     found = Proposal()
     toml = TomlText(text)
-    if _is_set(toml, edit):
+    if defines(toml, edit):
         found.solved.add(culprit)
         return found
-    path = (*_DEFINES, edit.option)
-    splice = toml.set(path, edit.value)
+    splice = toml.set((*_DEFINES, edit.option), edit.value)
     line = f'[{".".join(map(str, _DEFINES))}] {edit.option} = "{edit.value}"'
     if splice is None:
-        found.advice.append(Advice(PYPROJECT, 0, line, "the edit could not be proved", culprit))
+        found.advice.append(Advice(path, 0, line, "the edit could not be proved", culprit))
         return found
     why = f"{culprit}: {edit.option} = {edit.value} ({brought})"
-    found.edits.append(TextEdit(PYPROJECT, splice.start, splice.end, splice.new, why, culprit, edit.doubt))
+    found.edits.append(TextEdit(path, splice.start, splice.end, splice.new, why, culprit, edit.doubt))
     return found
 
 
-def _is_set(toml: TomlText, edit: CmakeOption) -> bool:
+def defines(toml: TomlText, edit: CmakeOption) -> bool:
+    """Whether scikit-build-core's settings give the option the wanted value."""
     given = toml.get((*_DEFINES, edit.option))
     if isinstance(given, dict) or given is not None:
         return str(given).upper() == edit.value.upper() or given is (edit.value == "ON")
@@ -80,7 +79,7 @@ def _is_set(toml: TomlText, edit: CmakeOption) -> bool:
     )
 
 
-def requirement_proposal(text: str, edit: Requirement, culprit: str) -> Proposal:
+def requirement_proposal(path: str, text: str, edit: Requirement, culprit: str) -> Proposal:
     """Raise a build requirement that allows only versions that are too old."""
     found = Proposal()
     toml = TomlText(text)
@@ -96,10 +95,10 @@ def requirement_proposal(text: str, edit: Requirement, culprit: str) -> Proposal
         item = entry.value.items[n]
         after = TomlText(text[: item.start] + quoted(new) + text[item.end :])
         if after.get(("build-system", "requires")) != [*requires[:n], new, *requires[n + 1 :]]:
-            found.advice.append(Advice(PYPROJECT, line_of(text, item.start), new, "the edit could not be proved", culprit))
+            found.advice.append(Advice(path, line_of(text, item.start), new, "the edit could not be proved", culprit))
             continue
         why = f"{culprit}: fixed in {edit.name} {edit.at_least}"
-        found.edits.append(TextEdit(PYPROJECT, item.start, item.end, quoted(new), why, culprit, edit.doubt))
+        found.edits.append(TextEdit(path, item.start, item.end, quoted(new), why, culprit, edit.doubt))
     return found
 
 

@@ -6,7 +6,7 @@ import ast
 import configparser
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tls_wheel_guard.fix.edit import Unparsable, line_starts
 from tls_wheel_guard.fix.literals import Literal
@@ -102,14 +102,6 @@ def cfg_literals(text: str) -> Sequence[Literal]:
         parser.read_string(text)
     except (configparser.Error, ValueError) as error:
         raise Unparsable(f"it is no INI file: {' '.join(str(error).split())}") from error
-    found: list[Literal] = []
-    for line in re.finditer(r"[^\r\n]+", text):
-        if not line[0].lstrip().startswith(("#", ";", "[")):
-            found.append(Literal(line.start(), line.end(), line[0]))
-    values = [Literal(len(text), len(text), value, bare=True) for value in _cfg_values(parser)]
-    return [*found, *values]
-
-
-def _cfg_values(parser: configparser.RawConfigParser) -> list[str]:
-    sections: Mapping[str, Mapping[str, str]] = parser
-    return [f"{section} {key} {value}" for section, table in sections.items() for key, value in table.items()]
+    doubt = "which tool reads it, and what it does with it, is not known: setuptools has no key for compiler flags there"
+    lines = re.finditer(r"[^\r\n]+", text)
+    return [Literal(line.start(), line.end(), line[0], doubt) for line in lines if not line[0].lstrip().startswith(("#", ";", "["))]

@@ -9,23 +9,15 @@ from __future__ import annotations
 
 import copy
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tls_wheel_guard.fix.edit import Unparsable, newline_of
 from tls_wheel_guard.fix.literals import Literal
+from tls_wheel_guard.fix.toml_scanner import Entry, Key, Scanner, Value, parse_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-__all__ = ["Entry", "Header", "Key", "Splice", "TomlText", "Value", "parse_toml", "proved", "quoted", "same", "string_literals", "written"]
-
-Key = tuple[str | int, ...]
-"""The way to a value: keys of tables, and indexes of arrays of tables."""
+__all__ = ["Key", "Splice", "TomlText", "parse_toml", "proved", "quoted", "same", "string_literals", "written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,45 +27,6 @@ class Splice:
     start: int
     end: int
     new: str
-
-
-@dataclass(slots=True)
-class Value:
-    """A value's span. ``items``: of an array; ``entries``: of an inline table; ``text``: a string's own value."""
-
-    start: int
-    end: int
-    kind: str
-    items: list[Value] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    text: str = ""
-
-
-@dataclass(slots=True)
-class Entry:
-    """``key = value``: the whole path of the key, where the line begins, and its value."""
-
-    path: Key
-    start: int
-    value: Value
-    dotted: bool
-
-
-@dataclass(slots=True)
-class Header:
-    """``[table]`` or ``[[array of tables]]``; ``end``: behind the last entry's line, where a key can be added."""
-
-    path: Key
-    start: int
-    end: int
-
-
-def parse_toml(text: str) -> dict[str, Any]:
-    """The text's value; raises Unparsable with tomllib's words."""
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Unparsable(f"it is not TOML: {' '.join(str(error).split()) or 'nested too deeply'}") from error
 
 
 def same(one: Any, other: Any) -> bool:
@@ -98,7 +51,7 @@ def proved(before: str, after: str, path: Key, value: Any) -> bool:
             at = at[key]
         else:
             return False
-    if not isinstance(at, (dict, list)):
+    if not isinstance(at, dict):
         return False
     at[path[-1]] = value
     try:
@@ -136,16 +89,16 @@ class TomlText:
     def __init__(self, text: str) -> None:
         self.text = text
         self.value = parse_toml(text)
-        self.entries, self.headers = _Scanner(text).document()
+        self.entries, self.headers = Scanner(text).document()
         self.newline = newline_of(text)
 
     def get(self, path: Key) -> Any:
         """The value at a path, None where there is none."""
         at: Any = self.value
         for key in path:
-            if isinstance(at, dict) and key in at:
-                at = at[key]
-            elif isinstance(at, list) and isinstance(key, int) and key < len(at):
+            if isinstance(at, dict):
+                at = at.get(key)
+            elif isinstance(key, int) and isinstance(at, list) and key < len(at):
                 at = at[key]
             else:
                 return None
@@ -180,6 +133,30 @@ class TomlText:
             return None
         after = self.text[: splice.start] + splice.new + self.text[splice.end :]
         return splice if proved(self.text, after, path, value) else None
+
+    def append(self, tables: Mapping[tuple[str, ...], Mapping[str, Any]]) -> Splice | None:
+        """The splice that puts new tables behind everything else; None where it can't be proved, such as for a table that is there."""
+        nl, text = self.newline, self.text
+        parts = [
+            f"[{'.'.join(map(_key, table))}]{nl}" + "".join(f"{_key(key)} = {written(value)}{nl}" for key, value in values.items())
+            for table, values in tables.items()
+        ]
+        gap = (("" if text.endswith("\n") else nl) + nl) if text.strip() else ""
+        new = gap + nl.join(parts)
+        if text and not text.endswith("\n"):
+            new = new.removesuffix(nl)
+        wanted = copy.deepcopy(self.value)
+        for table, values in tables.items():
+            at: Any = wanted
+            for key in table:
+                at = at.setdefault(key, {}) if isinstance(at, dict) else None
+            if at != {}:
+                return None
+            at.update(values)
+        try:
+            return Splice(len(text), len(text), new) if same(wanted, parse_toml(text + new)) else None
+        except Unparsable:
+            return None
 
     def _place(self, path: Key, value: Any) -> Splice | None:
         if (found := self.entry(path)) is not None:
@@ -255,6 +232,9 @@ class TomlText:
         return Splice(at, at, f"{end}{gap}{body}" + ("" if end else nl))
 
 
+_COMMENT = re.compile(r"[ \t]*#[^\r\n]*")
+
+
 def string_literals(text: str, doubt_of: Callable[[Key], str | None]) -> list[Literal]:
     """Every string of a TOML text. ``doubt_of``: by a string's path, why a flag in it may not be one; None where it is none."""
     toml = TomlText(text)
@@ -281,141 +261,3 @@ def _comma_behind(text: str, start: int, end: int) -> int | None:
     """Where the comma behind an item is; comments are passed over."""
     found = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*,").match(text, start, end)
     return found.end() - 1 if found else None
-
-
-_COMMENT = re.compile(r"[ \t]*#[^\r\n]*")
-_BLANK = re.compile(r"[ \t]*")
-_SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_SCALAR = re.compile(r"[^,\]}#\r\n]+")
-_STRINGS = (
-    ('"""', re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"{3,5}', re.DOTALL)),
-    ("'''", re.compile(r"'''(?:[^']|'(?!''))*'{3,5}", re.DOTALL)),
-    ('"', re.compile(r'"(?:[^"\\\n]|\\.)*"')),
-    ("'", re.compile(r"'[^'\n]*'")),
-)
-
-
-class _Scanner:
-    """Reads a text that tomllib has accepted. A text that it can't follow is Unparsable too, never guessed at."""
-
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
-
-    def document(self) -> tuple[list[Entry], list[Header]]:
-        entries: list[Entry] = []
-        headers: list[Header] = []
-        counts: dict[Key, int] = {}
-        table: Key = ()
-        while True:
-            self._skip(_SPACE)
-            if self.at >= len(self.text):
-                return entries, headers
-            start = self.at
-            if self.text[start] == "[":
-                table = self._header(counts)
-                headers.append(Header(table, start, self._line_end()))
-            else:
-                entry = self._entry(table)
-                entries.append(entry)
-                if headers:
-                    headers[-1].end = self._line_end()
-
-    def _line_end(self) -> int:
-        end = self.text.find("\n", self.at)
-        return len(self.text) if end < 0 else end + 1
-
-    def _skip(self, pattern: re.Pattern[str]) -> None:
-        found = pattern.match(self.text, self.at)
-        self.at = found.end() if found else self.at
-
-    def _take(self, word: str) -> None:
-        if not self.text.startswith(word, self.at):
-            raise Unparsable(f"line {self.text.count(chr(10), 0, self.at) + 1}: {word!r} was expected")
-        self.at += len(word)
-
-    def _header(self, counts: dict[Key, int]) -> Key:
-        array = self.text.startswith("[[", self.at)
-        self._take("[[" if array else "[")
-        keys = self._keys()
-        self._take("]]" if array else "]")
-        path: Key = ()
-        for n, key in enumerate(keys):
-            path = (*path, key)
-            if path in counts or (array and n == len(keys) - 1):
-                counts[path] = counts.get(path, -1) + (1 if array and n == len(keys) - 1 else 0)
-                path = (*path, counts[path])
-        return path
-
-    def _keys(self) -> tuple[str, ...]:
-        keys: list[str] = []
-        while True:
-            self._skip(_BLANK)
-            if self.text[self.at : self.at + 1] in ('"', "'"):
-                keys.append(self._string().text)
-            elif found := _BARE.match(self.text, self.at):
-                keys.append(found[0])
-                self.at = found.end()
-            else:
-                raise Unparsable(f"line {self.text.count(chr(10), 0, self.at) + 1}: a key was expected")
-            self._skip(_BLANK)
-            if not self.text.startswith(".", self.at):
-                return tuple(keys)
-            self.at += 1
-
-    def _entry(self, table: Key) -> Entry:
-        start = self.at
-        keys = self._keys()
-        self._take("=")
-        self._skip(_BLANK)
-        path = (*table, *keys)
-        return Entry(path, start, self._value(path), len(keys) > 1)
-
-    def _value(self, path: Key) -> Value:
-        first = self.text[self.at : self.at + 1]
-        if first in ('"', "'"):
-            return self._string()
-        if first == "[":
-            return self._array(path)
-        if first == "{":
-            return self._inline(path)
-        found = _SCALAR.match(self.text, self.at)
-        if found is None:
-            raise Unparsable(f"line {self.text.count(chr(10), 0, self.at) + 1}: a value was expected")
-        start, self.at = self.at, found.start() + len(found[0].rstrip())
-        return Value(start, self.at, "other")
-
-    def _string(self) -> Value:
-        for mark, pattern in _STRINGS:
-            if self.text.startswith(mark, self.at) and (found := pattern.match(self.text, self.at)):
-                self.at = found.end()
-                return Value(found.start(), found.end(), "string", text=str(tomllib.loads(f"x = {found[0]}")["x"]))
-        raise Unparsable(f"line {self.text.count(chr(10), 0, self.at) + 1}: a string does not end")
-
-    def _array(self, path: Key) -> Value:
-        start = self.at
-        self.at += 1
-        items: list[Value] = []
-        while True:
-            self._skip(_SPACE)
-            if self.text.startswith("]", self.at):
-                self.at += 1
-                return Value(start, self.at, "array", items)
-            items.append(self._value((*path, len(items))))
-            self._skip(_SPACE)
-            if self.text.startswith(",", self.at):
-                self.at += 1
-
-    def _inline(self, path: Key) -> Value:
-        start = self.at
-        self.at += 1
-        entries: list[Entry] = []
-        while True:
-            self._skip(_SPACE)
-            if self.text.startswith("}", self.at):
-                self.at += 1
-                return Value(start, self.at, "table", entries=entries)
-            entries.append(self._entry(path))
-            self._skip(_SPACE)
-            if self.text.startswith(",", self.at):
-                self.at += 1

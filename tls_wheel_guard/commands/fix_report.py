@@ -1,0 +1,93 @@
+"""What a report or a wheel asks ``fix`` for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tls_wheel_guard.commands.check import check_wheel
+from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UsageError
+from tls_wheel_guard.findings import Report
+from tls_wheel_guard.fix.propose import Asked, Project
+from tls_wheel_guard.fix.pyproject import project_name
+from tls_wheel_guard.inputs.files import open_regular
+from tls_wheel_guard.inputs.wheel import exporters
+
+__all__ = ["asked_by", "asked_from", "same_project"]
+
+_ALLOCATOR = frozenset({"malloc", "free"})
+LARGEST_REPORT = 256 << 20
+
+
+def asked_from(path: Path, project: Project) -> Asked:
+    """What a wheel, a bare shared object or a report in JSON asks for. Raises UsageError where it is of another project."""
+    if not path.exists():
+        raise UsageError(f"--from {path}: no such file", hint="give a wheel, or what `check --format json -o FILE` wrote")
+    with open_regular(path) as file:
+        first = file.read(4)
+    if first[:2] == b"PK" or first == b"\x7fELF" or path.suffix == ".whl":
+        report = check_wheel(path, Config())
+        _require_same([report.wheel], project, path)
+        return asked_by([report])
+    return _from_document(path, project)
+
+
+def asked_by(reports: Iterable[Report]) -> Asked:
+    """What reports ask for."""
+    findings = [finding for report in reports for finding in report.findings]
+    culprits = {suspect.match.culprit.id for finding in findings for suspect in finding.culprits}
+    interposers = [module for report in reports for module in _interposers(report)]
+    return Asked(frozenset(culprits), frozenset(finding.rule for finding in findings), tuple(interposers))
+
+
+def _interposers(report: Report) -> list[str]:
+    """Modules with initial-exec TLS that export malloc and free."""
+    asking = frozenset(m.path for m in report.modules if m.kind == "shared" and m.shared_object.initial_exec.own)
+    try:
+        return sorted(exporters(Path(report.path), asking, _ALLOCATOR)) if asking else []
+    except (MalformedElf, UnreadableMember):
+        return []  # the report has it
+
+
+def _from_document(path: Path, project: Project) -> Asked:
+    with open_regular(path) as file:
+        data = file.read(LARGEST_REPORT + 1)
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableInput(f"--from {path}: neither a wheel nor JSON", hint="give a wheel, or what `check --format json` wrote") from error
+    wheels = document.get("wheels") if isinstance(document, dict) else None
+    rows = [row for row in wheels if isinstance(row, dict)] if isinstance(wheels, list) else []
+    if not rows:
+        raise UnreadableInput(f"--from {path}: no report of check: it has no wheels", hint="give what `check --format json` wrote")
+    names = _require_same([str(row.get("wheel")) for row in rows], project, path)
+    findings = [f for row in rows if str(row.get("wheel")) in names for f in _tables(row.get("findings"))]
+    culprits = {str(culprit.get("id")) for finding in findings for culprit in _tables(finding.get("culprits"))}
+    return Asked(frozenset(culprits), frozenset(str(finding.get("rule")) for finding in findings))
+
+
+def _tables(value: Any) -> list[Mapping[str, Any]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def _require_same(wheels: Sequence[str], project: Project, path: Path) -> set[str]:
+    """The names of those that are the project's wheels; all of them where one of the names is not known."""
+    name = project_name(project.toml())
+    same = {wheel for wheel in wheels if name is None or same_project(wheel, name)}
+    if not same:
+        other = wheels[0].partition("-")[0]
+        raise UsageError(f"--from {path}: it is a wheel of {other}, and this project is {name}", hint="give a wheel of this project")
+    return same
+
+
+def same_project(wheel: str, name: str) -> bool:
+    """Whether a wheel's file name is of a project; a bare shared object's may be of any."""
+    return not wheel.endswith(".whl") or _plain(wheel.partition("-")[0]) == _plain(name)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
