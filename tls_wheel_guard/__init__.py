@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tls_wheel_guard.commands.check import check_wheel
+    from tls_wheel_guard.commands.fix import fix_project
     from tls_wheel_guard.config.model import Config
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.findings import Finding, Report
 
-__all__ = ["Config", "Finding", "Report", "TlsWheelGuardError", "__version__", "check_wheel"]
+__all__ = ["Config", "Finding", "Report", "TlsWheelGuardError", "__version__", "check_wheel", "fix_project"]
 
 _HOMES = {
     "Config": "config.model", "Finding": "findings", "Report": "findings", "TlsWheelGuardError": "errors", "check_wheel": "commands.check",
+    "fix_project": "commands.fix",
 }  # fmt: skip
 
 

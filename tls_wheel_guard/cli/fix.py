@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tls_wheel_guard.cli.output import say, write_text
+from tls_wheel_guard.cli.options import path_typed, say, write_text
 from tls_wheel_guard.errors import UsageError
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
@@ -17,7 +17,7 @@ EXAMPLE = "tls-wheel-guard fix --from dist/pkg-1.0-cp312-cp312-musllinux_1_2_x86
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("project", nargs="?", type=Path, default=Path(), metavar="PROJECT", help="the folder of the project (default: this one)")
+    parser.add_argument("project", nargs="?", type=path_typed, default=Path(), metavar="PROJECT", help="the project's folder (default: this one)")
     parser.add_argument("--from", dest="report", type=Path, metavar="REPORT|WHEEL", help="fix what this wheel, or this report in JSON, is about")
     parser.add_argument("--init", action="store_true", help="add the guard itself to the project: build, cibuildwheel, workflow")
     mode = parser.add_mutually_exclusive_group()
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--prove", action="store_true", help="build copies of the project with and without the edits, check and import both")
     parser.add_argument("--unsafe", action="store_true", help="with --write and --prove: also the edits that are not proved to be safe")
     parser.add_argument("--python", default=sys.executable, metavar="EXE", help="with --prove: the interpreter that builds (default: this one)")
-    parser.add_argument("--build", metavar="COMMAND", help="with --prove: the build, such as '{python} -m build -w -n -o {out}' (default: pip wheel)")
+    parser.add_argument("--build", metavar="COMMAND", help="with --prove: the build, such as '{python} -m build -w -o {out}'; default: pip wheel")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text, which git apply takes")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the diff to FILE instead of stdout")
 

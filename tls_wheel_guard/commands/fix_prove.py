@@ -21,7 +21,7 @@ from tls_wheel_guard.fix.result import Fix, Proof, Seen
 __all__ = ["DEFAULT_BUILD", "prove_fix"]
 
 DEFAULT_BUILD = "{python} -m pip wheel --no-deps --disable-pip-version-check -w {out} ."
-_NOT_COPIED = (".git", ".hg", "build", "dist", "target", "wheelhouse", "node_modules", "__pycache__", ".venv", "venv", "*.egg-info", ".tox", ".nox")
+_NOT_COPIED = (".git", ".hg", "build", "dist", "target", "wheelhouse", "node_modules", "__pycache__", ".venv", "venv", "*.egg-info", ".tox")
 _TIMEOUT = 3600
 """Seconds that one build, or one import, may take."""
 

@@ -56,7 +56,8 @@ def fix_document(fix: Fix) -> dict[str, Any]:
         "project": fix.project,
         "edits": [_edit(fix, edit) for edit in fix.edits],
         "advice": [
-            {"path": a.path or None, "line": a.line or None, "text": a.text, "why_not": a.why_not, "culprit": a.culprit or None} for a in fix.advice
+            {"path": item.path or None, "line": item.line or None, "text": item.text, "why_not": item.why_not, "culprit": item.culprit or None}
+            for item in fix.advice
         ],
     }
     if fix.proof is not None:
