@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unsafe", action="store_true", help="with --write and --prove: also the edits that are not proved to be safe")
     parser.add_argument("--python", default=sys.executable, metavar="EXE", help="with --prove: the interpreter that builds (default: this one)")
     parser.add_argument("--build", metavar="COMMAND", help="with --prove: the build, such as '{python} -m build -w -o {out}'; default: pip wheel")
+    parser.add_argument(
+        "--test", metavar="CODE", help="with --prove: Python code that both builds must run, such as 'import pkg; pkg.selftest()'"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text, which git apply takes")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the diff to FILE instead of stdout")
 
@@ -50,9 +53,9 @@ def run(options: argparse.Namespace) -> int:
         fix = write_fix(plan, options.unsafe)
         _say_left_out(len(fix.edits) - len(fix.written))
     if options.prove and fix.edits:
-        from tls_wheel_guard.commands.fix_prove import DEFAULT_BUILD, prove_fix
+        from tls_wheel_guard.commands.fix_prove import DEFAULT_BUILD, Recipe, prove_fix
 
-        fix = prove_fix(plan, options.python, options.build or DEFAULT_BUILD, options.unsafe, say)
+        fix = prove_fix(plan, Recipe(options.python, options.build or DEFAULT_BUILD, options.test or ""), options.unsafe, say)
     write_text(as_json(fix) if options.format == "json" else as_text(fix), options.output)
     if fix.proof is not None and not fix.proof.holds:
         return 1

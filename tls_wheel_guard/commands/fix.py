@@ -128,7 +128,7 @@ def write_fix(plan: Plan, unsafe: bool = False) -> Fix:
     """Put the edits into the files: all or none. Raises Refused where none may be written or a file changed, UsageError where one can't be."""
     changes = plan.changed(unsafe)
     if plan.fix.edits and not changes:
-        raise Refused(f"none of the {len(plan.fix.edits)} edits is proved to be safe, so nothing was written", hint=_SHOWN_ONLY)
+        raise Refused(f"nothing was written: no edit is proved to be safe ({len(plan.fix.edits)} found)", hint=_SHOWN_ONLY)
     for path, (old, _) in changes.items():
         if read_file(plan.read.top / path) != old:
             raise Refused(f"{path}: it changed while it was looked at, so nothing was written", hint="run it again")

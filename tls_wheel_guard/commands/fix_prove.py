@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tls_wheel_guard.commands.check import check_wheel
@@ -18,7 +19,7 @@ from tls_wheel_guard.errors import Refused, TlsWheelGuardError, UsageError
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.fix.result import Fix, Proof, Seen
 
-__all__ = ["DEFAULT_BUILD", "prove_fix"]
+__all__ = ["DEFAULT_BUILD", "Recipe", "prove_fix"]
 
 DEFAULT_BUILD = "{python} -m pip wheel --no-deps --disable-pip-version-check -w {out} ."
 _NOT_COPIED = (".git", ".hg", "build", "dist", "target", "wheelhouse", "node_modules", "__pycache__", ".venv", "venv", "*.egg-info", ".tox")
@@ -26,27 +27,35 @@ _TIMEOUT = 3600
 """Seconds that one build, or one import, may take."""
 
 
-def prove_fix(plan: Plan, python: str, build: str, unsafe: bool, say: Callable[[str], None]) -> Fix:
-    """Apply the edits to a copy, build it and an untouched copy, check both, import what the wheels hold.
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to prove: the interpreter, the build as a command line with {python}, {project} and {out}, split as a shell does, and Python code."""
 
-    ``build``: a command line with {python}, {project} and {out}, split at blanks. ``say``: is told what goes on. Raises Refused where no
-    edit may be written, UsageError where the interpreter is not there.
+    python: str
+    build: str = DEFAULT_BUILD
+    test: str = ""
+
+
+def prove_fix(plan: Plan, recipe: Recipe, unsafe: bool, say: Callable[[str], None]) -> Fix:
+    """Apply the edits to a copy, build it and an untouched copy, check both, import what the wheels hold, run the test.
+
+    ``say``: is told what goes on. Raises Refused where no edit may be written, UsageError where the interpreter is not there.
     """
     changes = plan.changed(unsafe)
     if not changes:
         raise Refused("no edit is to be proved", hint="--unsafe tries those that are not proved to be safe" if plan.fix.edits else "")
-    if shutil.which(python) is None:
-        raise UsageError(f"--python {python}: no such program", hint="give an interpreter that has pip")
+    if shutil.which(recipe.python) is None:
+        raise UsageError(f"--python {recipe.python}: no such program", hint="give an interpreter that has pip")
     with tempfile.TemporaryDirectory(prefix="tls-wheel-guard-fix-") as temporary:
         seen = []
         for name, data in (("before", {}), ("after", {path: new for path, (_, new) in changes.items()})):
-            say(f"building {'as it is' if name == 'before' else 'with the edits'}: {build}")
+            say(f"building {'as it is' if name == 'before' else 'with the edits'}: {recipe.build}")
             top = Path(temporary, name, "project")
             _copy(plan.read.top, top)
             for path, new in data.items():
                 (top / path).parent.mkdir(exist_ok=True)
                 (top / path).write_bytes(new)
-            seen.append(_build(top / plan.read.folder, Path(temporary, name, "out"), python, build))
+            seen.append(_build(top / plan.read.folder, Path(temporary, name, "out"), recipe))
     return replace(plan.fix, proof=Proof(*seen))
 
 
@@ -57,9 +66,10 @@ def _copy(project: Path, copy: Path) -> None:
         raise UsageError(f"{project}: it can't be copied: {error}", hint="free some room in the temporary folder") from error
 
 
-def _build(project: Path, out: Path, python: str, build: str) -> Seen:
+def _build(project: Path, out: Path, recipe: Recipe) -> Seen:
     out.mkdir()
-    words = [word.format(python=python, project=project, out=out) for word in build.split()]
+    places = {"{python}": recipe.python, "{project}": str(project), "{out}": str(out)}
+    words = [re.sub(r"\{(?:python|project|out)\}", lambda place: places[place[0]], word) for word in shlex.split(recipe.build)]
     error = _run(words, project)
     wheels = sorted(out.rglob("*.whl"))
     if error or not wheels:
@@ -68,7 +78,7 @@ def _build(project: Path, out: Path, python: str, build: str) -> Seen:
         reports = [check_wheel(wheel, Config()) for wheel in wheels]
     except TlsWheelGuardError as problem:
         return Seen(tuple(wheel.name for wheel in wheels), error=problem.line())
-    imported, error = _import(wheels, reports, python, out)
+    imported, error = _import(wheels, reports, recipe, out)
     findings = sum(at_or_above(f.severity, "warning") for report in reports for f in report.findings)
     return Seen(tuple(wheel.name for wheel in wheels), sum(map(_initial_exec, reports)), findings, imported, error)
 
@@ -92,15 +102,17 @@ def _run(words: Sequence[str], folder: Path) -> str:
     return f"exit code {done.returncode}: {said[-1] if said else 'no message'}"
 
 
-def _import(wheels: Sequence[Path], reports: Sequence[Report], python: str, out: Path) -> tuple[tuple[str, ...], str]:
+def _import(wheels: Sequence[Path], reports: Sequence[Report], recipe: Recipe, out: Path) -> tuple[tuple[str, ...], str]:
     """Import the extension modules of the wheels, installed into a folder with what they need, in a process of its own."""
     names = tuple(dict.fromkeys(name for report in reports for name in _modules(report)))
     site = out.parent / "site"
-    error = _run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(site), *map(str, wheels)], out)
-    if error or not names:
-        return (), error and f"the wheel can't be installed: {error}"
-    code = f"import sys; sys.path.insert(0, {str(site)!r}); import importlib; [importlib.import_module(n) for n in {list(names)!r}]"
-    return names, _run([python, "-c", code], out)
+    error = _run([recipe.python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(site), *map(str, wheels)], out)
+    if error:
+        return (), f"the wheel can't be installed: {error}"
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r}); import importlib; [importlib.import_module(n) for n in {list(names)!r}]\n{recipe.test}"
+    )
+    return names, _run([recipe.python, "-c", code], out)
 
 
 def _modules(report: Report) -> Iterator[str]:
@@ -114,8 +126,3 @@ def _modules(report: Report) -> Iterator[str]:
         named = parts if not stem.startswith("lib") else parts[:-1]
         if named and all(part.isidentifier() for part in named):
             yield ".".join(named)
-
-
-def default_python() -> str:
-    """The interpreter that runs the guard."""
-    return sys.executable

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tls_wheel_guard.culprits.model import Culprit
 from tls_wheel_guard.culprits.remedy_edits import ConfigureArgument, FlagChange, RemedyEdit
 from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, line_of
+from tls_wheel_guard.fix.literals import has_flag
 from tls_wheel_guard.fix.paths import is_below, name_of, suffix_of
 
 __all__ = ["configure_proposal", "left_over", "no_remedy", "vendored_by"]
@@ -46,9 +47,9 @@ def left_over(files: Mapping[str, str], changes: Sequence[tuple[str, FlagChange]
             if option not in text:
                 continue
             for number, line in enumerate(text.splitlines(), 1):
-                if number not in touched and not _COMMENT.match(line) and (change.old in line or _is_piece(line, option, value)):
+                if number not in touched and not _COMMENT.match(line) and (has_flag(line, change.old) or _is_piece(line, option, value)):
                     touched.add(number)
-                    found.append(Advice(path, number, _instead(change), _why_not(path, change.old in line), culprit))
+                    found.append(Advice(path, number, _instead(change), _why_not(path, has_flag(line, change.old)), culprit))
     return found
 
 
@@ -73,7 +74,7 @@ def configure_proposal(files: Mapping[str, str], edit: ConfigureArgument, culpri
     """Add an argument to a ``configure`` that a literal script runs. A shell has no parser here, so this is never safe by itself."""
     found = Proposal()
     projects = re.compile("|".join(map(re.escape, edit.projects)), re.IGNORECASE)
-    pattern = re.compile(r"(?<![\w./-])(?:\S*/)?configure(?![\w.])(?=[ \t\\\r\n]|$|[\"'])")
+    pattern = re.compile(r"(?<![\w./${}-])(?:[\w./${}-]*/)?configure(?![\w.])(?=[ \t\\\r\n]|$|[\"'])")
     for path, text in files.items():
         if edit.argument in text:
             found.solved.add(culprit)

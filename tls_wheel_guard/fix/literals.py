@@ -38,7 +38,7 @@ class Literal:
 
 def _word(flag: str) -> re.Pattern[str]:
     # A flag ends where a shell's word or a linker's list ends.
-    return re.compile(rf"(?<![\w=-]){re.escape(flag)}(?![\w=-])")
+    return re.compile(rf"(?<![\w-]){re.escape(flag)}(?![\w=-])")
 
 
 def has_flag(text: str, flag: str) -> bool:
@@ -55,7 +55,7 @@ def exchanged(text: str, change: FlagChange) -> str:
 
 def _removal(flag: str) -> re.Pattern[str]:
     """The flag with the blanks before it; at the start of a text with those behind it."""
-    return re.compile(rf"[ \t]+{re.escape(flag)}(?![\w=-])|(?<![\w=-]){re.escape(flag)}(?![\w=-])[ \t]*")
+    return re.compile(rf"[ \t]+{re.escape(flag)}(?![\w=-])|(?<![\w-]){re.escape(flag)}(?![\w=-])[ \t]*")
 
 
 def flag_proposal(path: str, text: str, read: Reader, change: FlagChange, culprit: str, vendored: str = "") -> Proposal:

@@ -51,9 +51,11 @@ def proved(before: str, after: str, path: Key, value: Any) -> bool:
             at = at[key]
         else:
             return False
-    if not isinstance(at, dict):
+    last = path[-1]
+    if isinstance(at, dict) or (isinstance(at, list) and isinstance(last, int) and last < len(at)):
+        at[last] = value
+    else:
         return False
-    at[path[-1]] = value
     try:
         return same(wanted, parse_toml(after))
     except Unparsable:

@@ -1,0 +1,373 @@
+"""Edits of build files, one build system after the other: what is edited, what is only advised, what counts as unsafe."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.fix_files import GD, IE, fixed, proposal_for
+from tls_wheel_guard.culprits.data_files import known_culprits
+from tls_wheel_guard.culprits.model import DataError, culprit_from
+from tls_wheel_guard.fix.edit import Proposal, TextEdit, Unparsable, apply, decode
+from tls_wheel_guard.fix.propose import Ambiguous, Asked, Project, propose
+
+MIMALLOC = Asked(frozenset({"mimalloc"}), frozenset({"initial-exec-tls"}))
+CRATE = '[package]\nname = "x"\nversion = "1.0.0"\n\n[lib]\ncrate-type = ["cdylib"]\n\n[dependencies]\n'
+LOCK = """\
+version = 3
+
+[[package]]
+name = "zmid"
+version = "1.0.0"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+dependencies = [
+ "libmimalloc-sys",
+]
+
+[[package]]
+name = "libmimalloc-sys"
+version = "0.1.42"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+
+[[package]]
+name = "x"
+version = "1.0.0"
+dependencies = [
+ "zmid",
+]
+"""
+
+
+def fix(asked: Asked | None = None, /, **files: str) -> Proposal:
+    """The proposal for some texts; ``__`` in a name is a slash, ``_dot_`` a dot."""
+    return proposal_for({_path(name): text.encode() for name, text in files.items()}, asked)
+
+
+def write(asked: Asked | None = None, /, **files: str) -> dict[str, str]:
+    """The texts with all edits in them."""
+    result = fixed({_path(name): text.encode() for name, text in files.items()}, asked)
+    return {path: data.decode() for path, data in result.items()}
+
+
+def _path(name: str) -> str:
+    return name.replace("__", "/").replace("_dot_", ".")
+
+
+def test_a_transitive_crate_becomes_a_dependency_at_its_version_and_the_lock_follows() -> None:
+    result = write(MIMALLOC, Cargo_dot_toml=CRATE + 'zmid = "1"\n', Cargo_dot_lock=LOCK)
+    assert result["Cargo.toml"] == CRATE + 'zmid = "1"\nlibmimalloc-sys = { version = "0.1.42", features = ["local_dynamic_tls"] }\n'
+    assert result["Cargo.lock"] == LOCK.replace(' "zmid",', ' "libmimalloc-sys",\n "zmid",')
+    assert all(edit.safe for edit in fix(MIMALLOC, Cargo_dot_toml=CRATE + 'zmid = "1"\n', Cargo_dot_lock=LOCK).edits)
+
+
+def test_without_a_report_it_is_not_known_whether_a_transitive_crate_is_linked() -> None:
+    found = fix(Cargo_dot_toml=CRATE + 'zmid = "1"\n', Cargo_dot_lock=LOCK)
+    assert len(found.edits) == 2
+    assert not any(edit.safe for edit in found.edits)
+
+
+def test_a_crate_that_only_the_tests_or_the_build_script_need_is_left_alone() -> None:
+    manifest = CRATE + '\n[dev-dependencies]\nzmid = "1"\nmimalloc = "0.1"\n[build-dependencies]\nmimalloc = "0.1"\n'
+    assert fix(Cargo_dot_toml=manifest, Cargo_dot_lock=LOCK) == Proposal()
+
+
+def test_a_version_without_the_feature_is_advice() -> None:
+    lock = LOCK.replace("libmimalloc-sys", "mimalloc").replace("0.1.42", "0.1.20")
+    found = fix(Cargo_dot_toml=CRATE + 'mimalloc = "0.1"\n', Cargo_dot_lock=lock)
+    assert not found.edits
+    assert found.advice[0].text.startswith("update mimalloc to 0.1.22 or later")
+    assert found.advice[0].line == 9
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'mimalloc = { version = "0.1", features = ["local_dynamic_tls"] }',
+        'mimalloc = "0.1"\nlibmimalloc-sys = { version = "0.1", features = ["local_dynamic_tls"] }',
+        'mimalloc = { version = "0.1", optional = true }\n\n[features]\ndefault = ["mimalloc/local_dynamic_tls"]',
+    ],
+)
+def test_a_feature_that_is_on_already_is_not_asked_for(line: str) -> None:
+    found = fix(Cargo_dot_toml=f"{CRATE}{line}\n")
+    assert not found.edits
+    assert found.solved == {"mimalloc"}
+
+
+def test_features_that_maturin_passes_count() -> None:
+    pyproject = '[build-system]\nbuild-backend = "maturin"\nrequires = ["maturin"]\n[tool.maturin]\nfeatures = ["mimalloc/local_dynamic_tls"]\n'
+    assert not fix(Cargo_dot_toml=CRATE + 'mimalloc = "0.1"\n', pyproject_dot_toml=pyproject).edits
+
+
+def test_snmalloc_gets_both_features() -> None:
+    result = write(Cargo_dot_toml=CRATE + 'snmalloc-rs = { version = "0.7", features = ["local_dynamic_tls"] }\n')
+    assert 'features = ["local_dynamic_tls", "notls"]' in result["Cargo.toml"]
+
+
+def test_an_allocator_that_replaces_malloc_is_unsafe() -> None:
+    (edit,) = fix(Cargo_dot_toml=CRATE + 'mimalloc = { version = "0.1", features = ["override"] }\n').edits
+    assert "replaces malloc" in edit.doubt
+
+
+def test_a_module_that_exports_malloc_makes_every_edit_unsafe() -> None:
+    asked = Asked(MIMALLOC.culprits, MIMALLOC.rules, ("x/_x.so",))
+    (edit,) = fix(asked, Cargo_dot_toml=CRATE + 'mimalloc = "0.1"\n').edits
+    assert edit.doubt.startswith("x/_x.so exports malloc")
+
+
+def test_a_crate_from_git_is_unsafe() -> None:
+    (edit,) = fix(Cargo_dot_toml=CRATE + 'mimalloc = { git = "https://example.org/m" }\n').edits
+    assert "git" in edit.doubt
+
+
+def test_old_jemalloc_gets_its_variable_in_cargos_settings() -> None:
+    lock = LOCK.replace("libmimalloc-sys", "jemalloc-sys").replace("0.1.42", "0.1.8").replace("zmid", "jemallocator")
+    result = write(Cargo_dot_toml=CRATE + 'jemallocator = "0.1"\n', Cargo_dot_lock=lock)
+    assert result[".cargo/config.toml"] == '[env]\nje_cv_tls_model = "no"\n'
+
+
+def test_a_member_adds_the_feature_beside_what_the_workspace_says() -> None:
+    files = {
+        "Cargo_dot_toml": '[workspace]\nmembers = ["py", "core"]\n[workspace.dependencies]\nmimalloc = "0.1.46"\ncore = { path = "core" }\n',
+        "py__Cargo_dot_toml": CRATE + "core.workspace = true\n",
+        "core__Cargo_dot_toml": '[package]\nname = "core"\n[dependencies]\nmimalloc = { workspace = true }\n',
+    }
+    result = write(**files)
+    assert result["core/Cargo.toml"].endswith('mimalloc = { workspace = true, features = ["local_dynamic_tls"] }\n')
+    assert result["Cargo.toml"] == files["Cargo_dot_toml"]
+
+
+def test_a_workspace_with_two_extensions_is_not_guessed_about() -> None:
+    files = {
+        "Cargo_dot_toml": '[workspace]\nmembers = ["a", "b"]\n',
+        "a__Cargo_dot_toml": CRATE + 'mimalloc = "0.1"\n',
+        "b__Cargo_dot_toml": CRATE,
+    }
+    with pytest.raises(Ambiguous, match=r"a/Cargo\.toml, b/Cargo\.toml"):
+        fix(**files)
+    named = '[tool.maturin]\nmanifest-path = "a/Cargo.toml"\n'
+    assert [edit.path for edit in fix(**files, pyproject_dot_toml=named).edits] == ["a/Cargo.toml"]
+
+
+VENDORED = 'project(m C)\noption(MI_LOCAL_DYNAMIC_TLS "x" OFF)\nlist(APPEND mi_cflags -ftls-model=initial-exec)\n'
+
+
+def test_a_library_in_the_tree_gets_its_own_switch_before_it_is_added() -> None:
+    top = "project(x C)\nif(UNIX)\n  add_subdirectory(vendor/mimalloc)\nendif()\n"
+    result = write(CMakeLists_dot_txt=top, vendor__mimalloc__CMakeLists_dot_txt=VENDORED)
+    line = '  set(MI_LOCAL_DYNAMIC_TLS ON CACHE BOOL "initial-exec TLS does not load late" FORCE)\n'
+    assert result["CMakeLists.txt"] == top.replace("  add_sub", f"{line}  add_sub")
+    assert result["vendor/mimalloc/CMakeLists.txt"] == VENDORED
+    assert not fix(CMakeLists_dot_txt=top, vendor__mimalloc__CMakeLists_dot_txt=VENDORED).advice
+
+
+def test_a_folder_that_is_put_together_is_set_by_scikit_build_core() -> None:
+    pyproject = '[build-system]\nrequires = ["scikit-build-core"]\nbuild-backend = "scikit_build_core.build"\n'
+    files = {"CMakeLists_dot_txt": "foreach(d ${deps})\nadd_subdirectory(${d})\nendforeach()\n", "vendor__mimalloc__CMakeLists_dot_txt": VENDORED}
+    result = write(**files, pyproject_dot_toml=pyproject)
+    assert result["pyproject.toml"] == pyproject + '\n[tool.scikit-build.cmake.define]\nMI_LOCAL_DYNAMIC_TLS = "ON"\n'
+    assert fix(**files).advice[0].text == "cmake -DMI_LOCAL_DYNAMIC_TLS=ON"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("FetchContent_Declare(mi\n  GIT_REPOSITORY https://github.com/microsoft/mimalloc.git\n  GIT_TAG v2.1.7)", "set(MI_LOCAL_DYNAMIC_TLS ON"),
+        ('CPMAddPackage("gh:microsoft/mimalloc@2.1.7")', "set(MI_LOCAL_DYNAMIC_TLS ON"),
+        (
+            "ExternalProject_Add(mi URL https://x.org/mimalloc-2.1.7.tar.gz CMAKE_ARGS -DMI_OVERRIDE=OFF)",
+            "CMAKE_ARGS -DMI_LOCAL_DYNAMIC_TLS=ON -DMI_",
+        ),
+        ("ExternalProject_Add(mimalloc URL https://x.org/mimalloc-2.1.7.tar.gz)", " CMAKE_ARGS -DMI_LOCAL_DYNAMIC_TLS=ON)"),
+    ],
+)
+def test_downloads_by_cmake(command: str, expected: str) -> None:
+    found = fix(CMakeLists_dot_txt=f"project(x)\n{command}\n")
+    assert expected in write(CMakeLists_dot_txt=f"project(x)\n{command}\n")["CMakeLists.txt"]
+    assert all(edit.safe for edit in found.edits)
+
+
+def test_a_download_that_is_too_old_or_of_no_known_version() -> None:
+    old = "FetchContent_Declare(m GIT_REPOSITORY https://github.com/microsoft/mimalloc GIT_TAG v1.0.5)\n"
+    assert not fix(CMakeLists_dot_txt=old).edits
+    assert "1.1.0 or later" in fix(CMakeLists_dot_txt=old).advice[0].text
+    (edit,) = fix(CMakeLists_dot_txt=old.replace("v1.0.5", "0123abc")).edits
+    assert not edit.safe
+
+
+@pytest.mark.parametrize("line", ["set(MI_LOCAL_DYNAMIC_TLS ON)", "set(MI_LOCAL_DYNAMIC_TLS TRUE CACHE BOOL x FORCE)"])
+def test_a_switch_that_is_set_is_left_alone(line: str) -> None:
+    files = {"CMakeLists_dot_txt": f"{line}\nadd_subdirectory(m)\n", "m__CMakeLists_dot_txt": VENDORED}
+    assert fix(**files).solved == {"mimalloc"}
+    assert not fix(**files).edits
+    defined = '[tool.scikit-build.cmake.define]\nMI_LOCAL_DYNAMIC_TLS = "ON"\n'
+    assert not fix(**{**files, "CMakeLists_dot_txt": "add_subdirectory(m)\n"}, pyproject_dot_toml=defined).edits
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (f"x = ['{IE}']", "safe"),
+        (f"if '{IE}' in flags: pass", "advice"),
+        (f"x = has_flag('{IE}')", "unsafe"),
+        (f"compile_it('{IE}')", "unsafe"),
+        (f"x = f'{{a}} {IE}'", "advice"),
+        ("x = '-ftls-' 'model=initial-exec'", "nothing"),
+        ("x = '-ftls-model=' + model", "advice"),
+        (f"x = '-O2 ' '{IE}'", "safe"),
+        (f"x = r'''{IE}'''", "safe"),
+        (f"x = '\\x2dftls-model=initial-exec {IE}'", "advice"),
+        (f"run(['cc', '{IE}'], check=True)", "safe"),
+        (f"x = ['{IE}-not']", "nothing"),
+    ],
+)
+def test_what_a_flag_in_python_is(line: str, kind: str) -> None:
+    found = fix(setup_dot_py=f"{line}\n")
+    got = "advice" if found.advice else "nothing" if not found.edits else "safe" if found.edits[0].safe else "unsafe"
+    assert got == kind
+
+
+def test_a_flag_that_goes_takes_its_comma_with_it() -> None:
+    flag = "-Wl,-z,nodlopen"
+    text = f"a = ['{flag}']\nb = ['{flag}', '-g']\nc = ['-g',\n     '{flag}']\nd = '-g {flag} -O2'\ne = '{flag} -g'\n"
+    assert write(setup_dot_py=text)["setup.py"] == "a = []\nb = ['-g']\nc = ['-g']\nd = '-g -O2'\ne = '-g'\n"
+    meson = f"a = ['{flag}', '-g']\nb = ['-g', '{flag}']\n"
+    assert write(meson_dot_build=meson)["meson.build"] == "a = ['-g']\nb = ['-g']\n"
+    cmake = f"target_link_options(x PRIVATE -g {flag})\n"
+    assert write(CMakeLists_dot_txt=cmake)["CMakeLists.txt"] == "target_link_options(x PRIVATE -g)\n"
+    toml = f'[tool.x]\n[tool.setuptools]\next-modules = [{{ name = "x", extra-link-args = ["{flag}", "-g"] }}]\n'
+    assert write(pyproject_dot_toml=toml)["pyproject.toml"] == toml.replace(f'"{flag}", ', "")
+
+
+def test_python_in_another_encoding_stays_in_it() -> None:
+    data = f"# -*- coding: latin-1 -*-\nname = 'caf\xe9'; x = ['{IE}']\n".encode("latin-1")
+    assert fixed({"setup.py": data})["setup.py"] == data.replace(IE.encode(), GD.encode())
+
+
+def test_settings_in_toml() -> None:
+    pyproject = (
+        f'[project]\ndescription = "about {IE}"\n[tool.scikit-build]\ncmake.args = ["-DCMAKE_C_FLAGS={IE}"]\n'
+        f'[tool.meson-python.args]\nsetup = ["-Dc_args={IE}"]\n'
+        f"[tool.cibuildwheel.linux]\nenvironment = {{ CFLAGS = '{IE} -g' }}\n[[tool.setuptools.ext-modules]]\nextra-compile-args = ['{IE}']\n"
+    )
+    result = write(pyproject_dot_toml=pyproject)["pyproject.toml"]
+    assert result == pyproject.replace(IE, GD).replace(f"about {GD}", f"about {IE}")
+    config = f'[env]\nCFLAGS = {{ value = "{IE}", force = true }}\n'
+    assert write(_dot_cargo__config_dot_toml=config, Cargo_dot_toml=CRATE)[".cargo/config.toml"] == config.replace(IE, GD)
+
+
+def test_rust_keeps_comments_raw_strings_and_lifetimes() -> None:
+    text = f'/* /* {IE} */ */ fn a<\'a>(x: &\'a str) {{ let c = \'"\'; b.flag("{IE}"); b.flag(r#"{IE}"#); // {IE}\n is_ok("{IE}"); }}\n'
+    found = fix(Cargo_dot_toml=CRATE, build_dot_rs=text)
+    assert [edit.safe for edit in found.edits] == [True, True, False]
+
+
+def test_attributes_in_c() -> None:
+    used = '__attribute__((tls_model ("initial-exec")))'
+    text = f'/* tls_model("initial-exec") */\n#define M {used}\nstatic __thread int x {used};\n'
+    found = fix(setup_dot_py="", src__x_dot_c=text, vendor__y_dot_c=text)
+    assert [(edit.path, edit.start) for edit in found.edits] == [("src/x.c", text.rindex("initial-exec"))]
+    assert not found.edits[0].safe
+    assert [(a.path, a.line) for a in found.advice] == [("src/x.c", 2), ("vendor/y.c", 2), ("vendor/y.c", 3)]
+
+
+def test_libgomp_is_left_out_where_cibuildwheel_repairs() -> None:
+    setup = "setup(ext_modules=[Extension('x', ['x.c'], extra_compile_args=['-fopenmp'])])\n"
+    added = write(setup_dot_py=setup, pyproject_dot_toml="[tool.cibuildwheel]\nskip = 'pp*'\n")["pyproject.toml"]
+    assert 'repair-wheel-command = "auditwheel repair --exclude libgomp.so.1 -w {dest_dir} {wheel}"' in added
+    command = "[tool.cibuildwheel.linux]\nrepair-wheel-command = [\n  'x',\n  'auditwheel repair -w {dest_dir} {wheel}',\n]\n"
+    found = fix(setup_dot_py=setup, pyproject_dot_toml=command)
+    assert write(setup_dot_py=setup, pyproject_dot_toml=command)["pyproject.toml"] == command.replace(
+        "repair -w", "repair --exclude libgomp.so.1 -w"
+    )
+    assert not found.edits[0].safe
+    assert not fix(setup_dot_py=setup, pyproject_dot_toml=command.replace("repair -w", "repair --exclude libgomp.so.1 -w")).edits
+
+
+def test_an_old_zig_is_raised_and_its_condition_kept() -> None:
+    pyproject = '[build-system]\nrequires = ["maturin", "ziglang ==0.11.0 ; sys_platform == \'linux\'"]\n'
+    assert write(pyproject_dot_toml=pyproject)["pyproject.toml"] == pyproject.replace("ziglang ==0.11.0 ; sys", "ziglang>=0.12; sys")
+    for fine in ("ziglang", "ziglang>=0.11", "ziglang==0.13.0", "ziglang-tools<0.5"):
+        assert not fix(pyproject_dot_toml=f'[build-system]\nrequires = ["{fine}"]\n').edits
+
+
+def test_jemallocs_configure_in_a_script() -> None:
+    script = "#!/bin/sh\ncd jemalloc-5.3.0\n# ./configure\n./configure --prefix=/usr\nmake\n"
+    found = fix(setup_dot_py="", build_dot_sh=script)
+    assert write(setup_dot_py="", build_dot_sh=script)["build.sh"] == script.replace(
+        "\n./configure --p", "\n./configure --disable-initial-exec-tls --p"
+    )
+    assert not found.edits[0].safe
+    python = 'run(["./configure", "--prefix"], cwd="jemalloc")\n'
+    assert write(setup_dot_py=python)["setup.py"] == python.replace('configure", ', 'configure", "--disable-initial-exec-tls", ')
+
+
+def test_what_no_parser_reads_is_advice_with_its_line() -> None:
+    found = fix(setup_dot_py="", Makefile=f"# {IE}\nCFLAGS += {IE}\n", _dot_github__workflows__b_dot_yml=f"env:\n  CFLAGS: {IE}\n")
+    assert sorted((a.path, a.line) for a in found.advice) == [(".github/workflows/b.yml", 2), ("Makefile", 2)]
+
+
+def test_flags_of_other_projects_in_the_tree_are_advice() -> None:
+    found = fix(setup_dot_py="", third_party__z__CMakeLists_dot_txt=f"add_compile_options({IE})\n")
+    assert not found.edits
+    assert "third_party" in found.advice[0].why_not
+
+
+def test_only_what_a_report_is_about() -> None:
+    files = {"Cargo_dot_toml": CRATE + 'mimalloc = "0.1"\ntikv-jemallocator = "0.6"\n'}
+    assert [edit.culprit for edit in fix(MIMALLOC, **files).edits] == ["mimalloc"]
+    assert not fix(Asked(frozenset(), frozenset({"descriptor-clobber"})), setup_dot_py=f"x = ['{IE}']\n").edits
+
+
+def test_a_culprit_without_a_place_is_said_with_its_remedies() -> None:
+    go = fix(Asked(frozenset({"go"}), frozenset({"initial-exec-tls"})), setup_dot_py="")
+    assert go.advice[0].culprit == "go"
+    assert "no edit" in go.advice[0].why_not
+    done = fix(MIMALLOC, Cargo_dot_toml=CRATE + 'mimalloc = { version = "0.1", features = ["local_dynamic_tls"] }\n')
+    assert done.advice[0].text == "build the wheel again: mimalloc"
+
+
+def test_a_culprit_that_is_added_is_fixed_without_code() -> None:
+    remedy = {
+        "builds": ["cargo"], "text": "feature late", "status": "read",
+        "edit": [
+            {"kind": "cargo-feature", "crates": {"newalloc": "1.0"}, "features": ["late"]},
+            {"kind": "cmake-option", "option": "NA_LATE", "projects": ["newalloc"]},
+        ],
+    }  # fmt: skip
+    table = {"id": "newalloc", "name": "n", "how": "flag", "why": "w", "versions": "all", "measured": "no", "remedies": [remedy]}
+    culprit = culprit_from("newalloc", table)
+    cmake = "FetchContent_Declare(newalloc GIT_REPOSITORY https://x.org/newalloc GIT_TAG v2.0)\n"
+    project = Project({"Cargo.toml": CRATE + 'newalloc = "1.2"\n', "CMakeLists.txt": cmake})
+    assert [edit.new.split("(")[0] for edit in propose(project, [culprit]).edits] == ['{ version = "1.2", features = ["late"] }', "set"]
+    for wrong in ({"kind": "x"}, {"kind": "flag", "olf": "-x"}, {"kind": "flag", "new": "-x"}, {"kind": "cargo-feature", "crates": "x"}):
+        with pytest.raises(DataError, match=r"newalloc\.toml: remedies\[0\]\.edit"):
+            culprit_from("newalloc", {**table, "remedies": [{**remedy, "edit": wrong}]})
+
+
+def test_every_measured_remedy_for_a_build_file_is_one_that_fix_can_write() -> None:
+    edits = {c.id for c in known_culprits() for r in c.remedies if r.edits}
+    assert edits >= {"mimalloc", "jemalloc", "snmalloc", "compiler-flag", "attribute", "libgomp", "nodlopen", "zig-libc"}
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("setup.py", f"x = ['{IE}'\n".encode()), ("CMakeLists.txt", f"add_compile_options({IE}\n".encode()),
+        ("meson.build", f"x = ['{IE}'\n".encode()), ("pyproject.toml", b"[tool\n"), ("Cargo.toml", b'x = "\n[dependencies]\nmimalloc'),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_named(path: str, data: bytes) -> None:
+    with pytest.raises(Unparsable) as caught:
+        proposal_for({path: data})
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"# coding: nonsense\n", b"\0"])
+def test_bytes_that_are_no_text(data: bytes) -> None:
+    with pytest.raises(Unparsable):
+        decode("setup.py", data)
+
+
+def test_edits_that_overlap_are_an_error() -> None:
+    edits = [TextEdit("x", 0, 3, "a", "", ""), TextEdit("x", 2, 4, "b", "", "")]
+    with pytest.raises(ValueError, match="overlap"):
+        apply("abcdef", edits)
