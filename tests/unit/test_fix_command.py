@@ -182,7 +182,8 @@ def two_files(folder: Path) -> Path:
     (folder / "meson.build").write_bytes(b"x = ['" + IE.replace(b"-f", b"-f") + b"']\n")
     (folder / "Cargo.toml").write_text('[package]\nname = "x"\nversion = "1.0.0"\n[dependencies]\njemallocator = "0.1"\n')
     (folder / "Cargo.lock").write_text(
-        '[[package]]\nname = "x"\nversion = "1.0.0"\ndependencies = [\n "jemallocator",\n]\n[[package]]\nname = "jemallocator"\nversion = "0.1.9"\n'
+        '[[package]]\nname = "x"\nversion = "1.0.0"\ndependencies = [\n "jemallocator",\n]\n'
+        '[[package]]\nname = "jemallocator"\nversion = "0.1.9"\n'
         'source = "r"\ndependencies = [\n "jemalloc-sys",\n]\n[[package]]\nname = "jemalloc-sys"\nversion = "0.1.8"\nsource = "r"\n'
     )
     return folder

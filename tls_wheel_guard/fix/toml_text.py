@@ -44,22 +44,13 @@ def proved(before: str, after: str, path: Key, value: Any) -> bool:
     """Whether ``after`` is TOML whose only difference from ``before`` is that ``path`` has ``value``."""
     wanted = copy.deepcopy(parse_toml(before))
     at: Any = wanted
-    for key in path[:-1]:
-        if isinstance(at, dict):
-            at = at.setdefault(key, {})
-        elif isinstance(at, list) and isinstance(key, int) and key < len(at):
-            at = at[key]
-        else:
-            return False
-    last = path[-1]
-    if isinstance(at, dict) or (isinstance(at, list) and isinstance(last, int) and last < len(at)):
-        at[last] = value
-    else:
-        return False
     try:
+        for key in path[:-1]:
+            at = at.setdefault(key, {}) if isinstance(at, dict) else at[key]
+        at[path[-1]] = value
         return same(wanted, parse_toml(after))
-    except Unparsable:
-        return False
+    except (Unparsable, TypeError, IndexError):
+        return False  # a way through what is no table
 
 
 def quoted(text: str) -> str:
