@@ -15,7 +15,7 @@ from tls_wheel_guard.machine_code.code import Code, Piece
 from tls_wheel_guard.machine_code.disassembly import Disassembler, Instruction, Memory
 from tls_wheel_guard.machine_code.functions import FunctionMap, FunctionRange
 
-__all__ = ["find"]
+__all__ = ["TAILS", "find", "rip_relative"]
 
 TAILS = (0, 1, 2, 4)
 """Bytes of an immediate behind the displacement."""
@@ -28,7 +28,7 @@ def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler
     wide, got = code.machine == "x86_64", code.got
     for piece in code.pieces:
         by_function: dict[FunctionRange, list[int]] = {}
-        for at in sorted(set(_rip_relative(piece, slots) if wide else _got_relative(piece, slots, got))):
+        for at in sorted(set(rip_relative(piece, slots) if wide else _got_relative(piece, slots, got))):
             place = functions.around(at, piece.address, piece.end)
             if place is not None:
                 by_function.setdefault(place, []).append(at)
@@ -36,7 +36,7 @@ def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler
             yield from _decode(code, place, candidates, slots, disassembler, got if not wide else None)
 
 
-def _rip_relative(piece: Piece, slots: frozenset[int]) -> Iterator[int]:
+def rip_relative(piece: Piece, slots: frozenset[int]) -> Iterator[int]:
     """Addresses of four bytes that lead to a slot. The upper half of a displacement takes few values in a window: look for those bytes."""
     data, unpack = piece.data, struct.Struct("<i").unpack_from
     for start in range(0, len(data), WINDOW):
