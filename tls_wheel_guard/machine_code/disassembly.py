@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tls_wheel_guard.errors import UsageError
 
-__all__ = ["MACHINES", "Disassembler", "Instruction", "Memory"]
+__all__ = ["MACHINES", "Disassembler", "Instruction", "Line", "LineDecoder", "Memory"]
 
 MACHINES = ("x86_64", "i386", "aarch64", "riscv64")
 """Machines whose code is decoded; names of platforms.py."""
@@ -43,39 +43,61 @@ class Instruction:
         return self.address + self.size
 
 
+class Line(NamedTuple):
+    """One instruction in capstone's words, Intel's order. ``operands``: its text; branch targets are absolute addresses in hexadecimal."""
+
+    address: int
+    size: int
+    mnemonic: str
+    operands: str
+
+
+def _capstone() -> Any:
+    """The library; raises UsageError where it is not installed."""
+    try:
+        import capstone  # noqa: PLC0415  (the [repair] extra; only what decodes code needs it)
+    except ImportError:
+        raise UsageError("capstone is not installed: it decodes machine code", hint="pip install 'tls-wheel-guard[repair]'") from None
+    return capstone
+
+
+def _engine(machine: str) -> Any:
+    """A decoder of capstone for a machine."""
+    capstone = _capstone()
+    modes: dict[str, tuple[int, int]] = {
+        "x86_64": (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
+        "x32": (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
+        "i386": (capstone.CS_ARCH_X86, capstone.CS_MODE_32),
+        "aarch64": (capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN),
+        "riscv64": (capstone.CS_ARCH_RISCV, capstone.CS_MODE_RISCV64 | capstone.CS_MODE_RISCVC),
+    }
+    return capstone.Cs(*modes[machine])
+
+
+class LineDecoder:
+    """A decoder that gives instructions as text: fifteen times as fast as :class:`Disassembler`, enough to follow whole functions."""
+
+    def __init__(self, machine: str) -> None:
+        self._lines = _engine(machine).disasm_lite
+
+    def decode(self, data: bytes, address: int) -> list[Line]:
+        """Instructions from the start of ``data`` up to the first bytes that are none."""
+        return list(map(Line._make, self._lines(data, address)))
+
+
 class Disassembler:
     """A decoder for one machine; raises UsageError where capstone is not installed."""
 
     def __init__(self, machine: str) -> None:
-        try:
-            import capstone  # noqa: PLC0415  (the [repair] extra; a check never needs it)
-        except ImportError:
-            raise UsageError(
-                "capstone is not installed: it decodes the code that reads a slot", hint="pip install 'tls-wheel-guard[repair]'"
-            ) from None
-        modes: dict[str, tuple[int, int]] = {
-            "x86_64": (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
-            "i386": (capstone.CS_ARCH_X86, capstone.CS_MODE_32),
-            "aarch64": (capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN),
-            "riscv64": (capstone.CS_ARCH_RISCV, capstone.CS_MODE_RISCV64 | capstone.CS_MODE_RISCVC),
-        }
-        self._engine = capstone.Cs(*modes[machine])
+        self._engine = _engine(machine)
         self._engine.detail = True
-        self._capstone = capstone
+        self._capstone = _capstone()
         self._wide = machine == "aarch64"
 
     def decode(self, data: bytes, address: int) -> Iterator[Instruction]:
         """Instructions from the start of ``data`` up to the first bytes that are none."""
         for found in self._engine.disasm(data, address):
             yield self._plain(found)
-
-    def listing(self, data: bytes, address: int) -> list[tuple[int, int, str, str]]:
-        """(address, size, mnemonic, operands as text) of each instruction up to the first bytes that are none: ten times as fast."""
-        self._engine.detail = False
-        try:
-            return list(self._engine.disasm_lite(data, address))
-        finally:
-            self._engine.detail = True
 
     def _plain(self, found: Any) -> Instruction:
         operands = tuple(self._operand(found, operand) for operand in found.operands)
