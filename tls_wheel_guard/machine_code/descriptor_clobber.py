@@ -17,11 +17,11 @@ from tls_wheel_guard.machine_code.control_flow import ControlFlow, UnreadableCod
 from tls_wheel_guard.machine_code.descriptor_calls import find_descriptor_calls
 from tls_wheel_guard.machine_code.function_starts import FunctionStarts
 from tls_wheel_guard.machine_code.result_users import Users
-from tls_wheel_guard.machine_code.slot_reads import rip_relative
 from tls_wheel_guard.machine_code.vector_effects import Effect
 from tls_wheel_guard.machine_code.vector_liveness import ARGUMENTS, RESULTS, filled_before, live_at_starts, live_behind
 from tls_wheel_guard.machine_code.vector_registers import ALL, XMM, names, vectors
 from tls_wheel_guard.machine_code.vector_steps import steps_of
+from tls_wheel_guard.machine_code.x86 import rip_relative
 
 __all__ = ["DescriptorSite", "DescriptorSites", "find_descriptor_sites"]
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from tls_wheel_guard.machine_code.code import Code
 
-__all__ = ["function_ranges"]
+__all__ = ["Frame", "encoded_pointer", "frames", "function_ranges"]
 
 PT_GNU_EH_FRAME = 0x6474E550
 MAX_TABLE = 128 << 20
@@ -19,17 +20,31 @@ ABSOLUTE, PC_RELATIVE, DATA_RELATIVE, OMITTED = 0x00, 0x10, 0x30, 0xFF
 _LETTERS = {0x02: "H", 0x03: "I", 0x04: "Q", 0x0A: "h", 0x0B: "i", 0x0C: "q"}
 
 
+class Frame(NamedTuple):
+    """One FDE: the code from ``start`` up to ``end``, and the addresses of its record and of its CIE's."""
+
+    start: int
+    end: int
+    fde: int
+    cie: int
+
+
 def function_ranges(code: Code, word: int, little_endian: bool, section: tuple[int, int] | None) -> list[tuple[int, int]]:
     """(start, end) of each function that has unwind information, in ascending order.
 
     ``word``: bytes of an address. ``section``: address and size of .eh_frame, where section headers tell.
     """
-    frames = section or _from_header(code, "<" if little_endian else ">", word)
-    if frames is None:
+    return sorted({(frame.start, frame.end) for frame in frames(code, word, little_endian, section)})
+
+
+def frames(code: Code, word: int, little_endian: bool, section: tuple[int, int] | None) -> list[Frame]:
+    """The FDEs in ascending order of their code; arguments as for :func:`function_ranges`."""
+    place = section or _from_header(code, "<" if little_endian else ">", word)
+    if place is None:
         return []
-    address, size = frames
+    address, size = place
     data = code.loaded(address, min(size, MAX_TABLE))
-    return sorted(set(_Frames(data, address, "<" if little_endian else ">", word)))
+    return sorted(_Frames(data, address, "<" if little_endian else ">", word))
 
 
 def _from_header(code: Code, order: str, word: int) -> tuple[int, int] | None:
@@ -37,7 +52,7 @@ def _from_header(code: Code, order: str, word: int) -> tuple[int, int] | None:
     for segment in code.segments:
         if segment.type == PT_GNU_EH_FRAME:
             head = code.loaded(segment.vaddr, 12)
-            found = _value(head, 4, head[1], segment.vaddr, order, word, segment.vaddr) if len(head) == 12 and head[0] == 1 else None
+            found = encoded_pointer(head, 4, head[1], segment.vaddr, order, word, segment.vaddr) if len(head) == 12 and head[0] == 1 else None
             if found is None:
                 return None
             start = found[0]
@@ -47,7 +62,7 @@ def _from_header(code: Code, order: str, word: int) -> tuple[int, int] | None:
     return None
 
 
-def _value(data: bytes, at: int, encoding: int, base: int, order: str, word: int, data_base: int = 0) -> tuple[int, int] | None:
+def encoded_pointer(data: bytes, at: int, encoding: int, base: int, order: str, word: int, data_base: int = 0) -> tuple[int, int] | None:
     """An encoded pointer and the position behind it; None for encodings that no compiler uses here."""
     form = encoding & 0x0F
     letter = ("Q" if word == 8 else "I") if form == 0 else _LETTERS.get(form)
@@ -68,13 +83,13 @@ def _value(data: bytes, at: int, encoding: int, base: int, order: str, word: int
 
 
 class _Frames:
-    """The FDEs of an .eh_frame, as (start, end)."""
+    """The FDEs of an .eh_frame."""
 
     def __init__(self, data: bytes, address: int, order: str, word: int) -> None:
         self._data, self._address, self._order, self._word = data, address, order, word
         self._encodings: dict[int, int | None] = {}
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Frame]:
         at = 0
         while at + 8 <= len(self._data):
             (length,) = struct.unpack_from(self._order + "I", self._data, at)
@@ -82,7 +97,7 @@ class _Frames:
                 return
             (offset,) = struct.unpack_from(self._order + "I", self._data, at + 4)
             if offset and (found := self._range(at, offset)):
-                yield found
+                yield Frame(*found, self._address + at, self._address + at + 4 - offset)
             at += 4 + length
 
     def _range(self, at: int, offset: int) -> tuple[int, int] | None:
@@ -92,10 +107,10 @@ class _Frames:
         encoding = self._encodings[cie]
         if encoding is None:
             return None
-        start = _value(self._data, at + 8, encoding, self._address, self._order, self._word)
+        start = encoded_pointer(self._data, at + 8, encoding, self._address, self._order, self._word)
         if start is None:
             return None
-        size = _value(self._data, start[1], encoding & 0x0F, 0, self._order, self._word)
+        size = encoded_pointer(self._data, start[1], encoding & 0x0F, 0, self._order, self._word)
         return (start[0], start[0] + size[0]) if size is not None and size[0] else None
 
     def _encoding(self, at: int) -> int | None:
@@ -122,7 +137,7 @@ class _Frames:
             if letter == ord("L"):
                 at += 1
             elif letter == ord("P"):
-                pointer = _value(self._data, at + 1, self._data[at] & 0x7F, self._address, self._order, self._word)
+                pointer = encoded_pointer(self._data, at + 1, self._data[at] & 0x7F, self._address, self._order, self._word)
                 if pointer is None:
                     return None
                 at = pointer[1]

@@ -13,13 +13,10 @@ from collections.abc import Callable, Collection, Iterator
 
 from tls_wheel_guard.machine_code.code import Code, Piece
 
-__all__ = ["USUAL", "rip_relative", "usual_reads"]
+__all__ = ["USUAL", "usual_reads"]
 
 _RIP_RELATIVE = re.compile(rb"(?=[\x48\x4c][\x8b\x03][\x05\x0d\x15\x1d\x25\x2d\x35\x3d])", re.DOTALL)
 _ADRP = re.compile(rb"[\x90\xb0\xd0\xf0]")
-TAILS = (0, 1, 2, 4)
-"""x86: bytes of an immediate behind the displacement."""
-WINDOW = 1 << 16
 NEAR = 24
 """Instructions behind an adrp in which its ldr is looked for."""
 
@@ -40,31 +37,6 @@ def _x86_64(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int
         at = hit.start()
         if at <= last and base + at + unpack(data, at + 3)[0] in slots:
             yield piece.address + at, base + at + unpack(data, at + 3)[0]
-
-
-def rip_relative(piece: Piece, slots: frozenset[int]) -> Iterator[int]:
-    """x86-64: addresses of four bytes that lead to a slot.
-
-    The upper half of a displacement takes few values in a window: look for those bytes.
-    """
-    data, unpack = piece.data, struct.Struct("<i").unpack_from
-    for start in range(0, len(data), WINDOW):
-        end = min(start + WINDOW, len(data) - 3)
-        halves = {
-            d >> 16 & 0xFFFF
-            for slot in slots
-            for d in (slot - (piece.address + start) - 4, slot - (piece.address + end) - 8, slot - (piece.address + (start + end) // 2) - 4)
-        }
-        for half in halves:
-            pattern = struct.pack("<H", half)
-            at = data.find(pattern, start + 2, end + 4)
-            while at >= 0:
-                if at - 2 + 4 <= len(data):
-                    here = piece.address + at - 2
-                    target = here + 4 + unpack(data, at - 2)[0]
-                    if any(target + tail in slots for tail in TAILS):
-                        yield here
-                at = data.find(pattern, at + 1, end + 4)
 
 
 def _i386(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:

@@ -14,10 +14,12 @@ from tls_wheel_guard.machine_code.candidate import Candidate
 from tls_wheel_guard.machine_code.code import Code, Piece
 from tls_wheel_guard.machine_code.disassembly import Disassembler, Instruction, Memory
 from tls_wheel_guard.machine_code.functions import FunctionMap, FunctionRange
-from tls_wheel_guard.machine_code.slot_reads import rip_relative
 
-__all__ = ["find"]
+__all__ = ["TAILS", "find", "rip_relative"]
 
+TAILS = (0, 1, 2, 4)
+"""Bytes of an immediate behind the displacement."""
+WINDOW = 1 << 16
 MAX_INSTRUCTION = 15
 
 
@@ -32,6 +34,28 @@ def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler
                 by_function.setdefault(place, []).append(at)
         for place, candidates in by_function.items():
             yield from _decode(code, place, candidates, slots, disassembler, got if not wide else None)
+
+
+def rip_relative(piece: Piece, slots: frozenset[int]) -> Iterator[int]:
+    """Addresses of four bytes that lead to a slot. The upper half of a displacement takes few values in a window: look for those bytes."""
+    data, unpack = piece.data, struct.Struct("<i").unpack_from
+    for start in range(0, len(data), WINDOW):
+        end = min(start + WINDOW, len(data) - 3)
+        halves = {
+            d >> 16 & 0xFFFF
+            for slot in slots
+            for d in (slot - (piece.address + start) - 4, slot - (piece.address + end) - 8, slot - (piece.address + (start + end) // 2) - 4)
+        }
+        for half in halves:
+            pattern = struct.pack("<H", half)
+            at = data.find(pattern, start + 2, end + 4)
+            while at >= 0:
+                if at - 2 + 4 <= len(data):
+                    here = piece.address + at - 2
+                    target = here + 4 + unpack(data, at - 2)[0]
+                    if any(target + tail in slots for tail in TAILS):
+                        yield here
+                at = data.find(pattern, at + 1, end + 4)
 
 
 def _got_relative(piece: Piece, slots: frozenset[int], got: int) -> Iterator[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tls_wheel_guard.errors import Refused
 
-__all__ = ["Patch", "apply_patches"]
+__all__ = ["Patch", "apply_patches", "apply_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,8 @@ def _patched(held: bytes, patch: Patch, at: int) -> bytes:
     if held[start : start + len(patch.old)] != patch.old:
         raise Refused(f"the bytes at offset {patch.offset} are not the ones that were planned for")
     return held[:start] + patch.new + held[start + len(patch.old) :]
+
+
+def apply_to(data: bytes, patches: Sequence[Patch], tail: int, appended: bytes) -> bytes:
+    """``data`` up to file offset ``tail`` with the patches applied, and ``appended`` behind it; raises Refused as :func:`apply_patches`."""
+    return b"".join(apply_patches([data[:tail]], patches)) + appended

@@ -1,0 +1,54 @@
+"""Whether a file's headers agree with each other: what loaders need, and what tools that lay a file out again must not have broken."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHT_NOBITS, ElfFile, SectionHeader
+
+__all__ = ["header_faults"]
+
+
+def header_faults(file: ElfFile) -> Iterator[str]:
+    """What is wrong with the segments and sections, a line each; nothing where all is well."""
+    for load in file.loads:
+        if load.align > 1 and (load.vaddr - load.offset) % min(load.align, 4096):
+            yield f"the segment at {load.vaddr:#x} lies at file offset {load.offset:#x}, which its alignment does not allow"
+    for first, second in itertools.pairwise(file.loads):
+        if first.end > second.vaddr:
+            yield f"the segments at {first.vaddr:#x} and {second.vaddr:#x} overlap"
+    headers = range(file.phoff, file.phoff + PHDR.size * len(file.segments))
+    if not any(load.offset <= headers.start and headers.stop <= load.file_end for load in file.loads):
+        yield "the program headers are in no loaded segment"
+    for section in file.sections:
+        if section.in_memory and section.size:
+            yield from _section_faults(file, section, headers)
+    yield from _overlaps(file)
+
+
+def _section_faults(file: ElfFile, section: SectionHeader, headers: range) -> Iterator[str]:
+    name = section.name
+    load = next((s for s in file.loads if s.vaddr <= section.address and section.end <= s.end), None)
+    if load is None:
+        yield f"the section {name} at {section.address:#x} is in no loaded segment"
+        return
+    if section.type == SHT_NOBITS:
+        return
+    if section.offset - load.offset != section.address - load.vaddr or section.file_end > load.file_end:
+        yield f"the section {name} lies at file offset {section.offset:#x}, its segment maps {section.address:#x} elsewhere"
+    if section.offset < headers.stop and headers.start < section.file_end:
+        yield f"the section {name} lies under the program headers"
+    if section.offset < EHDR.size:
+        yield f"the section {name} lies under the ELF header"
+
+
+def _overlaps(file: ElfFile) -> Iterator[str]:
+    ordered = sorted((s for s in file.sections if s.in_memory and s.size), key=lambda s: s.address)
+    for first, second in itertools.pairwise(ordered):
+        if first.end > second.address:
+            yield f"the sections {first.name} and {second.name} overlap"
+    kept = sorted((s for s in file.sections if s.type not in (0, SHT_NOBITS) and s.size), key=lambda s: s.offset)
+    for first, second in itertools.pairwise(kept):
+        if first.file_end > second.offset:
+            yield f"the sections {first.name} and {second.name} share bytes of the file"
