@@ -19,7 +19,7 @@ from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.config.model import Allow
 from tls_wheel_guard.findings import Report
-from tls_wheel_guard.report import WRITERS, Style
+from tls_wheel_guard.report import WRITERS, Anchor, Style
 from tls_wheel_guard.report.style import printable
 
 SCHEMA = json.loads(resources.files("tls_wheel_guard.report").joinpath("schema.json").read_text(encoding="utf-8"))
@@ -148,10 +148,10 @@ def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
 
 def test_github_annotations(tmp_path: Path) -> None:
     report = check(tmp_path, {"pkg/a,b:c%.so": ie(flags=0)}, "manylinux_2_28_x86_64")
-    first, second, summary = WRITERS["github"]([report], Style()).splitlines()
-    assert first.startswith("::warning file=")
-    assert ",title=initial-exec-tls in pkg-1.0-cp312-cp312-manylinux_2_28_x86_64.whl%3A pkg/a%2Cb%3Ac%25.so::" in first
-    assert second.startswith("::notice file=")
+    first, second, summary = WRITERS["github"]([report], Style(anchor=Anchor("a,b c/pyproject.toml", "a%2Cb%20c/pyproject.toml", 3))).splitlines()
+    place = "file=a%2Cb c/pyproject.toml,line=3"
+    assert first.startswith(f"::warning {place},title=initial-exec-tls in pkg-1.0-cp312-cp312-manylinux_2_28_x86_64.whl::a,b:c%25.so loads on")
+    assert second.startswith(f"::notice {place},title=unflagged-static-tls in ")
     assert summary == "1 file, 1 ELF module: 0 errors, 1 warning, 1 note"
 
 

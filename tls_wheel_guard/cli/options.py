@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.cli.links import terminal_pages
-from tls_wheel_guard.cli.reports import wanted_reports
+from tls_wheel_guard.cli.reports import file_style, summary_file, wanted_reports
 from tls_wheel_guard.config.fields import allow_from_option
 from tls_wheel_guard.config.model import FAIL_ON, Config
 from tls_wheel_guard.config.sources import layers, nearest_pyproject, read_config
@@ -186,6 +186,8 @@ def add_failing(parser: argparse.ArgumentParser) -> None:
 
 def style_from(options: argparse.Namespace) -> Style:
     """Colour and width: --color, NO_COLOR, the terminal."""
+    if options.format != "text":
+        return file_style(int(options.verbose), options.command != "show")
     to_terminal = options.output is None and sys.stdout.isatty()
     # COLUMNS counts for a pipe and a file too; a terminal of 0 columns has none that is known.
     width = shutil.get_terminal_size((100, 24)).columns if to_terminal else columns_asked(os.environ) or 100
@@ -212,13 +214,27 @@ def write_report(reports: Sequence[Report], options: argparse.Namespace) -> int:
     code = 0
     for name, path in wanted_reports(options):
         try:
-            write_text(WRITERS[name](reports, Style(100, verbosity=int(options.verbose))), path)
+            write_text(WRITERS[name](reports, file_style(int(options.verbose))), path)
         except UsageError as error:
             # The other reports are as good as they were.
             say(error.line())
             code = error.exit_code
     write_text(WRITERS[options.format](reports, style_from(options)), options.output)
-    return code
+    return max(code, _summarise(reports) if options.format == "github" else 0)
+
+
+def _summarise(reports: Sequence[Report]) -> int:
+    """Add all findings to the summary of GitHub's job, where there is one; returns 2 where it can't be written."""
+    path = summary_file(os.environ)
+    if path is None:
+        return 0
+    try:
+        with path.open("a", encoding="utf-8") as summary:
+            summary.write(WRITERS["markdown"](reports, file_style(0)))
+    except OSError as error:
+        say(f"GITHUB_STEP_SUMMARY {path}: it can't be written: {error.strerror}")
+        return UsageError.exit_code
+    return 0
 
 
 def write_text(text: str, output: Path | None) -> None:

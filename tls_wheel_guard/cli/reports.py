@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tls_wheel_guard.cli.anchor import anchor_of
+from tls_wheel_guard.cli.explain import page
+from tls_wheel_guard.cli.links import page_address
 from tls_wheel_guard.errors import UsageError
-from tls_wheel_guard.report import WRITERS
+from tls_wheel_guard.report import WRITERS, Style
+from tls_wheel_guard.rules import RULES
 
-__all__ = ["Wanted", "add_reports", "require_extra", "wanted_reports"]
+__all__ = ["Wanted", "add_reports", "file_style", "require_extra", "summary_file", "wanted_reports"]
 
 EXTRAS = {"html": ("jinja2", "html")}
 """A format -> the module that it needs, and the extra that brings it."""
@@ -53,6 +58,25 @@ def wanted_reports(options: argparse.Namespace) -> list[Wanted]:
         taken.add(path.absolute())
         found.append(Wanted(name, path))
     return found
+
+
+def file_style(verbosity: int, judged: bool = True) -> Style:
+    """How a report looks that is not for a terminal: no colours, links to the documentation's site, a place in the repository."""
+    return Style(
+        100, verbosity=verbosity, judged=judged, pages=_site_page, page_text=lambda name: page(name) if name in RULES else None,
+        anchor=anchor_of(Path.cwd()),
+    )  # fmt: skip
+
+
+def _site_page(name: str) -> str | None:
+    address = page_address(name)
+    return address if address and address.startswith("https://") else None
+
+
+def summary_file(environment: Mapping[str, str]) -> Path | None:
+    """The summary of the job that GitHub Actions runs, None elsewhere."""
+    path = environment.get("GITHUB_STEP_SUMMARY")
+    return Path(path) if path else None
 
 
 def require_extra(name: str) -> None:

@@ -21,6 +21,7 @@ from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.commands.workers import check_many
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.limits import Limits
+from tls_wheel_guard.report import WRITERS
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     add_input(parser)
     add_judging(parser)
-    add_output(parser, without=("github",))
+    add_output(parser, without=tuple(name for name in WRITERS if name not in ("text", "json")))
     parser.add_argument("--sites", action="store_true", help="list the code that reads each initial-exec slot; needs tls-wheel-guard[repair]")
 
 

@@ -61,6 +61,6 @@ def culprits_of(finding: Finding) -> tuple[str, ...]:
 
 
 def fingerprint(report: Report, finding: Finding) -> str:
-    """The same for the same finding in the next release: of the rule, the project, the member's stem and the culprits."""
+    """32 hexadecimal digits, the same for the same finding in the next release: of the rule, the project, the member's stem and the culprits."""
     parts = (finding.rule, project_of(report), stem_of(finding.module), *culprits_of(finding))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]

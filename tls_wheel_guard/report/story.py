@@ -79,13 +79,17 @@ class Story:
         return tuple(dict.fromkeys(v for place in self.places for v in place.finding.verdicts))
 
 
-def stories_of(reports: Sequence[Report]) -> tuple[Story, ...]:
-    """The findings of a run, the most severe first, and else in the order of the wheels."""
+def stories_of(reports: Sequence[Report], joined: bool = True) -> tuple[Story, ...]:
+    """The findings of a run, the most severe first, and else in the order of the wheels.
+
+    ``joined``: modules of a wheel that differ in nothing but their names are one story.
+    """
     groups: dict[tuple[object, ...], list[Place]] = {}
     for report in reports:
         for finding in report.findings:
             groups.setdefault(_key(report, finding), []).append(Place(report, finding))
-    return tuple(sorted((_story(places) for places in _joined(groups)), key=lambda s: -SEVERITIES.index(s.severity)))
+    found = _joined(groups) if joined else groups.values()
+    return tuple(sorted((_story(places) for places in found), key=lambda s: -SEVERITIES.index(s.severity)))
 
 
 def _key(report: Report, finding: Finding) -> tuple[object, ...]:

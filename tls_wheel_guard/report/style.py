@@ -7,10 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Style", "printable", "shortened", "wrap"]
+__all__ = ["Anchor", "Style", "printable", "shortened", "wrap"]
 
 Colour = Literal["bold", "dim", "red", "yellow", "green", "cyan"]
 _CODES: dict[Colour, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32", "cyan": "36"}
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A line of the repository at which a service may show a finding: what the author would edit.
+
+    ``path``: the file, from the repository's root; ``uri``: the same, percent-encoded. ``line``: counted from 1.
+    """
+
+    path: str
+    uri: str
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +30,7 @@ class Style:
     """``width`` in columns; ``verbosity``: -1 findings only, 0 usual, 1 every module. ``judged``: no for `show`.
 
     ``pages``: where the pages of rules and culprits lie, as an address that ends in the name; None where links are not wanted.
+    ``page_text``: the text of such a page, as Markdown. ``anchor``: where a finding is shown in the repository.
     """
 
     width: int = 80
@@ -25,6 +38,8 @@ class Style:
     verbosity: int = 0
     judged: bool = True
     pages: Callable[[str], str | None] | None = None
+    page_text: Callable[[str], str | None] | None = None
+    anchor: Anchor | None = None
 
     def paint(self, text: str, *colours: Colour) -> str:
         """The text in colours, or as it is where there are none."""

