@@ -30,16 +30,19 @@ def script(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["1abc"], "'1abc' is neither a module's name nor a shared object; hint: "),
-        (["a b"], "'a b' is neither a module's name"),
-        ([""], "'' is neither a module's name"),
+        (["1.abc."], "'1.abc.' is no module, no distribution, no shared object and no script; hint: "),
+        (["a b"], "'a b' is no module"),
+        ([""], "'' is no module"),
+        (["json", "1"], "json takes no arguments: 1; hint: only a script does"),
+        (["json", "--", "--x"], "json takes no arguments: --x"),
+        (["nowhere.py"], "nowhere.py: no such file; hint: "),
         (["nowhere/x.so"], "nowhere/x.so: no such file; hint: "),
         (["x\n.so"], r"'x\n.so' has characters that can't be printed"),
         (["./"], "./: it is not a file; hint: "),
         (["./pkg-1-py3-none-any.whl"], "./pkg-1-py3-none-any.whl: it is a wheel; hint: `check` and `simulate` take wheels"),
         (["json", "--python", "/nowhere/python"], "/nowhere/python: there is no such interpreter; hint: "),
         (["json", "--timeout", "0"], "--timeout 0: it must be more than 0 seconds"),
-        (["json", "--import", "a-b"], "'a-b' is neither a module's name"),
+        (["json", "--import", "a:b"], "'a:b' is no module"),
     ],
 )
 def test_wrong_usage(words: list[str], said: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

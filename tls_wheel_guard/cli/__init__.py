@@ -105,7 +105,10 @@ def run(arguments: Sequence[str]) -> int:
         arguments = [*arguments[1:], "--help"]
     try:
         only = arguments[0] if arguments and arguments[0] in COMMANDS else None
-        options = build_parser(only).parse_args(arguments)
+        # What stands behind -- is not for us; argparse would look for our options in it.
+        at = arguments.index("--") if only == "doctor" and "--" in arguments else len(arguments)
+        options = build_parser(only).parse_args(arguments[:at])
+        options.rest = list(arguments[at + 1 :])
         return int(_command(options.command).run(options))
     except TlsWheelGuardError as error:
         say(error.line())

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import write_text
+from tls_wheel_guard.cli.progress import Status
 from tls_wheel_guard.doctor.diagnosis import examine
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.report.doctor import text
@@ -15,13 +16,14 @@ from tls_wheel_guard.report.json import diagnosis_document, to_text
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "import a module in a child process; when it fails for static TLS, say who took the room and what helps now"
+SUMMARY = "import a module or run a script in a child process; when it fails for static TLS, say who took the room and what helps now"
 EXAMPLE = "tls-wheel-guard doctor sklearn --python .venv/bin/python --import torch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("module", metavar="MODULE|FILE.so", help="a module's name, or the path of a shared object")
+    parser.add_argument("module", metavar="MODULE|FILE.so|SCRIPT.py", help="a module or an installed distribution, a shared object, a script")
+    parser.add_argument("arguments", nargs="*", metavar="ARG", help="arguments of the script; behind -- where they begin with a dash")
     parser.add_argument("--python", default=sys.executable, metavar="EXE", help="the interpreter (default: the one that runs this)")
     parser.add_argument(
         "--import", dest="imports", action="append", default=[], metavar="NAME",
@@ -36,7 +38,10 @@ def run(options: argparse.Namespace) -> int:
     """0 when it is imported, 1 when it is not, 2 and 3 as everywhere."""
     if not (options.timeout > 0 and math.isfinite(options.timeout)):
         raise UsageError(f"--timeout {options.timeout:g}: it must be more than 0 seconds", hint="the default is 60")
-    diagnosis = examine(options.python, options.module, options.imports, options.timeout)
+    with Status() as status:
+        diagnosis = examine(
+            options.python, options.module, options.imports, options.timeout, arguments=[*options.arguments, *options.rest], on_run=status
+        )
     document = to_text(diagnosis_document(diagnosis)) if options.format == "json" else text(diagnosis)
     write_text(document, options.output)
     return int(diagnosis.outcome != "loads")

@@ -2,67 +2,116 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tls_wheel_guard.report.style import printable
 
-__all__ = ["Progress"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Progress", "Status"]
 
 PATIENCE = 0.5
 """Seconds before anything is shown."""
 
 
-class Progress:
-    """A count of files and bytes done, on one line that is wiped at the end. Safe to call from several threads."""
+class _Line:
+    """One line on a terminal that is written over, and wiped at the end. Safe to call from several threads."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._shown = False
+        self._lock = threading.Lock()
+        self._closed = not sys.stderr.isatty() or quiet
+        if not self._closed:
+            self._later(PATIENCE)
+
+    def _later(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._tick)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def text(self) -> str:
+        """What the line says now."""
+        raise NotImplementedError
+
+    def _tick(self) -> None:
+        """Every second, so that who waits sees that the work goes on."""
+        with self._lock:
+            if not self._closed:
+                self._shown = True
+                self.draw()
+                self._later(1)
+
+    def draw(self) -> None:
+        """Write it, if it is time for it; the lock is held."""
+        if self._shown:
+            width = shutil.get_terminal_size((80, 24)).columns
+            sys.stderr.write(f"\r\x1b[K{printable(self.text())[: width - 1]}")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """Wipe the line."""
+        with self._lock:
+            if not self._closed:
+                self._timer.cancel()
+            self._closed = True
+            if self._shown:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+                self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Status(_Line):
+    """What is going on, and the seconds since the start: for work whose end nobody knows."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._what, self._since = "", time.monotonic()
+        super().__init__(quiet)
+
+    def __call__(self, what: str) -> None:
+        """Say what is going on from now on."""
+        with self._lock:
+            self._what = what
+            self.draw()
+
+    def text(self) -> str:
+        """Seconds, and what is going on."""
+        return f"{time.monotonic() - self._since:.0f} s  {self._what}"
+
+
+class Progress(_Line):
+    """A count of files and bytes done."""
 
     def __init__(self, paths: Sequence[Path], quiet: bool) -> None:
         self._sizes = {path: _size(path) for path in paths}
-        self._total = len(paths)
         self._done = self._bytes = 0
         self._name = ""
-        self._shown = False
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(PATIENCE, self._begin)
-        self._timer.daemon = True
-        if sys.stderr.isatty() and not quiet:
-            self._timer.start()
+        super().__init__(quiet)
 
     def __call__(self, path: Path) -> None:
         """Count one more file."""
         with self._lock:
             self._done += 1
             self._bytes += self._sizes[path]
-            self._name = printable(path.name)[:48]
-            if self._shown:
-                self._draw()
+            self._name = path.name[:48]
+            self.draw()
 
-    def _begin(self) -> None:
-        with self._lock:
-            self._shown = True
-            self._draw()
-
-    def _draw(self) -> None:
+    def text(self) -> str:
+        """Files and megabytes, and the last name."""
         total = sum(self._sizes.values())
-        sys.stderr.write(f"\r\x1b[K{self._done}/{self._total} files, {self._bytes / 1e6:,.0f}/{total / 1e6:,.0f} MB {self._name}")
-        sys.stderr.flush()
-
-    def close(self) -> None:
-        """Wipe the line."""
-        self._timer.cancel()
-        with self._lock:
-            if self._shown:
-                sys.stderr.write("\r\x1b[K")
-                sys.stderr.flush()
-                self._shown = False
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return f"{self._done}/{len(self._sizes)} files, {self._bytes / 1e6:,.0f}/{total / 1e6:,.0f} MB {self._name}"
 
 
 def _size(path: Path) -> int:

@@ -6,7 +6,8 @@ What is advised was simulated by the loader's model where that can be done, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tls_wheel_guard.doctor.refusal import Refusal, Runner
 from tls_wheel_guard.doctor.remedies import advise
 from tls_wheel_guard.doctor.replay import Taken
 from tls_wheel_guard.doctor.result import Advice, Asked, Diagnosis, Outcome, Share
+from tls_wheel_guard.doctor.stages import name_of, stage_of
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.live.reading import interpreter
@@ -23,26 +25,7 @@ from tls_wheel_guard.loaders.link_map import definer_of, dependencies, global_sc
 from tls_wheel_guard.loaders.refusals import is_static_tls, named_in
 from tls_wheel_guard.tls import TlsModule
 
-__all__ = ["examine", "stage_of"]
-
-
-def stage_of(word: str) -> str:
-    """What a child is to do with a word of the command line: a module to import, or a shared object to open; raises UsageError."""
-    looks_like_file = os.sep in word or word.endswith(".so") or ".so." in word
-    path = Path(word)
-    if not word.isprintable():
-        raise UsageError(f"{word!r} has characters that can't be printed", hint="rename the file")
-    if not looks_like_file:
-        if not word or any(not part.isidentifier() for part in word.split(".")):
-            raise UsageError(f"{word!r} is neither a module's name nor a shared object", hint="write `pkg.module`, or the path of a .so file")
-        return f"module {word}"
-    if not path.exists():
-        raise UsageError(f"{word}: no such file", hint="give a module's name, or the path of a shared object")
-    if not path.is_file():
-        raise UsageError(f"{word}: it is not a file", hint="give a module's name, or the path of a shared object")
-    if path.suffix == ".whl":
-        raise UsageError(f"{word}: it is a wheel", hint="`check` and `simulate` take wheels; doctor opens what is installed or unpacked")
-    return f"file {path.absolute()}"
+__all__ = ["examine"]
 
 
 def examine(
@@ -51,28 +34,51 @@ def examine(
     imports: Sequence[str] = (),
     timeout: float = 60.0,
     environment: Mapping[str, str] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    on_run: Callable[[str], None] | None = None,
 ) -> Diagnosis:
-    """Import a module, or open a shared object, in a child of an interpreter, after ``imports``; what came of it, and what helps.
+    """Import a module, open a shared object or run a script in a child of an interpreter, after ``imports``; what came of it, and what helps.
 
     ``timeout``: seconds for each child. ``environment``: all variables of the children; None for those of this process.
+    ``arguments``: those of the script. ``on_run``: is told what is tried, before each child.
     Raises UsageError, UnreadableInterpreter.
     """
     stages = tuple(stage_of(name) for name in (*imports, word))
-    runner = Runner(interpreter(python), stages, timeout, dict(os.environ if environment is None else environment))
+    if arguments and not stages[-1].startswith("script "):
+        raise UsageError(f"{word} takes no arguments: {' '.join(arguments)}", hint="only a script does; options of doctor itself stand before --")
+    variables = dict(os.environ if environment is None else environment)
+    runner = Runner(interpreter(python), stages, timeout, variables, tuple(arguments), on_run or (lambda _: None))
     files = Files()
     first = runner.record(stages)
     files.read(first.files)
     _same_machine(first, files, stages)
     failed = first.failed is not None
-    rest = tuple(stage.partition(" ")[2] for stage in stages[len(first.stages) :])
+    rest = tuple(name_of(stage) for stage in stages[len(first.stages) :])
     if not (failed and first.stages[-1].static_tls):
-        return replace(_of(first, observe(first, files), "fails" if failed else "loads"), not_tried=rest)
+        hint = _hint(first, stages) if failed else None
+        return replace(_of(first, observe(first, files), "fails" if failed else "loads"), not_tried=rest, hint=hint)
     refusal = Refusal(runner, first, files, *_culprit(first, files))
     refusal.learn()
     observed = observe(first, files)
     asked = _asked(refusal, observed)
     disagrees = refusal.settle(observed)
     return replace(_of(first, observed, "static-tls", asked, tuple(advise(refusal))), not_tried=rest, disagrees=disagrees)
+
+
+_MISSING = re.compile(
+    r"(ModuleNotFoundError|PackageNotFoundError): (No module named '(?P<module>[^']+)'|(No package metadata was found for )?(?P<name>\S+)$)"
+)
+
+
+def _hint(recording: Recording, stages: Sequence[str]) -> str | None:
+    """Where a module that is not there may be."""
+    stage = stages[len(recording.stages) - 1]
+    match = _MISSING.match(recording.stages[-1].error or "")
+    asked = name_of(stage)
+    if match and (match["name"] == asked or match["module"] == asked.split(".")[0]):
+        return f"{asked} is not installed for {recording.live.python}; --python EXE names the interpreter that has it"
+    return None
 
 
 def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> None:
@@ -90,7 +96,7 @@ def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> 
 
 def _culprit(recording: Recording, files: Files) -> tuple[str, str]:
     """The file that defines the variable, and the one that asks for it, as far as the loader's words say it."""
-    asking = _refused_file(recording)
+    asking = recording.refused_file
     definer, named = named_in(recording.stages[-1].static_tls or "")
     definer = definer or asking or ""
     if definer and os.sep in definer:
@@ -99,15 +105,11 @@ def _culprit(recording: Recording, files: Files) -> tuple[str, str]:
     return definer, named or asking or definer
 
 
-def _refused_file(recording: Recording) -> str | None:
-    return next((s.opened for s in reversed(recording.segments) if s.opened and is_static_tls(s.error)), None)
-
-
 def _asked(refusal: Refusal, observed: Observed | None) -> Asked:
     facts: SharedObject | None = refusal.files.facts(refusal.definer)
     segment = facts.tls_segment if facts else None
     asking = _asking(refusal, observed) if observed else ()
-    opened = _refused_file(refusal.first)
+    opened = refusal.first.refused_file
     return Asked(asking or (refusal.asking,), refusal.definer, segment.memsz if segment else None, segment.align if segment else None, opened)
 
 

@@ -12,6 +12,7 @@ from tls_wheel_guard.errors import UnreadableInterpreter
 from tls_wheel_guard.live.answer import Answer, live_from
 from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.live.reading import ask
+from tls_wheel_guard.loaders.refusals import is_static_tls
 
 __all__ = ["Recording", "record"]
 
@@ -31,18 +32,37 @@ class Recording:
         return len(self.stages) - 1 if self.stages and self.stages[-1].error is not None else None
 
     @property
+    def refused_file(self) -> str | None:
+        """The file whose dlopen was refused for static TLS last; None where no call of dlopen was seen to be."""
+        return next((s.opened for s in reversed(self.segments) if s.opened and is_static_tls(s.error)), None)
+
+    def is_past(self, refused: str | None) -> bool:
+        """Whether it has come further than a refusal of that file: what stopped it, if anything, is another failure.
+
+        An end before the file was opened tells nothing of it.
+        """
+        if self.failed is None:
+            return True
+        if self.stages[-1].static_tls:
+            return False
+        return refused is not None and any(s.opened == refused and s.error is None for s in self.segments)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """All files that were mapped, and those that were asked for, in their order."""
         asked = (path for segment in self.segments for path in (segment.opened or "", *segment.mapped))
         return tuple(dict.fromkeys(path for path in (*self.at_start, *asked) if path.startswith("/")))
 
 
-def record(python: Path, stages: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None) -> Recording:
-    """Do in a child of an interpreter what each of ``stages`` says, ``module NAME`` or ``file PATH``, up to the first that fails.
+def record(
+    python: Path, stages: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+) -> Recording:
+    """Do in a child of an interpreter what each of ``stages`` (stages.py) says, up to the first that fails.
 
-    ``environment``: all variables of the child; None for those of this process. Raises UsageError, UnreadableInterpreter.
+    ``environment``: all variables of the child; None for those of this process. ``arguments``: those of a script.
+    Raises UsageError, UnreadableInterpreter.
     """
-    answer = ask(python, stages=stages, timeout=timeout, environment=environment)
+    answer = ask(python, stages=stages, arguments=arguments, timeout=timeout, environment=environment)
     live = live_from(answer)
     reader = _Reader(answer)
     segments = tuple(reader.segments())

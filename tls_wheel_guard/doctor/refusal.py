@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tls_wheel_guard.doctor.observed import Files, Observed, observe
 from tls_wheel_guard.doctor.recording import Recording, record
 from tls_wheel_guard.doctor.settings_search import Tuning, merged_tunables
+from tls_wheel_guard.doctor.stages import name_of
 from tls_wheel_guard.elf import Linkage
 from tls_wheel_guard.errors import UnreadableInput, UnreadableInterpreter
 from tls_wheel_guard.inputs.wheel import linkage_of
 from tls_wheel_guard.loaders import Open
 
-__all__ = ["Refusal", "Runner"]
+__all__ = ["Refusal", "Runner", "Trial"]
 
 AMPLE = (Tuning(16, 16384), Tuning(16, 1 << 20))
 """Tunables under which a process has room for nearly everything: what it opens then is all that the import wants."""
@@ -22,16 +24,19 @@ AMPLE = (Tuning(16, 16384), Tuning(16, 1 << 20))
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """An interpreter and what it is to do. ``environment``: its variables."""
+    """An interpreter and what it is to do. ``environment``: its variables. ``arguments``: of a script. ``on_run``: is told what is tried."""
 
     python: Path
     stages: tuple[str, ...]
     timeout: float
     environment: dict[str, str]
+    arguments: tuple[str, ...] = ()
+    on_run: Callable[[str], None] = lambda _: None
 
     def record(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> Recording:
         """Run it, with more variables."""
-        return record(self.python, stages, self.timeout, {**self.environment, **(more or {})})
+        self.on_run(" ".join([*(f"{name}={value}" for name, value in (more or {}).items()), ", ".join(map(name_of, stages))]))
+        return record(self.python, stages, self.timeout, {**self.environment, **(more or {})}, self.arguments)
 
     def tries(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> Recording | None:
         """The same; None when the child hangs or crashes, which is an answer here."""
@@ -40,10 +45,12 @@ class Runner:
         except UnreadableInterpreter:
             return None
 
-    def works(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> bool:
-        """Whether everything is imported."""
-        recording = self.tries(stages, more)
-        return recording is not None and recording.failed is None and len(recording.stages) == len(stages)
+
+class Trial(NamedTuple):
+    """What a remedy did. ``cures``: this refusal is gone. ``then``: the other failure that the import then ends with, None when it works."""
+
+    cures: bool
+    then: str | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +76,13 @@ class Refusal:
     def failing(self) -> str:
         """The stage that failed."""
         return self.runner.stages[len(self.first.stages) - 1]
+
+    def tried(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> Trial:
+        """Run it with other stages, or more variables. Failures are compared, not exit codes: another one is no refusal of static TLS."""
+        recording = self.runner.tries(stages, more)
+        if recording is None or not recording.is_past(self.first.refused_file):
+            return Trial(False)
+        return Trial(True, recording.stages[-1].error)
 
     @property
     def name(self) -> str:
@@ -126,7 +140,7 @@ class Refusal:
         if self.now is not None and not self.too_aligned:
             for tuning in self.roomy:
                 self.ample = self.runner.tries(self.runner.stages, self.tunables(tuning))
-                if self.ample is not None and self.ample.failed is None:
+                if self.ample is not None and self.ample.is_past(self.first.refused_file):
                     break
         if len(self.runner.stages) > 1:
             self.alone = self.runner.tries([self.failing])
@@ -145,7 +159,7 @@ class Refusal:
             told = observe(recording, self.files)
             if told is None or told.replay.difference is not None:
                 return told.replay.difference if told else None
-            if recording is self.ample and recording.failed is None:
+            if recording is self.ample and recording.is_past(self.first.refused_file):
                 self.events = told.replay.events
             elif recording is self.alone:
                 self.alone_events = tuple(event for _, event in told.replay.events)

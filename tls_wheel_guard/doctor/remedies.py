@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from tls_wheel_guard.doctor.refusal import Refusal
 from tls_wheel_guard.doctor.result import Advice
 from tls_wheel_guard.doctor.settings_search import MANY, Tuning, best_order, first_refused, least_extra, least_tuning, orders, preloaded
+from tls_wheel_guard.doctor.stages import name_of, statement
 from tls_wheel_guard.loaders import freebsd
 
 __all__ = ["advise"]
@@ -22,22 +22,12 @@ def advise(refusal: Refusal) -> Iterator[Advice]:
     yield _author(refusal)
 
 
-def _stage_name(stage: str) -> str:
-    return stage.partition(" ")[2]
-
-
-def _statement(stages: Sequence[str]) -> str:
-    """A line of Python that does the same."""
-    parts = [f"import {_stage_name(s)}" if s.startswith("module ") else f"ctypes.CDLL({json.dumps(_stage_name(s))})" for s in stages]
-    return "; ".join((["import ctypes"] if any(s.startswith("file ") for s in stages) else []) + parts)
-
-
 def _import_order(refusal: Refusal) -> Iterator[Advice]:
     stages, last = refusal.runner.stages, len(refusal.first.stages) - 1
-    name = _stage_name(refusal.failing)
+    name = name_of(refusal.failing)
     if refusal.first.live.libc in ("musl", "bionic") or refusal.too_aligned:
         return
-    if refusal.alone is None or refusal.alone.failed is not None:
+    if refusal.alone is None or not refusal.alone.is_past(refusal.first.refused_file):
         why = "nothing is imported before it" if len(stages) == 1 else "it fails as the first import too"
         if refusal.observed is not None and any(each.taken and each.stage == last for each in refusal.observed.replay.happened):
             why += f"; in which order {name} opens its own files is the package's own affair"
@@ -52,10 +42,11 @@ def _import_order(refusal: Refusal) -> Iterator[Advice]:
             return
     simulated = refusal.observed is not None or None
     ordered = [stages[place] for place in order or ()]
-    spelled = ", ".join(map(_stage_name, ordered))
-    if refusal.runner.works(ordered):
-        command = f"python -c {shlex.quote(_statement(ordered))}"
-        yield Advice("import-order", True, f"import in this order: {spelled}", command, simulated=simulated, ran=True)
+    spelled = ", ".join(map(name_of, ordered))
+    trial = refusal.tried(ordered)
+    if trial.cures:
+        command = f"python -c {shlex.quote(statement(ordered))}"
+        yield Advice("import-order", True, f"import in this order: {spelled}", command, simulated=simulated, ran=True, then=trial.then)
     else:
         yield Advice("import-order", False, f"the order {spelled} was run, and fails too", simulated=simulated, ran=False)
 
@@ -80,24 +71,38 @@ def _tunables(refusal: Refusal) -> Iterator[Advice]:
         yield Advice("tunables", False, "no values of the tunables are found that help")
         return
     least, padded = found
-    good = [tuning for tuning in dict.fromkeys(found) if refusal.runner.works(refusal.runner.stages, refusal.tunables(tuning))]
+    tried = {tuning: refusal.tried(refusal.runner.stages, refusal.tunables(tuning)) for tuning in dict.fromkeys(found)}
+    good = [tuning for tuning, trial in tried.items() if trial.cures]
     if least not in good:
         yield Advice("tunables", False, f"{_spelled(least, now)} was simulated and run, and does not help", simulated=True, ran=False)
         return
     best = padded if padded in good else least
     text = f"more room: {_spelled(least, now)} is the least that works"
     text += f"; {_spelled(best, now)} leaves room for others" if best != least else ""
-    yield Advice("tunables", True, text, f"{_assigned(refusal.tunables(best))} python ...", least.changed(now), best.changed(now), True, True)
+    yield Advice(
+        "tunables",
+        True,
+        text,
+        f"{_assigned(refusal.tunables(best))} python ...",
+        least.changed(now),
+        best.changed(now),
+        True,
+        True,
+        tried[best].then,
+    )
 
 
 def _tunables_unknown(refusal: Refusal, now: Tuning) -> Iterator[Advice]:
     """Without exact numbers: what was run with much room, and no least value."""
-    if refusal.ample is not None and refusal.ample.failed is None:
-        tries = (Tuning(max(8, now.nns), now.optional), *refusal.roomy)
-        tuning = next((t for t in tries if refusal.runner.works(refusal.runner.stages, refusal.tunables(t))), None)
-        if tuning is not None:
+    if refusal.ample is not None and refusal.ample.is_past(refusal.first.refused_file):
+        for tuning in (Tuning(max(8, now.nns), now.optional), *refusal.roomy):
+            trial = refusal.tried(refusal.runner.stages, refusal.tunables(tuning))
+            if not trial.cures:
+                continue
             text = f"more room: {_spelled(tuning, now)}; how much is needed can't be computed here"
-            yield Advice("tunables", True, text, f"{_assigned(refusal.tunables(tuning))} python ...", None, tuning.changed(now), None, True)
+            yield Advice(
+                "tunables", True, text, f"{_assigned(refusal.tunables(tuning))} python ...", None, tuning.changed(now), None, True, trial.then
+            )
             return
     yield Advice("tunables", False, "the tunables were run with the largest useful values, and do not help", ran=False)
 
@@ -122,11 +127,14 @@ def _preload(refusal: Refusal) -> Iterator[Advice]:
         state = preloaded(refusal.observed.start, refusal.observed.program, before, library, refusal.observed.given)
         if state is not None:
             simulated = first_refused(refusal.observed.start.loader, state, refusal.opens) is None
-    if not refusal.runner.works(refusal.runner.stages, variables):
+    trial = refusal.tried(refusal.runner.stages, variables)
+    if not trial.cures:
         yield Advice("preload", False, f"LD_PRELOAD of {refusal.name} was run, and does not help", simulated=simulated, ran=False)
         return
     text = f"LD_PRELOAD of {refusal.name}: what is there from the start has its place beside the room for late modules"
-    yield Advice("preload", True, ". ".join([text, *_cautions(refusal)]), f"{_assigned(variables)} python ...", None, None, simulated, True)
+    yield Advice(
+        "preload", True, ". ".join([text, *_cautions(refusal)]), f"{_assigned(variables)} python ...", None, None, simulated, True, trial.then
+    )
 
 
 def _cautions(refusal: Refusal) -> Iterator[str]:
@@ -153,13 +161,14 @@ def _extra(refusal: Refusal) -> Iterator[Advice]:
     if found is None:
         yield Advice("extra", False, "how much LD_STATIC_TLS_EXTRA is needed can't be computed here; on FreeBSD 14 and newer, try 4096")
         return
-    good = [value for value in found if refusal.runner.works(refusal.runner.stages, {"LD_STATIC_TLS_EXTRA": str(value)})]
+    tried = {value: refusal.tried(refusal.runner.stages, {"LD_STATIC_TLS_EXTRA": str(value)}) for value in found}
+    good = [value for value, trial in tried.items() if trial.cures]
     least, padded = ({"LD_STATIC_TLS_EXTRA": value} for value in found)
     if not good:
         yield Advice("extra", False, f"LD_STATIC_TLS_EXTRA={found[1]} was simulated and run, and does not help", simulated=True, ran=False)
         return
     text = f"more room, as a plain decimal number: LD_STATIC_TLS_EXTRA={found[0]} is the least, {found[1]} leaves room for others"
-    yield Advice("extra", True, text, f"LD_STATIC_TLS_EXTRA={good[-1]} python ...", least, padded, True, True)
+    yield Advice("extra", True, text, f"LD_STATIC_TLS_EXTRA={good[-1]} python ...", least, padded, True, True, tried[good[-1]].then)
 
 
 def _author(refusal: Refusal) -> Advice:

@@ -43,6 +43,7 @@ class Diagnosis:
     ``stages``: what was done, in order; the last may have failed, and then ``not_tried`` are the rest. ``took``: who has room, in order.
     ``room``: bytes left at the end, None where the loader keeps none or they can't be read. ``refused``: words of the loader about static
     TLS in an import that worked all the same. ``disagrees``: where model and process first differ, None where nowhere or without a model.
+    ``hint``: what to look at where another failure has a usual cause.
     """
 
     live: Live
@@ -56,6 +57,7 @@ class Diagnosis:
     disagrees: str | None = None
     advice: tuple[Advice, ...] = ()
     not_tried: tuple[str, ...] = ()
+    hint: str | None = None
 
     @property
     def error(self) -> str | None:
@@ -71,7 +73,8 @@ class Advice:
     """One remedy. ``helps``: whether it is advised; if not, ``text`` says why not.
 
     ``command``: what to type before or in place of ``python``. ``least``, ``padded``: values by name. ``simulated``, ``ran``: whether the
-    model says that it works, and whether it did; None where that was not tried.
+    model says that it works, and whether it did; None where that was not tried. ``then``: the other failure that the import ends with when
+    this one is gone.
     """
 
     kind: Kind
@@ -82,6 +85,7 @@ class Advice:
     padded: Mapping[str, int] | None = None
     simulated: bool | None = None
     ran: bool | None = None
+    then: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

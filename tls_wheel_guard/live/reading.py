@@ -7,6 +7,7 @@ knows no static TLS, that is the answer.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -78,12 +79,14 @@ def ask(
     imports: Sequence[str] = (),
     method: str = "auto",
     stages: Sequence[str] = (),
+    arguments: Sequence[str] = (),
     timeout: float = 60.0,
     environment: Mapping[str, str] | None = None,
 ) -> Answer:
     """What a child of the interpreter answers.
 
-    ``stages``: what it does, ``module NAME`` or ``file PATH`` each, with all that it opens written down.
+    ``stages``: what it does, ``module NAME``, ``distribution NAME``, ``file PATH`` or ``script PATH`` each, with all that it opens written
+    down. ``arguments``: those of the script.
 
     Raises:
         UsageError: a name in ``imports`` can't be one.
@@ -94,7 +97,7 @@ def ask(
             raise UsageError(f"{name!r} is not the name of a module", hint="write it as in an import statement")
     try:
         with tempfile.TemporaryDirectory(prefix="tls-wheel-guard-env-", ignore_cleanup_errors=True) as folder:
-            said = _asked(path, Path(folder), _task(imports, method, stages), timeout, environment)
+            said = _asked(path, Path(folder), _task(imports, method, stages, arguments), timeout, environment)
     except OSError as error:
         raise UnreadableInterpreter(f"{path}: no temporary folder to ask it by: {error}", hint="TMPDIR chooses another") from error
     return Answer(str(path), said)
@@ -114,9 +117,10 @@ def _asked(path: Path, folder: Path, task: str, timeout: float, environment: Map
         return stream.read(_ANSWER_LIMIT).decode("utf-8", "replace")
 
 
-def _task(imports: Sequence[str], method: str, stages: Sequence[str]) -> str:
+def _task(imports: Sequence[str], method: str, stages: Sequence[str], arguments: Sequence[str]) -> str:
     lines = [f"method {method}", *(f"import {name}" for name in imports)]
     lines += [f"open {stage}" for stage in stages]
+    lines += [f"argument {json.dumps(argument)}" for argument in arguments]
     lines += [f"refusal {mark}" for mark in MARKS]
     for machine in MACHINES:
         identity = f"{machine.e_machine} {machine.bits} {int(machine.little_endian)}"

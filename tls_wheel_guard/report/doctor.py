@@ -35,6 +35,8 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"  not tried after it: {', '.join(diagnosis.not_tried)}"
     if diagnosis.outcome == "fails":
         yield "  static TLS is not the cause"
+        if diagnosis.hint:
+            yield f"  hint: {diagnosis.hint}"
         yield from (f"  on the way something was refused: {words}" for words in diagnosis.refused)
         return
     if last.static_tls and last.static_tls not in (diagnosis.error or ""):
@@ -111,7 +113,15 @@ def _item(words: str) -> str:
 
 
 def _advice(advice: Advice) -> Iterator[str]:
-    proof = [word for word, holds in (("simulated", advice.simulated), ("run: works", advice.ran)) if holds]
+    proof = [
+        word
+        for word, holds in (("simulated", advice.simulated), ("run: this failure is gone" if advice.then else "run: works", advice.ran))
+        if holds
+    ]
     yield _item(advice.text + (f" [{', '.join(proof)}]" if proof else ""))
     if advice.command:
         yield f"      {advice.command}"
+    if advice.then:
+        yield _item(f"with it the import ends with {_cut(advice.then)}: another failure, and static TLS is not its cause").replace(
+            "  - ", "    ", 1
+        )

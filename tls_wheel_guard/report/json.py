@@ -227,6 +227,7 @@ def diagnosis_document(diagnosis: Diagnosis) -> dict[str, Any]:
         "stages": [{"name": stage.name, "error": stage.error} for stage in diagnosis.stages],
         "not_tried": list(diagnosis.not_tried),
         "error": diagnosis.error,
+        "hint": diagnosis.hint,
         "loader_says": diagnosis.stages[-1].static_tls,
         **{name: live[name] for name in ("python", "implementation", "libc", "libc_version", "machine", "start", "method", "tunables")},
         "room_at_start": diagnosis.live.room,
@@ -255,5 +256,5 @@ def _advice(advice: Advice) -> dict[str, Any]:
     values = {name: dict(found) if found is not None else None for name, found in (("least", advice.least), ("padded", advice.padded))}
     return {
         "kind": advice.kind, "helps": advice.helps, "text": advice.text, "command": advice.command, **values,
-        "simulated": advice.simulated, "ran": advice.ran,
+        "simulated": advice.simulated, "ran": advice.ran, "then": advice.then,
     }  # fmt: skip

@@ -9,6 +9,7 @@ Whatever could crash (foreign memory is read, odd modules are opened) happens in
 from __future__ import unicode_literals
 
 import io
+import json
 import os
 import struct
 import sys
@@ -188,12 +189,13 @@ def measure(rows, method):
 
 
 def main():
-    task = {"import": [], "method": [], "open": [], "refusal": ask.REFUSED, "machine": []}
+    task = {"import": [], "method": [], "open": [], "argument": [], "refusal": ask.REFUSED, "machine": []}
     with io.open(os.path.join(FOLDER, "task"), encoding="utf-8") as file:
         for line in file:
             kind, _, rest = line.rstrip("\n").partition(" ")
             task[kind].append(rest)
     names, stages, method, rows = task["import"], task["open"], task["method"][-1], [row.split(" ") for row in task["machine"]]
+    arguments = [json.loads(argument) for argument in task["argument"]]
     warnings.simplefilter("ignore")
     answer("implementation", "%s %d.%d.%d" % ((sys.version.find("PyPy") < 0 and "CPython" or "PyPy",) + tuple(sys.version_info[:3])))
     if stages or imports(names):
@@ -203,7 +205,7 @@ def main():
                 raise ask.ProbeError("what it opens can be written down from Python 3.5 on")
             numbers = measure(rows, method)
             if stages:
-                recording.record(recording.Recorder(answer, mapped, numbers, os.path.join(FOLDER, "doing")), stages)
+                recording.record(recording.Recorder(answer, mapped, numbers, os.path.join(FOLDER, "doing")), stages, arguments)
         except ask.ProbeError as error:
             answer("failed", " ".join(str(error).split())[:2000])
     unfinished = os.path.join(FOLDER, "answer.unfinished")

@@ -108,15 +108,80 @@ def open_file(path):
         raise OSError(words)
 
 
-def record(recorder, stages):
-    """Do what each of ``stages`` says, "module NAME" or "file PATH", up to the first that fails."""
+def import_named(name):
+    """Import a module, what is in one (sklearn.linear_model.LinearRegression), or else all that a distribution of that name installs."""
     import importlib
 
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        # Another module that is missing inside is no matter of ours.
+        if type(error).__name__ != "ModuleNotFoundError" or not (name + ".").startswith("%s." % (error.name,)):
+            raise
+        parent, _, last = name.rpartition(".")
+        if parent:
+            holder = import_named(parent)
+            if not hasattr(holder, last):
+                raise
+            return getattr(holder, last)
+        try:
+            found = modules_of(name)
+        except ImportError:
+            found = []
+        if not found or name in found:
+            raise
+        return import_all(found)
+
+
+def import_all(names):
+    for name in names:
+        import_named(name)
+
+
+def modules_of(distribution):
+    """The modules that an installed distribution brings: scikit-learn brings sklearn."""
+    import importlib.metadata as metadata
+
+    found = metadata.distribution(distribution)
+    names = (found.read_text("top_level.txt") or "").split()
+    if not names:
+        for file in found.files or ():
+            first = file.parts[0].split(".")[0]
+            is_module = file.name.endswith((".py", ".so")) if len(file.parts) == 1 else file.parts[1:] == ("__init__.py",)
+            if is_module and first not in names:
+                names.append(first)
+    return [name for name in names if not name.startswith("_")] or names
+
+
+def run_script(path, arguments):
+    """Run a script as `python PATH ARGUMENTS` does; an end by exit code 0 is a good end."""
+    import runpy
+
+    usual, first = list(sys.argv), sys.path[0]
+    sys.argv[:] = [path] + arguments
+    sys.path[0] = os.path.dirname(path)
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    finally:
+        sys.argv[:], sys.path[0] = usual, first
+
+
+def record(recorder, stages, arguments):
+    """Do what each of ``stages`` says up to the first that fails: "module NAME", "distribution NAME", "file PATH", "script PATH"."""
     before = list(sys.path)
     sys.path.insert(0, "")  # as `python -c` does
     recorder.start()
+    deeds = {
+        "module": import_named,
+        "distribution": lambda name: import_all(modules_of(name)),
+        "file": open_file,
+        "script": lambda path: run_script(path, arguments),
+    }
     for stage in stages:
         kind, _, what = stage.partition(" ")
-        if not recorder.stage(what, lambda: importlib.import_module(what) if kind == "module" else open_file(what)):
+        if not recorder.stage(what, lambda: deeds[kind](what)):
             break
     sys.path[:] = before
