@@ -1,6 +1,6 @@
 /* A process that does what it is told, and says after each step how much static TLS is taken.
 
-   Arguments: +FILE opens, -FILE closes, =FILE:SYMBOL looks a thread-local symbol up, which is a first dynamic access.
+   Arguments: +FILE opens, *FILE opens with RTLD_GLOBAL, -FILE closes, =FILE:SYMBOL looks a thread-local symbol up, which is a first dynamic access.
    Answers: "start USED SIZE ALIGN OPTIONAL TCB", then for each step ":ERROR<tab>USED<tab>OPTIONAL", ERROR empty when it worked.
    The numbers are glibc's own: elf/dl-tls.c:_dl_get_tls_static_info, and the words behind the list of slots in _rtld_global, which
    libc.so.6 (2.34 and later) gives the place of; before, they are where size and alignment stand. -1: not known (musl). */
@@ -51,8 +51,8 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         char *name = argv[i] + 1, *symbol = NULL;
         int opened = 0;
-        if (argv[i][0] == '+') {
-            handles[i] = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+        if (argv[i][0] == '+' || argv[i][0] == '*') {
+            handles[i] = dlopen(name, RTLD_NOW | (argv[i][0] == '*' ? RTLD_GLOBAL : RTLD_LOCAL));
             say(handles[i] ? NULL : dlerror());
             continue;
         }
@@ -61,7 +61,7 @@ int main(int argc, char **argv)
             *symbol++ = 0;
         }
         for (int k = 1; k < i && !opened; k++)
-            if (handles[k] && argv[k][0] == '+' && strcmp(argv[k] + 1, name) == 0) {
+            if (handles[k] && argv[k][0] != '-' && argv[k][0] != '=' && strcmp(argv[k] + 1, name) == 0) {
                 opened = 1;
                 if (symbol)
                     say(dlsym(handles[k], symbol) ? NULL : dlerror());

@@ -37,8 +37,8 @@ handles = []
 for step in sys.argv[1:]:
     deed, name = step[0], step[1:]
     try:
-        if deed == "+":
-            handles.append((name, ctypes.CDLL(name)))
+        if deed in "+*":
+            handles.append((name, ctypes.CDLL(name, ctypes.RTLD_GLOBAL if deed == "*" else ctypes.RTLD_LOCAL)))
         elif deed == "=":
             name, symbol = name.rsplit(":", 1)
             library = next(library for path, library in handles if path == name)

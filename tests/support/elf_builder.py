@@ -32,7 +32,10 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Sym:
-    """A dynamic symbol. An undefined one has no section; ``version`` needs ``libc.so.6`` among the needed; ``hidden``: STV_HIDDEN."""
+    """A dynamic symbol. An undefined one has no section; ``version`` needs ``libc.so.6`` among the needed; ``hidden``: STV_HIDDEN.
+
+    ``unique``: STB_GNU_UNIQUE.
+    """
 
     name: str
     defined: bool = False
@@ -40,6 +43,7 @@ class Sym:
     local: bool = False
     version: str | None = None
     hidden: bool = False
+    unique: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class _Builder:
     def put_symbols(self) -> None:
         rows = bytearray(24 if self.bits == 64 else 16)
         for symbol in self.sorted_symbols():
-            bind = 0 if symbol.local else 2 if symbol.weak else 1
+            bind = 0 if symbol.local else 10 if symbol.unique else 2 if symbol.weak else 1
             section, name = (1 if symbol.defined else 0), self.string(symbol.name)
             if self.bits == 64:
                 rows += self.pack("IBBHQQ", name, bind << 4 | 6, 2 * symbol.hidden, section, 0, 4)

@@ -24,7 +24,7 @@ __all__ = ["Act", "History", "make_history", "read_modules"]
 DF_STATIC_TLS, DF_1_NODELETE = 0x10, 0x8
 WANT_PLTGOT = ("riscv64", "ppc64le", "ppc64")
 """Machines whose loader looks at DT_PLTGOT as soon as there is a DT_JMPREL (elf_machine_runtime_setup)."""
-Deed = Literal["open", "close", "use"]
+Deed = Literal["open", "global", "close", "use"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Act:
 
     def word(self) -> str:
         """As tests/sources/process.c takes it."""
-        return {"open": "+", "close": "-", "use": "="}[self.deed] + str(self.path) + (f":{self.symbol}" if self.symbol else "")
+        return {"open": "+", "global": "*", "close": "-", "use": "="}[self.deed] + str(self.path) + (f":{self.symbol}" if self.symbol else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,10 @@ class History:
         made: list[Event] = []
         for act in self.acts:
             module = self.modules[act.path]
-            made.append(Open(module, given) if act.deed == "open" else Close(module) if act.deed == "close" else Use(module))
+            if act.deed in ("open", "global"):
+                made.append(Open(module, given, is_global=act.deed == "global"))
+            else:
+                made.append(Close(module) if act.deed == "close" else Use(module))
         return made
 
 
@@ -85,6 +88,7 @@ class _Maker:
             if name.endswith(word) or kind not in self.numbers:
                 self.numbers[kind] = number
         self.with_symbols: list[str] = []
+        self.soname: dict[int, str] = {}
 
     def _tls(self) -> Tls | None:
         draw = self.random
@@ -116,12 +120,32 @@ class _Maker:
         # Linkers make hidden symbols local. Loaders bind both to the module, but musl looks at the binding only.
         return Sym("hid", defined=True, local=True) if self.named is not None else Sym("hid", defined=True, hidden=True)
 
+    def _soname(self, name: str) -> str | None:
+        """Its own name, none, or that of an earlier module: a copy of the same library in another place."""
+        draw = self.random
+        if draw.random() < 0.2:
+            return None
+        earlier = f"m{draw.randint(0, int(name[1:-3]))}.so"
+        return earlier if draw.random() < 0.15 and self.named is None else name
+
     def _table(self, relocs: list[Reloc]) -> Table | None:
         """Where the relocations are. Without a DT_PLTGOT there can be no DT_JMPREL on some machines."""
         choice: Table | None = "split" if any(reloc.plt for reloc in relocs) else self.random.choice(["jmprel", None])
         if self.machine in WANT_PLTGOT:
             return None
         return "split" if choice and self.machine in REL_MACHINES else choice
+
+    def _shared_names(self, tls: Tls | None, relocs: list[Reloc], symbols: list[Sym]) -> None:
+        """Variables of one name that several modules define, or only ask for: which one counts is a matter of scopes."""
+        draw = self.random
+        for name, unique in (("shared", False), ("shared_unique", True)):
+            if draw.random() < 0.7:
+                continue
+            defined = bool(tls and tls.memsz and tls.align) and draw.random() < 0.8
+            kind = draw.choice([k for k in ("TPOFF", "TPOFF", "DTPMOD", "TLSDESC") if k in self.numbers])
+            symbols.append(Sym(name, defined=defined, unique=unique and defined, weak=not defined and draw.random() < 0.3))
+            # musl goes through DT_JMPREL first, which decides about its words where nobody defines the name.
+            relocs.insert(draw.randint(0, len(relocs)), Reloc(self.numbers[kind], name, plt=kind == "TLSDESC" and self.named is None))
 
     def module(self, number: int) -> Path:
         """One module; later ones may need, and reach into, earlier ones."""
@@ -136,11 +160,12 @@ class _Maker:
                 kind = draw.choice([k for k in ("TPOFF", "TPOFF", "DTPMOD", "TLSDESC") if k in self.numbers])
                 symbols.append(Sym(other, weak=draw.random() < 0.1))
                 relocs.insert(draw.randint(0, len(relocs)), Reloc(self.numbers[kind], other, plt=kind == "TLSDESC"))
+        self._shared_names(tls, relocs, symbols)
         if draw.random() < 0.05:
             symbols.append(Sym("nobody", weak=draw.random() < 0.7))
             relocs.append(Reloc(self.numbers["TPOFF"], "nobody"))
         used = {reloc.symbol for reloc in relocs}
-        symbols = [s for s in symbols if s.name in used or s.name.startswith("v") or (s.name == "own" and draw.random() < 0.2)]
+        symbols = [s for s in symbols if s.name in used or s.name.startswith(("v", "shared")) or (s.name == "own" and draw.random() < 0.2)]
         if tls and tls.memsz and tls.align:
             self.with_symbols.append(f"v{number}")
         if self.named is not None:
@@ -152,14 +177,15 @@ class _Maker:
             tuple(relocs),
             tls,
             tuple(symbols),
-            soname=name if draw.random() < 0.8 else None,
+            soname=self._soname(name),
             needed=tuple(needed),
-            runpath="$ORIGIN",
+            runpath="$ORIGIN:$ORIGIN/../near:$ORIGIN/../far",
             flags=DF_STATIC_TLS if draw.random() < 0.3 else 0,
             flags_1=DF_1_NODELETE if draw.random() < 0.03 else 0,
             table=table,
         )
-        path = self.folder / name
+        path = self.folder / ("near" if draw.random() < 0.8 else "far") / name
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(build(spec))
         return path
 
@@ -198,5 +224,5 @@ def make_history(seed: int, machine: str, folder: Path, *, named: int | None = N
         else:
             path = draw.choice([p for p in paths if p not in preloaded] or paths)
             opened.append(path)
-            acts.append(Act("open", path))
+            acts.append(Act("global" if draw.random() < 0.3 else "open", path))
     return History(modules, preloaded, tuple(acts))

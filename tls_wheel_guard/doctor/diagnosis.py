@@ -119,7 +119,7 @@ def _asking(refusal: Refusal, observed: Observed) -> tuple[str, ...]:
     if refused is None:
         return ()
     table = {row.module.path: row for row in observed.replay.state.loaded}
-    found, _ = dependencies(refused.event.module, table, observed.given)
+    found = dependencies(refused.event.module, table, observed.given).modules
     scope = [*global_scope(table), *found.values()]
 
     def asks(module: TlsModule) -> bool:

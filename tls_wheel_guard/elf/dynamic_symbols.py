@@ -15,7 +15,7 @@ __all__ = ["Strings", "read_symbols"]
 
 DT_STRTAB, DT_SYMTAB, DT_STRSZ = 5, 6, 10
 DT_VERSYM, DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
-STB_LOCAL, STB_WEAK = 0, 2
+STB_LOCAL, STB_WEAK, STB_GNU_UNIQUE = 0, 2, 10
 STV_DEFAULT = 0
 MAX_NAME = 4096
 """Bytes of a name; longer ones (C++ templates reach 20 KB in .symtab, TLS variables do not) are cut."""
@@ -81,6 +81,7 @@ def read_symbols(
             local=info >> 4 == STB_LOCAL,
             version=texts[versions[index]] if index in versions else None,
             hidden=other & 3 != STV_DEFAULT,
+            unique=info >> 4 == STB_GNU_UNIQUE,
         )
         for index, (name, info, other, section) in rows.items()
     }

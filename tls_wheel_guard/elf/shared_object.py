@@ -31,7 +31,7 @@ class Symbol:
     """A dynamic symbol that a TLS relocation names. ``defined``: in this file; ``weak``: STB_WEAK; ``local``: STB_LOCAL.
 
     ``version`` is the symbol version that the file asks for (``GLIBC_PRIVATE``), or None. ``hidden``: its visibility binds it to
-    this file (STV_INTERNAL, STV_HIDDEN, STV_PROTECTED).
+    this file (STV_INTERNAL, STV_HIDDEN, STV_PROTECTED). ``unique``: STB_GNU_UNIQUE.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Symbol:
     local: bool
     version: str | None = None
     hidden: bool = False
+    unique: bool = False
 
     @property
     def versioned_name(self) -> str:

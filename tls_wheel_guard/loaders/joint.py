@@ -102,6 +102,6 @@ def _open_all(step: Any, start: Any, order: list[TlsModule], given: Given) -> tu
         event: Event = Open(module, given, assumes=True)
         answer: Step
         state, answer = step(state, event)
-        if answer.reason in ("room", "alignment", "dynamic"):
+        if answer.reason in ("room", "slots", "alignment", "dynamic"):
             return False, max(state.used - start.used, 0) + module.demand.block_size
     return True, state.used - start.used

@@ -27,7 +27,7 @@ def fresh_state(version: tuple[int, ...] | None, machine: str) -> State:
 
 def step(state: State, event: Event) -> tuple[State, Step]:
     """What the process is after an event, and what the loader answered."""
-    return step_by(_answer, state, event, unloads=False)
+    return step_by(_answer, state, event, unloads=False, by_soname=False)
 
 
 def _answer(asked: Asked) -> Step:

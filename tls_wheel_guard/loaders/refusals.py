@@ -18,6 +18,7 @@ __all__ = [
     "LATE",
     "LATE_ANDROID",
     "MARKS",
+    "NO_MORE_STATIC",
     "NO_ROOM",
     "NO_SPACE",
     "REFUSALS",
@@ -31,13 +32,13 @@ __all__ = [
     "named_in",
 ]
 
-Reason = Literal["room", "alignment", "dynamic", "initialised", "late", "segment", "descriptors", "undefined", "other"]
+Reason = Literal["room", "slots", "alignment", "dynamic", "initialised", "late", "segment", "descriptors", "undefined", "other"]
 """Why a loader refuses.
 
-``room``: the block has no room left. ``alignment``: more than the block has, whatever the room. ``dynamic``: the module was reached by
-dynamic access before, and can't get a place any more. ``initialised``: its block has initial values. ``late``: a late module never gets
-a place. ``segment``: any late TLS segment is refused. ``descriptors``: it knows no TLS descriptors on this machine. ``undefined``: a
-symbol that nobody defines.
+``room``: the block has no room left. ``slots``: too many modules with TLS are there. ``alignment``: more than the block has, whatever the
+room. ``dynamic``: the module was reached by dynamic access before, and can't get a place any more. ``initialised``: its block has initial
+values. ``late``: a late module never gets a place. ``segment``: any late TLS segment is refused. ``descriptors``: it knows no TLS
+descriptors on this machine. ``undefined``: a symbol that nobody defines.
 """
 _FILE = r"(?:/[^:'\"]+|[^\s:'\"]+)"
 _GROUPS = {"definer": _FILE, "asking": _FILE, "symbol": r"[^:'\"]*"}
@@ -64,6 +65,8 @@ class Refusal:
         """What finds it in a longer text, such as a Python exception's; a group for each file."""
         parts = re.split(r"\{(\w+)\}", self.words)
         found = "".join(f"(?P<{part}>{_GROUPS[part]})" if place % 2 else re.escape(part) for place, part in enumerate(parts[:-2]))
+        if len(parts) == 1:
+            return re.compile(re.escape(self.words))
         last, text = parts[-2:]
         # A file's name at the end stops where a sentence or a quotation does.
         group = _GROUPS[last] if text else r"[^'\"]+?(?=\.?$|['\"])"
@@ -71,6 +74,8 @@ class Refusal:
 
 
 NO_ROOM = Refusal(("glibc",), "{definer}: cannot allocate memory in static TLS block", "cannot allocate memory in static TLS block")
+NO_MORE_STATIC = Refusal(("glibc",), "dlopen: cannot load any more object with static TLS", "cannot load any more object with static TLS")
+"""elf/dl-open.c:dl_open_worker up to 2.21. It names no file."""
 NO_SPACE = Refusal(
     ("freebsd", "dragonfly", "netbsd"),
     "{asking}: No space available for static Thread Local Storage",
@@ -94,7 +99,7 @@ LATE_ANDROID = Refusal(
 SEGMENT_ANDROID = Refusal(("bionic",), "{asking}: no ELF TLS before API level 29", "no ELF TLS before API level 29")
 SEGMENT = Refusal(("openbsd",), "unsupported TLS program header in {asking}", "unsupported TLS program header in")
 STATIC_FAILURE = Refusal(("illumos",), "{asking}: static TLS failure", "static TLS failure")
-REFUSALS = (LATE, NO_ROOM, NO_SPACE, INITIALISED, LATE_ANDROID, SEGMENT_ANDROID, SEGMENT, STATIC_FAILURE)
+REFUSALS = (LATE, NO_ROOM, NO_MORE_STATIC, NO_SPACE, INITIALISED, LATE_ANDROID, SEGMENT_ANDROID, SEGMENT, STATIC_FAILURE)
 """All of them, in the order in which they are looked for."""
 MARKS = tuple(refusal.mark for refusal in REFUSALS)
 """What is always the same in each."""

@@ -8,7 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tls_wheel_guard.loaders.link_map import Close, Event, LinkMapEntry, Open, Step, Table, definer_of, dependencies, global_scope, still_used
+from tls_wheel_guard.loaders.link_map import (
+    Close,
+    Event,
+    LinkMapEntry,
+    Open,
+    Step,
+    Table,
+    definer_of,
+    dependencies,
+    global_scope,
+    make_global,
+    still_used,
+)
 from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = ["FINE", "Asked", "State", "step_by"]
@@ -56,13 +68,16 @@ class Asked:
 FINE = Step(True)
 
 
-def step_by(answer: Callable[[Asked], Step], state: State, event: Event, *, unloads: bool = True) -> tuple[State, Step]:
-    """One event. ``answer`` gives a Step a question: not ``loads`` refuses the dlopen, and without ``error`` the process has crashed."""
+def step_by(answer: Callable[[Asked], Step], state: State, event: Event, *, unloads: bool = True, by_soname: bool = True) -> tuple[State, Step]:
+    """One event. ``answer`` gives a Step a question: not ``loads`` refuses the dlopen, and without ``error`` the process has crashed.
+
+    ``unloads``: whether dlclose does anything; ``by_soname``: as for ``dependencies``.
+    """
     if state.ended:
         return state, Step(False, unsafe="the process has ended")
     table: Table = {loaded.module.path: loaded for loaded in state.loaded}
     if isinstance(event, Open):
-        return _open(answer, state, table, event)
+        return _open(answer, state, table, event, by_soname)
     known = table.get(event.module.path)
     if known is None or not known.opens:
         return state, Step(False, error=f"{event.module.name}: not open", reason="other")
@@ -73,15 +88,16 @@ def step_by(answer: Callable[[Asked], Step], state: State, event: Event, *, unlo
     return replace(state, loaded=tuple(table.values())), FINE
 
 
-def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Open) -> tuple[State, Step]:
-    found, needs = dependencies(event.module, table, event.given)
+def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Open, by_soname: bool) -> tuple[State, Step]:
+    listed = dependencies(event.module, table, event.given, by_soname=by_soname)
+    found = listed.modules
     new = [module for path, module in found.items() if path not in table]
     for path, module in found.items():
-        row = table.setdefault(path, LinkMapEntry(module, needs[path]))
-        table[path] = replace(row, stays=row.stays or module.nodelete)
+        listed.enter(table, path, LinkMapEntry(module, listed.needs[path]))
+        table[path] = replace(table[path], stays=table[path].stays or module.nodelete)
     root = table[event.module.path]
     table[event.module.path] = replace(root, opens=root.opens + 1, closure=tuple(found))
-    after, total = state, Step(True)
+    after, total = state, Step(True, missing=listed.missing if event.assumes else ())
     scope = (*global_scope(table), *found.values())
     for module in new:
         for access in (None, *module.accesses):
@@ -95,6 +111,8 @@ def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Op
                 return replace(state, ended=reply.error is None and reply.unsafe is not None), total
             if reply.taken and definer is not None:
                 after = replace(after, used=after.used + reply.taken, placed=after.placed | {definer.path})
+    if event.is_global:
+        make_global(table, found)
     return replace(after, loaded=tuple(table.values())), total
 
 
@@ -103,4 +121,4 @@ def _both(before: Step, reply: Step, assumed: tuple[str, ...]) -> Step:
     asked = before.asked if reply.asked is None else (before.asked or 0) + reply.asked
     taken = before.taken + reply.taken if reply.loads else 0
     unsafe = before.unsafe or reply.unsafe if reply.loads else reply.unsafe
-    return replace(reply, taken=taken, unsafe=unsafe, asked=asked, assumed=(*before.assumed, *assumed))
+    return replace(reply, taken=taken, unsafe=unsafe, asked=asked, assumed=(*before.assumed, *assumed), missing=before.missing)

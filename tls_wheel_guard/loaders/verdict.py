@@ -123,7 +123,7 @@ def _outcome(loaders: Sequence[Loader[Any]], event: Open, *, fresh_counts: bool)
     if refused is None and all(step.asked is None for step in steps):
         return Outcome("always", takes_at_most=by_descriptors)
     # Where tags promise an oldest version and users may have more room, a lack of it is not for ever.
-    by_room = fresh_counts and all(step.loads or step.reason in ("room", "alignment") for step in steps)
+    by_room = fresh_counts and all(step.loads or step.reason in ("room", "slots", "alignment") for step in steps)
     return Outcome(
         "if-room" if refused is None or by_room else "never",
         taken=max(step.asked or 0 for step in steps),

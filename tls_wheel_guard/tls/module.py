@@ -17,7 +17,8 @@ class Access:
     """One kind of access to one variable. ``symbol``: the name that is looked up, None for the module's own block.
 
     ``weak``: the load goes on when nobody defines it. ``version``: the symbol version asked for. ``by_libc``: a variable of
-    glibc itself, which is there from the start. ``defined``: the module defines the name itself, and others may do so before it.
+    glibc itself, which is there from the start. ``defined``: the module defines the name itself, and others may do so before it;
+    ``unique``: as STB_GNU_UNIQUE, of which a process of glibc has one.
     """
 
     kind: RelocKind
@@ -26,6 +27,7 @@ class Access:
     version: str | None = None
     by_libc: bool = False
     defined: bool = False
+    unique: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class TlsModule:
         """The file's name without its folder."""
         return self.demand.name
 
+    def defines_unique(self, name: str | None) -> bool:
+        """Whether the module defines and uses this name as STB_GNU_UNIQUE."""
+        return any(access.unique and access.symbol == name for access in self.accesses)
+
 
 def names_asked(module: SharedObject) -> set[str]:
     """Names of thread-local variables that a loader looks up for the module."""
@@ -72,6 +78,7 @@ def tls_module(module: SharedObject, path: str, exports: Iterable[str] = (), dem
             access.symbol.version,
             not access.symbol.defined and is_libc_variable(access.symbol),
             access.symbol.defined,
+            access.symbol.defined and access.symbol.unique,
         )
         for access in module.accesses
     )

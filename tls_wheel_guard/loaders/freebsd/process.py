@@ -25,6 +25,7 @@ from tls_wheel_guard.loaders.link_map import (
     definer_of,
     dependencies,
     global_scope,
+    make_global,
     still_used,
 )
 from tls_wheel_guard.loaders.refusals import NO_SPACE, Reason, Refused
@@ -63,10 +64,11 @@ class _Run:
         self._unsafe: str | None = None
         self._asked: int | None = None
         self._assumed: list[str] = []
+        self._missing: tuple[str, ...] = ()
 
     def _done(self, loads: bool, error: str | None = None, reason: Reason | None = None) -> tuple[State, Step]:
         state = replace(self.state, loaded=tuple(self.table.values()))
-        return state, Step(loads, state.used - self._before, error, self._unsafe, reason, self._asked, 0, tuple(self._assumed))
+        return state, Step(loads, state.used - self._before, error, self._unsafe, reason, self._asked, 0, tuple(self._assumed), self._missing)
 
     def open(self, event: Open) -> tuple[State, Step]:
         root = event.module
@@ -75,10 +77,11 @@ class _Run:
         try:
             if not known.relocated and root.demand.flagged and root.demand.block_size:
                 self._make_static(root, root)
-            found, needs = dependencies(root, self.table, event.given)
+            listed = dependencies(root, self.table, event.given)
+            found, self._missing = listed.modules, listed.missing if event.assumes else ()
             for path, module in found.items():
-                row = self.table.setdefault(path, LinkMapEntry(module))
-                self.table[path] = replace(row, needs=needs[path])
+                listed.enter(self.table, path, LinkMapEntry(module))
+                self.table[path] = replace(self.table[path], needs=listed.needs[path])
             self.table[root.path] = replace(self.table[root.path], closure=tuple(found))
             scope = (*global_scope(self.table), *found.values())
             for path, module in found.items():
@@ -94,6 +97,8 @@ class _Run:
         for path in found:
             row = self.table[path]
             self.table[path] = replace(row, stays=row.stays or row.module.nodelete)
+        if event.is_global:
+            make_global(self.table, found)
         return self._done(True)
 
     def close(self, module: TlsModule) -> tuple[State, Step]:

@@ -51,7 +51,8 @@ class State:
 
     ``used``: _dl_tls_static_used; ``limit``: _dl_tls_static_size, less the TCB in variant II; ``align``: _dl_tls_static_align;
     ``optional``: what is left for descriptors, None where they may take everything (before 2.32). ``loaded``: the late modules,
-    in the order of their link map. ``ended``: the process has crashed.
+    in the order of their link map. ``ended``: the process has crashed. ``start_tls_ids``: modules with TLS at the start (the C library
+    is one); ``threads``: whether the process has more than one thread, which decides up to 2.21.
     """
 
     variant: int
@@ -62,6 +63,8 @@ class State:
     version: tuple[int, ...] = CURRENT
     loaded: tuple[LinkMapEntry, ...] = ()
     ended: bool = False
+    start_tls_ids: int = 1
+    threads: bool = True
 
     @property
     def room(self) -> int:
@@ -162,7 +165,7 @@ def place_at_start(
         end = round_up(end, 32) + 32
     room = SURPLUS if optional is None else surplus(version, nns, optional, auditors)
     limit = round_up(end + room, align if variant == 2 else tcb_alignment(version, machine))
-    return State(variant, end, limit, align, optional, version)
+    return State(variant, end, limit, align, optional, version, start_tls_ids=len(blocks))
 
 
 def _place_all(blocks: list[TlsDemand], variant: int, start: int) -> int:

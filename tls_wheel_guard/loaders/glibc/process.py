@@ -10,7 +10,8 @@ DF_STATIC_TLS is ignored since 2.3.2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tls_wheel_guard.loaders.descriptors import descriptors_refused
@@ -27,15 +28,18 @@ from tls_wheel_guard.loaders.link_map import (
     definer_of,
     dependencies,
     global_scope,
+    make_global,
     still_used,
 )
-from tls_wheel_guard.loaders.refusals import NO_ROOM, Reason, Refused
+from tls_wheel_guard.loaders.refusals import NO_MORE_STATIC, NO_ROOM, Reason, Refused
 from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = ["step"]
 
 PUTS_CLOSED_FIRST = (2, 39)
 """The version since which the module that was closed comes first when modules are unloaded (elf/dl-close.c)."""
+GROWS_DTV_SINCE, DTV_SURPLUS = (2, 22), 14
+"""Before this version a static module with a higher TLS id is refused in a process with threads (f8aeae3473)."""
 DIVIDES_BY_ZERO = "Floating point exception: the loader divides by the segment's alignment, which is 0"
 OVERWRITES = "the loader puts the next module's block over the C library's own variables"
 
@@ -67,11 +71,15 @@ class _Run:
         self._asked: int | None = None
         self._by_descriptors: dict[str, int] = {}
         self._assumed: list[str] = []
+        self._missing: tuple[str, ...] = ()
+        self._unique = _unique_names(self.table)
+        self._never_leave: set[str] = set()
+        self._relocated_before = {path for path, row in self.table.items() if row.relocated}
 
     def _done(self, loads: bool, error: str | None = None, reason: Reason | None = None, *, ended: bool = False) -> tuple[State, Step]:
         state = replace(self.state, loaded=tuple(self.table.values()), ended=ended)
         taken, optional = state.used - self._before, sum(self._by_descriptors.values())
-        return state, Step(loads, taken, error, self.unsafe, reason, self._asked, optional, tuple(self._assumed))
+        return state, Step(loads, taken, error, self.unsafe, reason, self._asked, optional, tuple(self._assumed), self._missing)
 
     def _change(self, path: str, **fields: object) -> None:
         self.table[path] = replace(self.table[path], **fields)  # type: ignore[arg-type]
@@ -81,29 +89,31 @@ class _Run:
         known = self.table.get(root.path)
         if known is not None and known.closure is not None:
             self._change(root.path, opens=known.opens + 1)
+            if event.is_global:
+                make_global(self.table, dependencies(root, self.table, event.given).modules)
             return self._done(True)
-        found, needs = dependencies(root, self.table, event.given)
+        listed = dependencies(root, self.table, event.given)
+        found, self._missing = listed.modules, listed.missing if event.assumes else ()
         scope = [*global_scope(self.table), *found.values()]
         for path, module in found.items():
-            self.table.setdefault(path, LinkMapEntry(module, needs[path]))
+            listed.enter(self.table, path, LinkMapEntry(module, listed.needs[path], tls_id=self._next_tls_id(path, module)))
         # The root has no list of its own yet, unless it came before as what another one needs.
         links = {path: loaded.order if path != root.path or known else () for path, loaded in self.table.items()}
         order = sorted_maps(list(found), links, self.state.version, first=True)
         self._change(root.path, opens=self.table[root.path].opens + 1, closure=tuple(order))
         try:
-            for path in reversed(order):
-                if not self.table[path].relocated:
-                    self._relocate(self.table[path].module, scope, event.assumes)
-                    self._change(path, relocated=True)
+            self._relocate_all(order, scope, event.assumes)
+            self._check_tls_ids(found)
         except Refused as refusal:
             self._let_go(root.path)
             return self._done(False, str(refusal), refusal.reason)
         except _Crashed as crash:
             self.unsafe = str(crash)
             return self._done(False, ended=True)
-        for path in order:
-            if self.table[path].module.nodelete:
-                self._change(path, stays=True)
+        for path in (*(path for path in order if self.table[path].module.nodelete), *self._never_leave):
+            self._change(path, stays=True)
+        if event.is_global:
+            make_global(self.table, found)
         return self._done(True)
 
     def close(self, module: TlsModule) -> tuple[State, Step]:
@@ -123,11 +133,17 @@ class _Run:
             self._change(module.path, dynamic=True)
         return self._done(True)
 
+    def _relocate_all(self, order: Sequence[str], scope: Sequence[TlsModule], assumes: bool) -> None:
+        for path in reversed(order):
+            if not self.table[path].relocated:
+                self._relocate(self.table[path].module, scope, assumes)
+                self._change(path, relocated=True)
+
     def _relocate(self, module: TlsModule, scope: Sequence[TlsModule], assumes: bool) -> None:
         for access in module.accesses:
             if access.by_libc:
                 continue
-            definer = definer_of(access, module, scope)
+            definer = self._only_one(access, definer_of(access, module, scope))
             if definer is None:
                 self._undefined(module, access, assumes)
                 continue
@@ -138,6 +154,34 @@ class _Run:
                 self._make_static(definer)
             elif access.kind == "TLSDESC" or (access.kind == "DTPMOD" and module.tls_optimised and self.state.version >= (2, 22)):
                 self._try_static(definer)
+
+    def _only_one(self, access: Access, definer: TlsModule | None) -> TlsModule | None:
+        """do_lookup_unique: the first definition of an STB_GNU_UNIQUE name holds for the process, and its module never leaves."""
+        name = access.symbol
+        if name is None or definer is None or not definer.defines_unique(name):
+            return definer
+        path = self._unique.setdefault(name, definer.path)
+        row = self.table[path]
+        self._change(path, unique=row.unique | {name})
+        if not row.at_start:
+            self._never_leave.add(path)
+        return row.module
+
+    def _next_tls_id(self, path: str, module: TlsModule) -> int:
+        """_dl_next_tls_modid: the least number that is free; the start-up set has the first ones."""
+        if not module.demand.block_size or path in self.table:
+            return 0
+        taken = {row.tls_id for row in self.table.values()}
+        return next(number for number in itertools.count(self.state.start_tls_ids + 1) if number not in taken)
+
+    def _check_tls_ids(self, found: Iterable[str]) -> None:
+        """dl_open_worker up to 2.21: with threads there must be room in the DTV that each thread has already."""
+        if self.state.version >= GROWS_DTV_SINCE or not self.state.threads:
+            return
+        for path in found:
+            row = self.table[path]
+            if path not in self._relocated_before and row.block is not None and row.tls_id > DTV_SURPLUS:
+                raise Refused(NO_MORE_STATIC.says(), "slots")
 
     def _undefined(self, module: TlsModule, access: Access, assumes: bool) -> None:
         """A name that nobody here defines: of another library whose size is not known, or the loader's refusal."""
@@ -226,6 +270,16 @@ class _Run:
         links = {p: loaded.order for p, loaded in self.table.items()}
         bound = {p: loaded.bound for p, loaded in self.table.items()}
         return sorted_maps(paths, links, self.state.version, first=closed_first, bound=bound, kept=frozenset(kept))
+
+
+def _unique_names(table: Table) -> dict[str, str]:
+    """STB_GNU_UNIQUE name -> path of the module whose definition holds; the start-up set has had its lookups."""
+    found: dict[str, str] = {}
+    for path, row in table.items():
+        at_start = [access.symbol for access in row.module.accesses if access.unique and access.symbol] if row.at_start else []
+        for name in (*row.unique, *at_start):
+            found.setdefault(name, path)
+    return found
 
 
 def _undefined_words(module: TlsModule, access: Access) -> str:
