@@ -146,10 +146,13 @@ class _Run:
             definer = self._only_one(access, definer_of(access, module, scope))
             if definer is None:
                 self._undefined(module, access, assumes)
-                continue
-            self._bind(module, definer)
+            else:
+                self._bind(module, definer)
+            # The name is looked up before the type is looked at.
             if access.kind == "TLSDESC":
                 self._knows_descriptors(module)
+            if definer is None:
+                continue
             if access.kind == "TPOFF":
                 self._make_static(definer)
             elif access.kind == "TLSDESC" or (access.kind == "DTPMOD" and module.tls_optimised and self.state.version >= (2, 22)):
@@ -190,8 +193,6 @@ class _Run:
         if not assumes:
             raise Refused(_undefined_words(module, access), "undefined")
         self._assumed.append(access.symbol or "")
-        if access.kind == "TLSDESC":
-            self._knows_descriptors(module)
         if access.kind == "TPOFF":
             self._asked = self._asked or 0
 
