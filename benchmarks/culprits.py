@@ -28,10 +28,10 @@ sys.path.insert(0, str(ROOT))
 from tests.support.culprit_objects import CURED, OBJECTS  # noqa: E402
 from tests.support.culprit_recipes import KnownObject, stripped  # noqa: E402
 from tests.support.decoys import decoys  # noqa: E402
+from tests.support.inputs import sites_of  # noqa: E402
 from tests.support.objdump import machine_sites  # noqa: E402
 from tests.support.wheel_builder import make_wheel  # noqa: E402
 from tls_wheel_guard import check_wheel  # noqa: E402
-from tls_wheel_guard.commands.show import sites_in  # noqa: E402
 from tls_wheel_guard.culprits import Suspect  # noqa: E402
 from tls_wheel_guard.elf import BytesSource, read_shared_object  # noqa: E402
 
@@ -173,7 +173,7 @@ def sites() -> int:
     for known in OBJECTS:
         if known.machine not in ("x86_64", "i386", "aarch64", "riscv64"):
             continue
-        (found,) = sites_in(known.path()).values()
+        (found,) = sites_of(known.path()).values()
         listed = machine_sites(known.path(), known.machine, {slot for slot, _ in found.variables})
         ours = {site.address for site in found.sites}
         wrong += bool(listed - ours)

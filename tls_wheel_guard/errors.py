@@ -5,6 +5,7 @@
       UsageError                2   the command line is wrong, or names what is not there
         ConfigError             2   a value in [tool.tls-wheel-guard] or TLS_WHEEL_GUARD_* is wrong
       UnreadableInput           3   what was named can't be read
+        InputReadError          3   the system refuses to open or read it: permissions, a vanished file, a broken disk
         UnreadableWheel         3   not a zip, cut short, or over a limit
         UnreadableMember        3   one member of a wheel can't be inflated
         MalformedElf            3   an ELF file that contradicts itself
@@ -22,6 +23,7 @@ from tls_wheel_guard.version import __version__
 __all__ = [
     "CheckFailed",
     "ConfigError",
+    "InputReadError",
     "MalformedElf",
     "Refused",
     "TlsWheelGuardError",
@@ -31,6 +33,7 @@ __all__ = [
     "UnreadableWheel",
     "UsageError",
     "bug_of",
+    "reason_of",
 ]
 
 
@@ -77,6 +80,20 @@ class UnreadableInput(TlsWheelGuardError):  # noqa: N818  (it says what was wron
     """Something that was named can't be read."""
 
     exit_code = 3
+
+
+class InputReadError(UnreadableInput):
+    """The system refuses to open or to read an input: the file, its folder or its disk is the cause, not what it holds."""
+
+    @classmethod
+    def of(cls, error: OSError, *, doing: str = "read") -> InputReadError:
+        """From what the system said; ``doing``: ``read``, ``opened``, ``listed``."""
+        return cls(f"it can't be {doing}: {reason_of(error)}", hint="check the path, its permissions and its disk")
+
+
+def reason_of(error: OSError) -> str:
+    """The system's own words for what went wrong, on one line."""
+    return " ".join((error.strerror or str(error) or type(error).__name__).split())
 
 
 class UnreadableWheel(UnreadableInput):

@@ -19,12 +19,13 @@ from tests.support.cached import made_once
 from tests.support.culprit_objects import OBJECTS
 from tests.support.culprit_recipes import KnownObject, stripped
 from tests.support.decoys import Decoy, decoys
+from tests.support.inputs import sites_of
 from tests.support.objdump import machine_sites
 from tests.support.toolchain import require
 from tests.support.wheel_builder import make_wheel
 from tests.support.wheels import CACHE, fetch
 from tls_wheel_guard import check_wheel
-from tls_wheel_guard.commands.show import sites_in
+from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import Finding
@@ -71,7 +72,7 @@ def test_decoy_names_nobody_for_sure(decoy: Decoy, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("known", [k for k in OBJECTS if k.small and k.machine in ("x86_64", "aarch64")], ids=lambda known: known.name)
 def test_sites_are_those_of_objdump(known: KnownObject) -> None:
-    (found,) = sites_in(known.path()).values()
+    (found,) = sites_of(known.path()).values()
     listed = machine_sites(known.path(), known.machine, {slot for slot, _ in found.variables})
     assert {site.address for site in found.sites} == listed
     assert found.doubts == ()
@@ -89,7 +90,7 @@ def test_sites_are_those_of_objdump(known: KnownObject) -> None:
     ],
 )
 def test_sites_of_real_wheels(requirement: str, platform: str, python: str, member: str, count: int) -> None:
-    found = {name: sites for name, sites in sites_in(fetch(requirement, platform, python)).items() if member in name}
+    found = {name: sites for name, sites in sites_of(fetch(requirement, platform, python)).items() if member in name}
     ((name, sites),) = found.items()
     assert len(sites.sites) == count, name
     assert sites.doubts == ()
@@ -98,13 +99,13 @@ def test_sites_of_real_wheels(requirement: str, platform: str, python: str, memb
 
 def test_source_lines_come_from_debug_information(tmp_path: Path) -> None:
     for version in ("-gdwarf-4", "-gdwarf-5"):
-        (sites,) = sites_in(compiled(tmp_path, OWN, version)).values()
+        (sites,) = sites_of(compiled(tmp_path, OWN, version)).values()
         assert {site.line for site in sites.sites} == {"native.c:2"}
         assert {site.function.name for site in sites.sites if site.function} == {"touch_own"}
 
 
 def test_other_machines_are_said_to_be_not_decoded(tmp_path: Path) -> None:
-    (sites,) = sites_in(compiled(tmp_path, OWN, compiler="s390x-linux-gnu-gcc")).values()
+    (sites,) = sites_of(compiled(tmp_path, OWN, compiler="s390x-linux-gnu-gcc")).values()
     assert not sites.decoded
 
 
@@ -187,7 +188,7 @@ def test_modules_below_a_folder_are_traced_too(tmp_path: Path) -> None:
     known = next(known for known in OBJECTS if known.name == "rpmalloc-2.0-gcc")
     (tmp_path / "site" / "pkg").mkdir(parents=True)
     (tmp_path / "site" / "pkg" / "native.so").write_bytes(known.path().read_bytes())
-    report = check_wheel(tmp_path / "site", Config(tree=True))
+    report = check_wheel(tmp_path / "site", Config(), Asked(tree=True))
     assert [sure(f.culprits) for f in report.findings if f.rule == "initial-exec-tls"] == [["rpmalloc"]]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.inputs import sites_of
 from tests.support.toolchain import COMPILERS, require
-from tls_wheel_guard.commands.show import sites_in
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.elf.symbol_tables import read_names
@@ -86,7 +86,7 @@ def test_sites_are_those_of_the_linkers_relocations(machine: str, compiler: tupl
         if strip:
             tool = {"aarch64": "aarch64-linux-gnu-strip", "i386": "i686-linux-gnu-strip"}.get(machine, "strip")
             subprocess.run([tool, "-s", "--remove-section=.rela.text", "--remove-section=.rel.text", str(path)], check=True)
-        (found,) = sites_in(path).values()
+        (found,) = sites_of(path).values()
         # A relocation stands at the instruction on aarch64, at its displacement on x86.
         offset = {"x86_64": 3, "i386": 2, "aarch64": 0}[machine]
         assert {site.address for site in found.sites} == {at - offset for at in kept}

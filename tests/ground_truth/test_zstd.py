@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tests.support.sysroots import sysroot
-from tls_wheel_guard.inputs.wheel import inspect_file
+from tls_wheel_guard.inputs.opening import inspect_file
 
 ZSTANDARD = 93
 ROOT = Path(__file__).resolve().parent.parent.parent

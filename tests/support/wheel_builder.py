@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["DEFLATED", "STORED", "assert_record_is_right", "full_wheel", "make_wheel"]
+__all__ = ["DEFLATED", "STORED", "assert_record_is_right", "digest", "full_wheel", "make_wheel", "record_of"]
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 
 def make_wheel(
     folder: Path,
-    members: dict[str, bytes],
+    members: Mapping[str, bytes],
     tag: str = "cp312-cp312-manylinux_2_28_x86_64",
     *,
     name: str = "pkg",
@@ -24,14 +26,19 @@ def make_wheel(
 ) -> Path:
     """A wheel with these members and the usual metadata."""
     path = folder / f"{name}-1.0-{tag}.whl"
+    folder_name = f"{name}-1.0.dist-info"
+    if metadata:
+        tags = "".join(f"Tag: {tag.rsplit('-', 1)[0]}-{platform}\n" for platform in tag.rsplit("-", 1)[1].split("."))
+        members = {
+            **members,
+            f"{folder_name}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: false\n{tags}".encode(),
+            f"{folder_name}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+        }
     with zipfile.ZipFile(path, "w", method) as archive:
         for member, data in members.items():
             archive.writestr(member, data)
         if metadata:
-            tags = "".join(f"Tag: {tag.rsplit('-', 1)[0]}-{platform}\n" for platform in tag.rsplit("-", 1)[1].split("."))
-            archive.writestr(f"{name}-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: false\n{tags}")
-            archive.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-            archive.writestr(f"{name}-1.0.dist-info/RECORD", "")
+            archive.writestr(f"{folder_name}/RECORD", record_of(members) + f"{folder_name}/RECORD,,\n")
     return path
 
 
@@ -60,3 +67,12 @@ def assert_record_is_right(path: Path) -> None:
             if hashed:
                 data = archive.read(name)
                 assert (hashed, size) == (f"sha256={digest(data)}", str(len(data)))
+
+
+def record_of(members: Mapping[str, bytes]) -> str:
+    """RECORD's lines for some members."""
+    out = io.StringIO(newline="")
+    for name, data in members.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        csv.writer(out, lineterminator="\n").writerow([name, f"sha256={digest}", len(data)])
+    return out.getvalue()

@@ -17,7 +17,7 @@ from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.archive import format_of, inflate, name_says_no_elf, open_archive
 from tls_wheel_guard.elf import read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UnreadableWheel
-from tls_wheel_guard.inputs.wheel import inspect_file
+from tls_wheel_guard.inputs.opening import inspect_file
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
 IE = Spec(relocs=(Reloc(18),), tls=Tls(64, 8))
@@ -27,14 +27,14 @@ IE = Spec(relocs=(Reloc(18),), tls=Tls(64, 8))
 def test_every_method(method: int, tmp_path: Path) -> None:
     data = build(Spec(relocs=(Reloc(18),), tls=Tls(64, 8), padding=3 << 20))
     contents = inspect_file(make_wheel(tmp_path, {"pkg/x.so": data}, method=method))
-    assert [(path, m.initial_exec.own, m.size) for path, m in contents.modules] == [("pkg/x.so", 1, len(data))]
+    assert [(m.name, m.facts.initial_exec.own, m.facts.size) for m in contents.modules] == [("pkg/x.so", 1, len(data))]
     assert contents.unreadable == []
 
 
 @pytest.mark.parametrize("name", ["pkg/x.so", "pkg/data.bin", "pkg/noext", "pkg-1.0.data/scripts/tool", "pkg/lib.txt", "größe/ü.so"])
 def test_elf_under_any_name(name: str, tmp_path: Path) -> None:
     contents = inspect_file(make_wheel(tmp_path, {name: build(IE)}))
-    assert [path for path, _ in contents.modules] == [name]
+    assert [module.name for module in contents.modules] == [name]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_bad_crc_is_unreadable(tmp_path: Path) -> None:
     data = wheel.read_bytes()
     directory = data.index(b"PK\x01\x02")
     contents = inspect_file(damaged(wheel, directory + 16, b"\0\0\0\0"))
-    assert [path for path, _ in contents.modules] == ["pkg/ok.so"]
+    assert [module.name for module in contents.modules] == ["pkg/ok.so"]
     ((path, reason),) = contents.unreadable
     assert path == "pkg/x.so"
     assert "bad CRC-32" in reason
@@ -138,7 +138,7 @@ def test_duplicate_names_are_both_read(tmp_path: Path) -> None:
         archive.writestr("x.so", build(IE))
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("x.so", build(Spec()))
-    assert [m.initial_exec.own for _, m in inspect_file(path).modules] == [1, 0]
+    assert [m.facts.initial_exec.own for m in inspect_file(path).modules] == [1, 0]
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ def test_unreadable_wins_over_findings_and_hides_nothing(tmp_path: Path, capsys:
         (["chek", "x"], "hint: did you mean check?"),
         (["check", "x", "-j", "0"], "argument -j/--jobs: '0' is not a count of 1 or more"),
         (["check", "x", "-j", "-1"], "argument -j/--jobs: "),
-        (["check", "x" * 5000], "it can't be looked at: File name too long; hint: "),
+        (["check", "x" * 5000], "no such file or folder: File name too long; hint: "),
         (["check", "a\x1b]0;b.whl"], "a\\x1b]0;b.whl: no such file or folder"),
         (["check", "x", "--target", "freebsd"], "unknown platform tag 'freebsd'; hint: tags look like"),
         (["check", "x", "--allow", "x"], "--allow 'x' is not MODULE-GLOB:RULE"),

@@ -24,7 +24,7 @@ from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.elf import BytesSource, defined_tls, read_shared_object
 from tls_wheel_guard.errors import ConfigError, MalformedElf, UnreadableWheel, UsageError
-from tls_wheel_guard.inputs.wheel import inspect_file
+from tls_wheel_guard.inputs.opening import inspect_file
 from tls_wheel_guard.limits import DEFAULT_LIMITS, LIMITS, Limits, limits_from
 
 IE = Spec(relocs=(Reloc(18),), tls=Tls(64, 8))
@@ -138,7 +138,7 @@ def test_a_symlink_member_is_a_file_like_any(tmp_path: Path) -> None:
             info = zipfile.ZipInfo(name)
             info.create_system, info.external_attr = 3, 0o120777 << 16
             archive.writestr(info, data)
-    assert [name for name, _ in inspect_file(path).modules] == ["elf.so"]
+    assert [module.name for module in inspect_file(path).modules] == ["elf.so"]
 
 
 def test_zip64(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_zip64(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.so", "w", force_zip64=True) as member:
         member.write(build(IE))
     data = path.read_bytes()
-    assert [m.initial_exec.own for _, m in inspect_file(path).modules] == [1]
+    assert [m.facts.initial_exec.own for m in inspect_file(path).modules] == [1]
     # An entry that says that its sizes are in a zip64 field, and has none.
     path.write_bytes(put(data, entry(data, 0) + 20, b"\xff" * 8))
     with pytest.raises(UnreadableWheel):
@@ -191,13 +191,13 @@ def test_a_bomb_is_stopped_where_it_bursts(method: int, tmp_path: Path) -> None:
     path = make_wheel(tmp_path, {"x.so": elf}, method=method)
     del elf
     program = (
-        "import re, sys; from tls_wheel_guard.inputs.wheel import inspect_file; from pathlib import Path\n"
+        "import re, sys; from tls_wheel_guard.inputs.opening import inspect_file; from pathlib import Path\n"
         "print(inspect_file(Path(sys.argv[1])).unreadable, re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
     )
     run = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     assert "limit ratio; --limit ratio=N moves it" in run.stdout
     assert int(run.stdout.split()[-1]) < 120_000, run.stdout
-    assert inspect_file(path, limits_from(["ratio=2000000"])).modules[0][1].initial_exec.own == 1
+    assert inspect_file(path, limits_from(["ratio=2000000"])).modules[0].facts.initial_exec.own == 1
 
 
 def test_bzip2_does_not_burst_in_one_piece(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_cut_anywhere_in_a_wheel(machine: str, tmp_path: Path) -> None:
     good = build(IE)
     for length in random.Random(7).sample(range(4, len(data)), 40):
         contents = inspect_file(make_wheel(tmp_path, {"cut.so": data[:length], "good.so": good}))
-        assert [name for name, _ in contents.modules][-1] == "good.so"
+        assert [module.name for module in contents.modules][-1] == "good.so"
         assert len(contents.modules) + len(contents.unreadable) == 2
 
 

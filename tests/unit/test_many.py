@@ -19,10 +19,11 @@ from tls_wheel_guard import Config, Report
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.cli import progress
 from tls_wheel_guard.commands import check, workers
-from tls_wheel_guard.commands.check import check_path
+from tls_wheel_guard.commands.check import Asked, check_path
 from tls_wheel_guard.commands.workers import check_many
 
-GUARD = [sys.executable, "-c", "from tls_wheel_guard import __main__, commands; commands.WORKERS_PAY_FROM = 0; raise SystemExit(__main__.main())"]
+_ALWAYS = "from tls_wheel_guard import __main__; from tls_wheel_guard.commands import workers; workers.WORKERS_PAY_FROM = 0"
+GUARD = [sys.executable, "-c", f"{_ALWAYS}; raise SystemExit(__main__.main())"]
 """The guard, for which workers always pay: large wheels would make the tests slow."""
 Captured = pytest.CaptureFixture[str]
 
@@ -46,11 +47,11 @@ def test_reports_keep_the_order_of_the_arguments(tmp_path: Path) -> None:
     assert [w["modules"][0]["tls_segment"]["memsz"] for w in found if "modules" in w] == list(range(8, 15))
 
 
-def deadly(path: Path, config: Config) -> Report:
+def deadly(path: Path, config: Config, asked: Asked) -> Report:
     """A check that one of the wheels ends, as the system does when memory is short."""
     if path.name.startswith("p10-"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return check_path(path, config)
+    return check_path(path, config, asked)
 
 
 def test_a_wheel_that_kills_its_worker_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,10 +71,10 @@ def test_a_bug_on_one_wheel_hides_no_other(tmp_path: Path, capsys: Captured, mon
     paths = [str(make_wheel(tmp_path, {"m.so": ie()}, name=name)) for name in ("good", "odd", "last")]
     judged = check.check_wheel
 
-    def check_wheel(path: Path, config: Config) -> Report:
+    def check_wheel(path: Path, config: Config, asked: Asked) -> Report:
         if "odd" in path.name:
             raise ZeroDivisionError("division\nby zero")
-        return judged(path, config)
+        return judged(path, config, asked)
 
     monkeypatch.setattr(check, "check_wheel", check_wheel)
     assert main(["check", "--no-config", *paths]) == 5

@@ -17,7 +17,7 @@ from tests.support.modules import MARKABLE, with_fields
 from tests.support.toolchain import require
 from tests.support.wheel_builder import DEFLATED, STORED, assert_record_is_right, full_wheel, make_wheel
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.archive.record import rewrite_record
+from tls_wheel_guard.archive.record import update_record
 from tls_wheel_guard.build_guard.guard import guard
 from tls_wheel_guard.commands.mark import mark_file
 from tls_wheel_guard.config.model import Config
@@ -122,10 +122,10 @@ def test_patches_that_do_not_fit_are_refused() -> None:
 
 def test_record_keeps_every_other_line() -> None:
     text = b'a.so,sha256=old,1\r\n"b,c.so",sha256=old,2\nRECORD,,\n'
-    assert rewrite_record(text, {"b,c.so": ("sha256=new", 3)}) == b'a.so,sha256=old,1\r\n"b,c.so",sha256=new,3\nRECORD,,\n'
+    assert update_record(text, {"b,c.so": ("sha256=new", 3)}) == b'a.so,sha256=old,1\r\n"b,c.so",sha256=new,3\nRECORD,,\n'
     for hostile in (b"\xff,,\n", b'"' + b"a" * 200_000 + b'",,\n'):
         with pytest.raises(Refused, match="RECORD can't be read"):
-            rewrite_record(hostile, {})
+            update_record(hostile, {})
 
 
 METHODS = (STORED, DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.elf_builder import Reloc, Spec, Tls, build
+from tests.support.inputs import tree_contents
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.errors import UnreadableInput
-from tls_wheel_guard.inputs.folder import inspect_tree
 from tls_wheel_guard.limits import Limits
 from tls_wheel_guard.loaders.needed import reached
 from tls_wheel_guard.tls import tls_module
@@ -50,11 +50,11 @@ def test_links_are_followed_once_and_never_outside(tmp_path: Path) -> None:
     (root / "nowhere").symlink_to("missing")
     (root / "self").symlink_to("self")
     os.mkfifo(root / "fifo.so")
-    assert [name for name, _ in inspect_tree(root).modules] == ["lib/hard.so", "z/y.so"]
+    assert [module.name for module in tree_contents(root).modules] == ["lib/hard.so", "z/y.so"]
     # A link inside that is the only way in counts.
     link = tmp_path / "link"
     link.symlink_to(root)
-    assert len(inspect_tree(link).modules) == 2
+    assert len(tree_contents(link).modules) == 2
 
 
 def test_what_can_not_be_opened_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +67,8 @@ def test_what_can_not_be_opened_is_said(tmp_path: Path, monkeypatch: pytest.Monk
         return real(path)
 
     monkeypatch.setattr("os.scandir", scandir)
-    contents = inspect_tree(root)
-    assert [name for name, _ in contents.modules] == ["open/x.so"]
+    contents = tree_contents(root)
+    assert [module.name for module in contents.modules] == ["open/x.so"]
     assert contents.unreadable == [("shut", "the folder can't be opened: Permission denied")]
 
 
@@ -83,7 +83,7 @@ def test_usage(tmp_path: Path, capsys: Captured) -> None:
     # Without the option a folder stands for its wheels.
     assert main(["check", "--no-config", str(root)]) == 2
     with pytest.raises(UnreadableInput, match="limit tree-files"):
-        inspect_tree(tmp_path, Limits(tree_files=1))
+        tree_contents(tmp_path, Limits(tree_files=1))
 
 
 def test_what_a_tree_needs_together(tmp_path: Path, capsys: Captured) -> None:

@@ -10,7 +10,7 @@ from typing import IO
 
 from tls_wheel_guard.archive.central_directory import require_directory, require_no_overlap
 from tls_wheel_guard.archive.inflate import MemberSource, first_bytes, raw_pieces
-from tls_wheel_guard.errors import UnreadableMember, UnreadableWheel
+from tls_wheel_guard.errors import TlsWheelGuardError, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["Archive", "Member", "open_archive"]
@@ -29,17 +29,19 @@ class Member:
 
 
 class Archive:
-    """An open wheel."""
+    """An open wheel. ``file``: its bytes. ``infos``: the zip's directory, by index; ``directory_at``: the file offset where it starts."""
 
     def __init__(self, file: IO[bytes], directory: zipfile.ZipFile, limits: Limits) -> None:
-        self._file = file
+        self.file = file
+        self.infos = directory.infolist()
+        self.directory_at = directory.start_dir
+        self.comment = directory.comment
         self._limits = limits
         self._zip = directory
-        self._infos = directory.infolist()
 
     def members(self) -> Iterator[Member]:
         """All files, in directory order; folders are left out."""
-        for index, info in enumerate(self._infos):
+        for index, info in enumerate(self.infos):
             # Not is_dir(), which fails on an empty name.
             if not info.filename.endswith("/"):
                 yield Member(info.orig_filename, info.file_size, index)
@@ -47,28 +49,24 @@ class Archive:
     def peek(self, member: Member, length: int) -> bytes:
         """Up to ``length`` first bytes of the member; raises UnreadableMember."""
         length = min(length, member.size)
-        first = first_bytes(self._file, self._infos[member.index], length)
+        first = first_bytes(self.file, self.infos[member.index], length)
         return first if len(first) == length and length else self.source(member).read(0, length)
 
     def source(self, member: Member) -> MemberSource:
         """The member's bytes; raises UnreadableMember, here or while reading."""
-        info, limits = self._infos[member.index], self._limits
+        info, limits = self.infos[member.index], self._limits
         if info.file_size > limits.member_size:
             raise UnreadableMember(f"it claims {info.file_size} bytes; {over(limits, 'member-size')}")
-        return MemberSource(lambda: raw_pieces(self._file, info, limits), info.file_size, limits)
+        return MemberSource(lambda: raw_pieces(self.file, info, limits), info.file_size, limits)
 
-    def text(self, suffix: str, limit: int = 1 << 20) -> str | None:
-        """The text of the first member in the top-level dist-info folder that ends with ``suffix``, None if there is none."""
-        for member in self.members():
-            folder, _, base = member.name.rpartition("/")
-            if base == suffix and folder.endswith(".dist-info") and "/" not in folder and member.size <= limit:
-                return self.source(member).read(0, member.size).decode("utf-8", "replace")
-        return None
+    def pieces(self, index: int) -> Iterator[bytes]:
+        """The inflated bytes of the member at ``index``, its CRC and size checked at the end; raises UnreadableMember."""
+        return raw_pieces(self.file, self.infos[index], self._limits)
 
     def close(self) -> None:
         """Close the file."""
         self._zip.close()
-        self._file.close()
+        self.file.close()
 
     def __enter__(self) -> Archive:
         return self
@@ -83,7 +81,7 @@ def open_archive(file: IO[bytes], limits: Limits = DEFAULT_LIMITS) -> Archive:
         require_directory(file, limits)
         directory = zipfile.ZipFile(file)
         require_no_overlap(directory.infolist(), directory.start_dir, limits)
-    except UnreadableWheel:
+    except TlsWheelGuardError:
         file.close()
         raise
     except _FAILURES as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import csv
 import io
+from collections.abc import Mapping
 
 from tls_wheel_guard.errors import Refused
 
-__all__ = ["digest_field", "rewrite_record"]
+__all__ = ["digest_field", "update_record"]
 
 
 def digest_field(digest: bytes) -> str:
@@ -16,19 +17,31 @@ def digest_field(digest: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def rewrite_record(record: bytes, changed: dict[str, tuple[str, int]]) -> bytes:
-    """RECORD with new hashes and sizes for the changed members; every other line stays as it is, byte for byte. Raises Refused."""
-    lines = []
+def update_record(record: bytes, changed: Mapping[str, tuple[str, int]]) -> bytes:
+    """RECORD with new hashes and sizes for the changed members; every other line stays as it is, byte for byte.
+
+    ``changed``: path -> (hash field, bytes). Raises Refused where a changed member has no line, or RECORD can't be read.
+    """
+    # One row may be several lines, a quoted path may hold their ends. Only \n, \r\n and \r end a line: str.splitlines knows more.
     try:
-        for line in record.decode("utf-8").splitlines(keepends=True):
-            row = next(csv.reader([line]), [])
+        lines = list(io.StringIO(record.decode("utf-8"), newline=""))
+        reader = csv.reader(lines)
+        parts, start, missing = [], 0, set(changed)
+        for row in reader:
+            text = "".join(lines[start : reader.line_num])
+            start = reader.line_num
             if row and row[0] in changed:
-                digest, size = changed[row[0]]
-                out = io.StringIO()
-                ending = line[len(line.rstrip("\r\n")) :]
-                csv.writer(out, lineterminator=ending).writerow([row[0], digest, size])
-                line = out.getvalue()  # noqa: PLW2901
-            lines.append(line)
+                missing.discard(row[0])
+                text = _line(row[0], *changed[row[0]], text[len(text.rstrip("\r\n")) :])
+            parts.append(text)
     except (UnicodeDecodeError, csv.Error) as error:
         raise Refused(f"the wheel's RECORD can't be read: {error}", hint="build it again") from error
-    return "".join(lines).encode("utf-8")
+    if missing:
+        raise Refused(f"the wheel's RECORD has no line for {min(missing)}, which changes", hint="build it again: RECORD lists every file")
+    return "".join(parts).encode("utf-8")
+
+
+def _line(path: str, digest: str, size: int, ending: str) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator=ending).writerow([path, digest, size])
+    return out.getvalue()

@@ -1,4 +1,4 @@
-"""A wheel with some members changed, written beside the old one and put in place whole.
+"""A wheel with some members changed.
 
 Members that do not change are copied as they lie in the file, compressed bytes and all, whatever their method. A member that
 changes keeps its place, name, date, mode and compression method. SOURCE_DATE_EPOCH, where it is set, dates the members that changed.
@@ -12,15 +12,14 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import IO
 
-from tls_wheel_guard.archive.atomic import written_whole
-from tls_wheel_guard.archive.inflate import raw_pieces
-from tls_wheel_guard.archive.record import digest_field, rewrite_record
+from tls_wheel_guard.archive.members import Archive
+from tls_wheel_guard.archive.metadata import dist_info_member
+from tls_wheel_guard.archive.record import digest_field, update_record
 from tls_wheel_guard.errors import Refused
 
-__all__ = ["Change", "rewrite_wheel"]
+__all__ = ["Change", "update_wheel"]
 
 Change = Callable[[Iterable[bytes]], Iterator[bytes]]
 """From a member's old bytes to its new ones, in pieces."""
@@ -31,41 +30,36 @@ BLOCK = 1 << 20
 """Bytes copied at a time."""
 
 
-def rewrite_wheel(old: Path, new: Path, changes: Mapping[int, Change], epoch: int | None) -> None:
-    """Write ``new`` as ``old`` with the members of the given directory indexes changed, and RECORD brought up to date.
+def update_wheel(archive: Archive, out: IO[bytes], changes: Mapping[int, Change], epoch: int | None) -> None:
+    """Write an open wheel to ``out`` with the members of the given directory indexes changed, and RECORD brought up to date.
 
-    ``new`` may be ``old``. Raises Refused or UnreadableMember, and OSError where it can't be written; then ``new`` is as before.
+    Raises Refused, UnreadableMember or InputReadError, and OSError where ``out`` can't be written.
     """
-    with old.open("rb") as raw, zipfile.ZipFile(raw) as source, written_whole(new, old) as out, zipfile.ZipFile(out, "w") as target:
-        _copy(raw, source, target, changes, epoch)
-
-
-def _copy(raw: IO[bytes], source: zipfile.ZipFile, target: zipfile.ZipFile, changes: Mapping[int, Change], epoch: int | None) -> None:
-    infos = source.infolist()
-    record = _record_index(infos)
-    _refuse_odd(infos, {*changes, record}, source.start_dir)
+    infos = archive.infos
+    record = _record_index(archive)
+    _refuse_odd(infos, {*changes, record}, archive.directory_at)
     # RECORD may stand before the members that change, so their hashes come first.
-    hashes = {infos[i].orig_filename: _digest(change(raw_pieces(raw, infos[i]))) for i, change in changes.items()}
-    ends = _ends(infos, source.start_dir)
-    for index, info in enumerate(infos):
-        if index == record:
-            text = b"".join(raw_pieces(raw, info))
-            _write(target, _new_info(info, epoch), [rewrite_record(text, hashes)])
-        elif index in changes:
-            _write(target, _new_info(info, epoch), changes[index](raw_pieces(raw, info)))
-        else:
-            _carry_over(raw, target, info, ends[info.header_offset])
-    target.comment = source.comment
+    hashes = {infos[i].orig_filename: _digest(change(archive.pieces(i))) for i, change in changes.items()}
+    new_record = update_record(b"".join(archive.pieces(record)), hashes)
+    ends = _ends(infos, archive.directory_at)
+    with zipfile.ZipFile(out, "w") as target:
+        for index, info in enumerate(infos):
+            if index == record:
+                _write(target, _new_info(info, epoch), [new_record])
+            elif index in changes:
+                _write(target, _new_info(info, epoch), changes[index](archive.pieces(index)))
+            else:
+                _carry_over(archive.file, target, info, ends[info.header_offset])
+        target.comment = archive.comment
 
 
-def _record_index(infos: list[zipfile.ZipInfo]) -> int:
-    if any(info.orig_filename.endswith((".dist-info/RECORD.jws", ".dist-info/RECORD.p7s")) for info in infos):
+def _record_index(archive: Archive) -> int:
+    if any(info.orig_filename.endswith((".dist-info/RECORD.jws", ".dist-info/RECORD.p7s")) for info in archive.infos):
         raise Refused("the wheel is signed, and a change would break the signature", hint="change it before it is signed")
-    for index, info in enumerate(infos):
-        folder, _, base = info.orig_filename.rpartition("/")
-        if base == "RECORD" and folder.endswith(".dist-info") and "/" not in folder:
-            return index
-    raise Refused("the wheel has no RECORD", hint="build it again")
+    record = dist_info_member(archive, "RECORD")
+    if record is None:
+        raise Refused("the wheel has no RECORD", hint="build it again")
+    return record.index
 
 
 def _refuse_odd(infos: list[zipfile.ZipInfo], written: set[int], directory: int) -> None:

@@ -5,18 +5,20 @@ Used by the plugin, the backend and ``build --``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tls_wheel_guard.build_guard.judged import note_judged
 from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding
-from tls_wheel_guard.build_guard.rewrite.verify import require_rewritten
-from tls_wheel_guard.commands.check import check_path
-from tls_wheel_guard.commands.mark import mark_file
+from tls_wheel_guard.build_guard.rewrite.verify import require_rewritten, rewritten_interposers
+from tls_wheel_guard.commands.check import check_wheel, failed_report
+from tls_wheel_guard.commands.mark import mark_input, needs_flag
 from tls_wheel_guard.config.model import Config
-from tls_wheel_guard.errors import CheckFailed, ConfigError, Refused, TlsWheelGuardError, UnreadableWheel
+from tls_wheel_guard.errors import CheckFailed, ConfigError, TlsWheelGuardError, UnreadableWheel
 from tls_wheel_guard.findings import Report, at_or_above
+from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.report.text import passed
 
@@ -31,6 +33,15 @@ def require_available(config: Config) -> None:
         raise ConfigError(f'action = "{config.action}" is not available in this version', hint='use action = "fail", "warn" or "rewrite"')
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One file that a build made. ``interposers``: modules that were rewritten and must not be. ``said``: what marking came to."""
+
+    report: Report
+    interposers: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+
+
 def guard(
     paths: Sequence[Path], config: Config, say: Say, epoch: int | None = None, rebuilding: Rebuilding | None = None, told: bool = False
 ) -> list[Report]:
@@ -38,21 +49,24 @@ def guard(
 
     ``rebuilding``: the rewritten build that made them, still under way. ``told``: who builds only installs, and nothing stops that.
     """
-    reports = [check_path(path, config) for path in paths]
+    judged = [_judge(path, config, epoch, rebuilding is not None) for path in paths]
+    reports = [each.report for each in judged]
     _require_readable(reports, say, told)
     if any(report.findings or report.allowed for report in reports):
         # The wheel still lies in a folder of ours; only its name means anything to the reader.
         shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
         say(WRITERS["text"](shown, Style(verbosity=-1)).rstrip())
     if rebuilding is not None:
-        require_rewritten(reports, replace(config, fail_on="never") if told else config, say, rebuilding)
+        strictly = replace(config, fail_on="never") if told else config
+        require_rewritten(reports, [each.interposers for each in judged], strictly, say, rebuilding)
     failing = [report for report in reports if any(at_or_above(finding.severity, config.fail_on) for finding in report.findings)]
     names = ", ".join(report.wheel for report in failing)
     if config.action == "warn":
         if failing:
             say(f'warning: {names} will not load everywhere, see above; action = "warn" lets the build go on')
-        if config.set_flag:
-            _mark(reports, epoch, say)
+        for each in judged:
+            for line in each.said:
+                say(line)
     elif failing and told:
         say(f'warning: {names} will not load everywhere, see above; a build from an sdist goes on, unless stop = "everyone"')
     elif failing and not config.never_fails:
@@ -74,16 +88,28 @@ def _require_readable(reports: Sequence[Report], say: Say, told: bool) -> None:
             say(f"warning: {error.line()}")
 
 
-def _mark(reports: Sequence[Report], epoch: int | None, say: Say) -> None:
-    for report in reports:
-        if not any(m.kind == "shared" and m.demand.own_static and not m.demand.flagged for m in report.modules):
-            continue
-        try:
-            marking = mark_file(Path(report.path), Path(report.path), epoch)
-        except Refused as error:  # the wheel itself must not change; `warn` never stops a build
-            say(f"warning: {report.wheel}: DF_STATIC_TLS could not be set: {error.line()}")
-            continue
-        for module, how in marking.marked:
-            say(f"marked {module}: {how}")
-        for module, why in marking.refused:
-            say(f"warning: {module}: DF_STATIC_TLS could not be set: {why}")
+def _judge(path: Path, config: Config, epoch: int | None, rewritten: bool) -> _Judged:
+    """Judge one file and, with ``warn``, mark it in place: all while it is open once."""
+    try:
+        with open_input(path, config.bounds) as opened:
+            report = check_wheel(opened, config)
+            interposers = rewritten_interposers(opened) if rewritten else ()
+            marks = config.action == "warn" and config.set_flag
+            return _Judged(report, interposers, tuple(_marked(opened, report, epoch)) if marks else ())
+    except Exception as error:  # whatever goes wrong is said of this file
+        return _Judged(failed_report(path, error))
+
+
+def _marked(opened: OpenInput, report: Report, epoch: int | None) -> Iterator[str]:
+    """Set DF_STATIC_TLS where it is missing; what was done, and what could not be: ``warn`` never stops a build."""
+    if not any(needs_flag(module.shared_object) for module in report.modules):
+        return
+    try:
+        marking = mark_input(opened, Path(opened.path), epoch)
+    except TlsWheelGuardError as error:
+        yield f"warning: {report.wheel}: DF_STATIC_TLS could not be set: {error.line()}"
+        return
+    for module, how in marking.marked:
+        yield f"marked {module}: {how}"
+    for module, why in (*marking.refused, *marking.unreadable):
+        yield f"warning: {module}: DF_STATIC_TLS could not be set: {why}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from tls_wheel_guard.cli.options import (
     add_failing,
@@ -19,6 +18,7 @@ from tls_wheel_guard.cli.options import (
 )
 from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.cli.reports import add_reports, wanted_reports
+from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.workers import check_many
 from tls_wheel_guard.findings import at_or_above
 from tls_wheel_guard.rules import LiveProcess
@@ -55,15 +55,15 @@ def _live(python: str) -> LiveProcess | None:
 
 def run(options: argparse.Namespace) -> int:
     """0 no finding at or above --fail-on, 1 at least one, 2 and 3 as everywhere."""
-    config = replace(config_from(options), tree=options.tree)
-    if options.python is not None:
-        config = replace(config, live=_live(options.python))
+    config = config_from(options)
+    live = _live(options.python) if options.python is not None else None
+    asked = Asked(own_tags=not options.no_own_tags, tree=options.tree, live=live)
     wanted_reports(options)
     if options.verbose and config.source:
         say(f"settings: {config.source}")
     paths, code = paths_from(options)
     with Progress(paths, options.quiet) as progress:
-        reports = list(check_many(paths, config, options.jobs, progress))
+        reports = list(check_many(paths, config, options.jobs, progress, asked))
     say_unreadable(reports)
     if reports or not code:
         code = max(code, write_report(reports, options))

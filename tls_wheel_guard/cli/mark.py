@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 from tls_wheel_guard.build_guard.staging import source_date_epoch
-from tls_wheel_guard.cli.options import add_destination, path_typed, paths_from, say
-from tls_wheel_guard.commands.mark import copy_file, mark_file
+from tls_wheel_guard.cli.options import add_destination, add_limit, path_typed, paths_from, say
+from tls_wheel_guard.commands.mark import copy_input, mark_input
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
+from tls_wheel_guard.inputs.opening import open_input
+from tls_wheel_guard.limits import limits_from
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument("paths", nargs="*", type=path_typed, metavar="WHEEL", help="wheels, folders of wheels, bare shared objects")
     add_destination(parser)
+    add_limit(parser)
     parser.set_defaults(files_from=None)
 
 
@@ -42,17 +45,19 @@ def run(options: argparse.Namespace) -> int:
 
 def _mark(path: Path, options: argparse.Namespace, epoch: int | None) -> int:
     destination = path if options.in_place else _destination(path, options.wheel_dir)
-    marking = mark_file(path, destination, epoch)
+    with open_input(path, limits_from(options.limit)) as opened:
+        marking = mark_input(opened, destination, epoch)
+        nothing = not (marking.marked or marking.refused or marking.unreadable)
+        if nothing and destination != path:
+            copy_input(opened, destination)
     for module, how in marking.marked:
         print(f"{path}: marked {module}: {how}")
     for module, why in marking.refused:
         say(f"{path}: {module} is left as it is, DF_STATIC_TLS could not be set: {why}")
     for module, why in marking.unreadable:
         say(f"{path}: {module} is left as it is, it can't be read: {why}; hint: see `tls-wheel-guard check`")
-    if not (marking.marked or marking.refused or marking.unreadable):
+    if nothing:
         print(f"{path}: nothing to mark")
-        if destination != path:
-            copy_file(path, destination)
     return 4 if marking.refused else 3 if marking.unreadable else 0
 
 

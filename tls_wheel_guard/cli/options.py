@@ -15,7 +15,7 @@ from tls_wheel_guard.cli.reports import file_style, summary_file, wanted_reports
 from tls_wheel_guard.config.fields import allow_from_option
 from tls_wheel_guard.config.model import FAIL_ON, Config
 from tls_wheel_guard.config.sources import layers, nearest_pyproject, read_config
-from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.inputs.files import expand
 from tls_wheel_guard.limits import limits_from
@@ -28,6 +28,7 @@ __all__ = [
     "add_failing",
     "add_input",
     "add_judging",
+    "add_limit",
     "add_output",
     "config_from",
     "exit_code",
@@ -70,13 +71,18 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "--target", action="append", default=[], metavar="TAG",
         help="judge for this platform tag too, such as musllinux_1_2_x86_64, freebsd_14_2_amd64, android_24_arm64_v8a; repeatable",
     )  # fmt: skip
-    parser.add_argument(
-        "--limit", action="append", default=[], metavar="NAME=N", help="move a limit on what is read; an error names the one that it hit"
-    )
+    add_limit(parser)
     parser.add_argument("--no-own-tags", action="store_true", help="leave the wheel's own tags out")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings from this pyproject.toml instead of the nearest one")
     parser.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
     parser.add_argument("--show-settings", action="store_true", help="print the settings in force and where each is from, then end")
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """--limit, for every command that reads inputs."""
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=N", help="move a limit on what is read; an error names the one that it hit"
+    )
 
 
 def add_output(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
@@ -116,7 +122,10 @@ def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
             found += expand(path, getattr(options, "tree", False))
         except UsageError as error:
             say(f"{error.message}; --if-any: nothing to check there" if if_any else error.line())
-            code = 0 if if_any else error.exit_code
+            code = max(code, 0 if if_any else error.exit_code)
+        except UnreadableInput as error:
+            say(error.line())
+            code = max(code, error.exit_code)
     refuse_inputs_as_output(getattr(options, "output", None), found)
     return found, code
 
@@ -146,7 +155,7 @@ def _listed(source: str | None) -> list[Path]:
 
 def config_from(options: argparse.Namespace) -> Config:
     """Command line > environment > pyproject.toml > default; raises ConfigError."""
-    typed: dict[str, Any] = {"own_tags": not options.no_own_tags, "targets": tuple(options.target), "limits": tuple(options.limit)}
+    typed: dict[str, Any] = {"targets": tuple(options.target), "limits": tuple(options.limit)}
     limits_from(options.limit)
     for tag in options.target:
         require_target(tag)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 from tls_wheel_guard.cli.options import (
     add_input,
@@ -18,9 +17,8 @@ from tls_wheel_guard.cli.options import (
     write_report,
 )
 from tls_wheel_guard.cli.progress import Progress
+from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.workers import check_many
-from tls_wheel_guard.findings import Report
-from tls_wheel_guard.limits import Limits
 from tls_wheel_guard.report import WRITERS
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
@@ -40,27 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """0 when everything could be read, 3 when not."""
     config = replace(config_from(options), select=("unreadable-module",), ignore=(), allow=())
+    asked = Asked(own_tags=not options.no_own_tags, sites=options.sites)
     paths, code = paths_from(options)
     with Progress(paths, options.quiet) as progress:
-        reports = list(check_many(paths, config, options.jobs, progress))
+        reports = list(check_many(paths, config, options.jobs, progress, asked))
     say_unreadable(reports)
     for report in reports:
         for finding in report.findings:
             say(f"{report.path}: {finding.module}: {finding.message}")
     options.verbose, options.quiet = True, False
     shown = [replace(report, findings=()) for report in reports]
-    if options.sites:
-        shown = [_with_sites(report, config.bounds) for report in shown]
     if shown or not code:
         write_report(shown, options)
     return exit_code(reports, code) or (3 if any(report.findings for report in reports) else 0)
-
-
-def _with_sites(report: Report, limits: Limits) -> Report:
-    """The report with the access sites of its modules; as it is where it could not be read."""
-    from tls_wheel_guard.commands.show import sites_in
-
-    if report.error is not None or not any(m.kind == "shared" and m.shared_object.initial_exec.count for m in report.modules):
-        return report
-    sites = sites_in(Path(report.path), limits)
-    return replace(report, modules=tuple(replace(module, sites=sites.get(module.path)) for module in report.modules))

@@ -9,6 +9,7 @@ from typing import Any
 from tls_wheel_guard.cli.options import refuse_inputs_as_output, write_text
 from tls_wheel_guard.commands.simulate import machine_of, parse_acts, read_modules, read_start, simulate
 from tls_wheel_guard.errors import UnreadableInput, UsageError
+from tls_wheel_guard.limits import limits_from
 from tls_wheel_guard.live.reading import read_live
 from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
 from tls_wheel_guard.report.json import live_document, simulation_document, to_text
@@ -45,17 +46,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--machine", metavar="NAME", help="the machine of the process (default: that of the modules)")
     numbers = parser.add_argument_group("numbers of the start, in bytes, under the loader's own names")
     for name in NUMBERS:
-        numbers.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=_HELP[name])
+        if name == "limit":
+            words = f"{_HELP[name]}; NAME=N moves a limit on what is read, as in `check`"
+            numbers.add_argument("--limit", type=_number_or_limit, action="append", default=[], metavar="N|NAME=N", help=words)
+        else:
+            numbers.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=_HELP[name])
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report to FILE instead of stdout")
+
+
+def _number_or_limit(text: str) -> int | str:
+    """``--limit`` is a number of glibc's here, and what an error of the reader offers everywhere: NAME=N."""
+    return text if "=" in text else int(text)
 
 
 def run(options: argparse.Namespace) -> int:
     """0 when every step works, 1 when one fails or is unsafe, 2 and 3 as everywhere."""
     acts = parse_acts(options.steps)
     refuse_inputs_as_output(options.output, [act.path for act in acts] + ([options.start] if options.start else []))
-    modules = read_modules([act.path for act in acts])
+    limits = limits_from(word for word in options.limit if isinstance(word, str))
+    modules = read_modules([act.path for act in acts], limits)
     loader, numbers = _start(options, machine_of(modules, options.machine))
+    options.limit = next((word for word in reversed(options.limit) if isinstance(word, int)), None)
     numbers |= {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
     simulation = simulate(acts, modules, loader, loader.start(numbers))
     if options.format == "json":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tls_wheel_guard.commands.allow import apply_allows
 from tls_wheel_guard.commands.grafted import grafts_of
@@ -13,30 +15,56 @@ from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.findings import ModuleReport, Report
 from tls_wheel_guard.inputs.contents import Contents
-from tls_wheel_guard.inputs.folder import inspect_tree
-from tls_wheel_guard.inputs.wheel import inspect_file
+from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.loaders import judge, reached
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.rules import RuleInput, Unreadable, run_rules
+from tls_wheel_guard.rules import LiveProcess, RuleInput, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import demand_of, tls_module
 
-__all__ = ["check_path", "check_wheel"]
+if TYPE_CHECKING:
+    from tls_wheel_guard.machine_code.access_sites import Sites
+
+__all__ = ["Asked", "check_path", "check_wheel", "failed_report"]
 
 
-def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> Report:
-    """Judge one wheel, or one bare shared object, or with ``config.tree`` a folder; raises UnreadableInput where nothing can be read."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What only a command line asks, beside the settings.
+
+    ``own_tags``: whether the wheel's own tags are judged. ``tree``: whether a folder stands for the ELF files below it. ``live``: a
+    process that was read. ``sites``: whether the code that reaches each slot is listed.
+    """
+
+    own_tags: bool = True
+    tree: bool = False
+    live: LiveProcess | None = None
+    sites: bool = False
+
+
+def check_wheel(source: str | os.PathLike[str] | OpenInput, config: Config | None = None, asked: Asked = Asked()) -> Report:
+    """Judge one wheel or one bare shared object, by its path or open already; raises UnreadableInput where nothing can be read."""
     config = config or Config()
-    contents = _inspect(Path(path), config)
-    promised = (promised_by(contents.tags) if config.own_tags else ()) + config.more_targets
-    modules = _module_reports(contents, promised, _traced(Path(path), contents, config))
+    if isinstance(source, OpenInput):
+        return _judged(source, config, asked)
+    with open_input(source, config.bounds, tree=asked.tree) as opened:
+        return _judged(opened, config, asked)
+
+
+def _judged(opened: OpenInput, config: Config, asked: Asked) -> Report:
+    contents = opened.contents
+    if contents.is_tree and not contents.modules and not contents.unreadable:
+        raise UsageError("no ELF file below this folder", hint="give a folder such as site-packages, or the root of a package")
+    promised = (promised_by(contents.tags) if asked.own_tags else ()) + config.more_targets
+    modules = _module_reports(contents, promised, _traced(opened), _sites(opened) if asked.sites else {})
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable)
-    grafts = grafts_of(contents)
-    case = RuleInput(modules, unreadable, _needs(modules), config.thresholds, grafts, one_process=not contents.is_tree)
+    thresholds = config.thresholds(asked.live)
+    case = RuleInput(modules, unreadable, _needs(modules), thresholds, grafts_of(opened), one_process=not contents.is_tree)
     findings, allowed = apply_allows(run_rules(case, config.rules), config)
     return Report(
         wheel=contents.name,
-        path=str(path),
+        path=opened.path,
         tags=contents.tags,
         targets=_targets_of(promised, modules),
         modules=modules,
@@ -49,35 +77,35 @@ def check_wheel(path: str | os.PathLike[str], config: Config | None = None) -> R
     )
 
 
-def _traced(path: Path, contents: Contents, config: Config) -> dict[str, Traced]:
-    """Who brought initial-exec TLS in. Nothing of this is loaded for a file without any."""
-    if not any(facts.kind == "shared" and facts.initial_exec.count for _, facts in contents.modules):
+def _traced(opened: OpenInput) -> dict[int, Traced]:
+    """Who brought initial-exec TLS in, by module. Nothing of this is loaded for an input without any."""
+    if not opened.contents.initial_exec:
         return {}
-    from tls_wheel_guard.commands.culprits import trace_file  # noqa: PLC0415
+    from tls_wheel_guard.commands.culprits import trace_input  # noqa: PLC0415
 
-    return trace_file(path, contents, config.bounds)
-
-
-def _inspect(path: Path, config: Config) -> Contents:
-    if not (config.tree and path.is_dir()):
-        return inspect_file(path, config.bounds)
-    contents = inspect_tree(path, config.bounds)
-    if not contents.modules and not contents.unreadable:
-        raise UsageError("no ELF file below this folder", hint="give a folder such as site-packages, or the root of a package")
-    return contents
+    return trace_input(opened)
 
 
-def _module_reports(contents: Contents, promised: tuple[Target, ...], traced: dict[str, Traced]) -> tuple[ModuleReport, ...]:
-    facts = dict(contents.modules)
-    demands = {path: demand_of(module, path) for path, module in facts.items()}
-    definers = {symbol: demands[path] for symbol, path in contents.definers.items()}
+def _sites(opened: OpenInput) -> dict[int, Sites]:
+    """The code that reaches each slot, by module."""
+    from tls_wheel_guard.commands.show import sites_in  # noqa: PLC0415
+
+    return sites_in(opened)
+
+
+def _module_reports(
+    contents: Contents, promised: tuple[Target, ...], traced: dict[int, Traced], sites: dict[int, Sites]
+) -> tuple[ModuleReport, ...]:
+    demands = {module.index: demand_of(module.facts, module.name) for module in contents.modules}
+    definers = {symbol: demands[index] for symbol, index in contents.definers.items()}
     reports = []
-    for path, module in contents.modules:
-        demand = demand_of(module, path, definers)
-        exports = [symbol for symbol, definer in contents.definers.items() if definer == path]
-        late = tls_module(module, path, exports, demand)
-        verdicts = tuple(judge(late, t) for t in targets_for(module, path, promised)) if module.kind == "shared" else ()
-        reports.append(ModuleReport(path, module, late, verdicts, traced.get(path, Traced())))
+    for module in contents.modules:
+        facts = module.facts
+        demand = demand_of(facts, module.name, definers)
+        exports = [symbol for symbol, index in contents.definers.items() if index == module.index]
+        late = tls_module(facts, module.name, exports, demand)
+        verdicts = tuple(judge(late, t) for t in targets_for(facts, module.name, promised)) if module.is_shared else ()
+        reports.append(ModuleReport(module.name, facts, late, verdicts, traced.get(module.index, Traced()), sites.get(module.index)))
     return tuple(reports)
 
 
@@ -100,13 +128,17 @@ def _needs(modules: tuple[ModuleReport, ...]) -> dict[str, tuple[ModuleReport, .
     return closure
 
 
-def check_path(path: Path, config: Config) -> Report:
+def check_path(path: Path, config: Config, asked: Asked = Asked()) -> Report:
     """As :func:`check_wheel`, with whatever goes wrong as a report that says so: one file must not hide the others' results."""
     try:
-        return check_wheel(path, config)
-    except TlsWheelGuardError as error:
-        return Report(path.name, str(path), error=error.message, error_hint=error.hint, error_code=error.exit_code)
+        return check_wheel(path, config, asked)
     except Exception as error:
-        bug = bug_of(error)
-        trace = traceback.format_exc()
-        return Report(path.name, str(path), error=bug.message, error_hint=bug.hint, error_code=bug.exit_code, error_trace=trace)
+        return failed_report(path, error)
+
+
+def failed_report(path: Path, error: Exception) -> Report:
+    """What is said of an input that could not be judged: the error's own line, or that it is a bug, with where it arose."""
+    if isinstance(error, TlsWheelGuardError):
+        return Report(path.name, str(path), error=error.message, error_hint=error.hint, error_code=error.exit_code)
+    bug, trace = bug_of(error), "".join(traceback.format_exception(error))
+    return Report(path.name, str(path), error=bug.message, error_hint=bug.hint, error_code=bug.exit_code, error_trace=trace)

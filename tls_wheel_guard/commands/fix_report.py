@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tls_wheel_guard.commands.check import check_wheel
 from tls_wheel_guard.config.model import Config
-from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UsageError
+from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.fix.propose import Asked, Project
 from tls_wheel_guard.fix.pyproject import project_name
-from tls_wheel_guard.inputs.files import open_regular
-from tls_wheel_guard.inputs.wheel import exporters
+from tls_wheel_guard.inputs.bare_file import OpenFile
+from tls_wheel_guard.inputs.opening import open_input
 
 __all__ = ["asked_by", "asked_from", "same_project"]
 
@@ -27,35 +27,24 @@ def asked_from(path: Path, project: Project) -> Asked:
     """What a wheel, a bare shared object or a report in JSON asks for. Raises UsageError where it is of another project."""
     if not path.exists():
         raise UsageError(f"--from {path}: no such file", hint="give a wheel, or what `check --format json -o FILE` wrote")
-    with open_regular(path) as file:
-        first = file.read(4)
-    if first[:2] == b"PK" or first == b"\x7fELF" or path.suffix == ".whl":
-        report = check_wheel(path, Config())
+    with open_input(path) as opened:
+        if isinstance(opened, OpenFile) and not opened.is_elf:
+            return _from_document(path, opened.file, project)
+        report = check_wheel(opened, Config())
         _require_same([report.wheel], project, path)
-        return asked_by([report])
-    return _from_document(path, project)
+        interposers = opened.exporters(_ALLOCATOR, lambda module: module.facts.initial_exec.own > 0)
+        return asked_by(report, sorted({module.name for module in interposers}))
 
 
-def asked_by(reports: Iterable[Report]) -> Asked:
-    """What reports ask for."""
-    findings = [finding for report in reports for finding in report.findings]
-    culprits = {suspect.match.culprit.id for finding in findings for suspect in finding.culprits}
-    interposers = [module for report in reports for module in _interposers(report)]
-    return Asked(frozenset(culprits), frozenset(finding.rule for finding in findings), tuple(interposers))
+def asked_by(report: Report, interposers: Sequence[str]) -> Asked:
+    """What a report asks for. ``interposers``: modules with initial-exec TLS that export malloc and free."""
+    culprits = {suspect.match.culprit.id for finding in report.findings for suspect in finding.culprits}
+    return Asked(frozenset(culprits), frozenset(finding.rule for finding in report.findings), tuple(interposers))
 
 
-def _interposers(report: Report) -> list[str]:
-    """Modules with initial-exec TLS that export malloc and free."""
-    asking = frozenset(m.path for m in report.modules if m.kind == "shared" and m.shared_object.initial_exec.own)
-    try:
-        return sorted(exporters(Path(report.path), asking, _ALLOCATOR)) if asking else []
-    except (MalformedElf, UnreadableMember):
-        return []  # the report has it
-
-
-def _from_document(path: Path, project: Project) -> Asked:
-    with open_regular(path) as file:
-        data = file.read(LARGEST_REPORT + 1)
+def _from_document(path: Path, file: IO[bytes], project: Project) -> Asked:
+    file.seek(0)
+    data = file.read(LARGEST_REPORT + 1)
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:

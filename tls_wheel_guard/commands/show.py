@@ -1,18 +1,17 @@
-"""Where the code of a file reaches its initial-exec variables: opens it again, and decodes."""
+"""Where the code of an input reaches its initial-exec variables: a look that decodes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from tls_wheel_guard.culprits.collect import reached_slots
 from tls_wheel_guard.elf import BytesSource, SharedObject, Source
 from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.elf.symbol_tables import read_names
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
-from tls_wheel_guard.inputs.contents import Contents
-from tls_wheel_guard.inputs.wheel import inspect_file, opened_modules
-from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
+from tls_wheel_guard.inputs.contents import InputModule
+from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.limits import Limits, over
 from tls_wheel_guard.machine_code import FunctionMap, function_ranges, read_code
 from tls_wheel_guard.machine_code.access_sites import Sites, find_sites
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
@@ -21,25 +20,20 @@ from tls_wheel_guard.machine_code.source_lines import lines_of
 __all__ = ["sites_in"]
 
 
-def sites_in(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Sites]:
-    """Module's path -> its access sites, for each with initial-exec TLS; raises UnreadableInput, and UsageError without capstone."""
-    contents = inspect_file(path, limits)
-    wanted = [(name, facts) for name, facts in contents.modules if facts.kind == "shared" and facts.initial_exec.count]
-    if any(facts.machine_name in MACHINES for _, facts in wanted):
+def sites_in(opened: OpenInput) -> dict[int, Sites]:
+    """Module's index -> its access sites, for each with initial-exec TLS; raises UnreadableInput, and UsageError without capstone."""
+    wanted = opened.contents.initial_exec
+    if any(module.facts.machine_name in MACHINES for module in wanted):
         Disassembler("x86_64")
-    return _sites(path, contents, wanted, limits)
+    return {module.index: _sites(opened, module) for module in wanted}
 
 
-def _sites(path: Path, contents: Contents, wanted: list[tuple[str, SharedObject]], limits: Limits) -> dict[str, Sites]:
-    found: dict[str, Sites] = {}
-    if wanted:
-        with opened_modules(path, contents, wanted, limits) as (sources, _):
-            for name, facts, source in sources:
-                try:
-                    found[name] = _module_sites(facts, source, limits)
-                except (MalformedElf, UnreadableMember) as error:
-                    found[name] = Sites(True, doubts=(f"not decoded: {error.message}",))
-    return found
+def _sites(opened: OpenInput, module: InputModule) -> Sites:
+    try:
+        with opened.open_module(module) as source:
+            return _module_sites(module.facts, source, opened.limits)
+    except (MalformedElf, UnreadableMember) as error:
+        return Sites(True, doubts=(f"not decoded: {error.message}",))
 
 
 def _module_sites(facts: SharedObject, source: Source, limits: Limits) -> Sites:

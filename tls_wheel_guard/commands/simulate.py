@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.errors import UnreadableInput, UsageError
-from tls_wheel_guard.inputs.contents import Contents
 from tls_wheel_guard.inputs.files import expand
-from tls_wheel_guard.inputs.wheel import exports_of, inspect_file
+from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.inputs.opening import open_input
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.loaders import Given, Loader, dependencies_first
 from tls_wheel_guard.loaders.simulation import Deed, Simulation, fold
 from tls_wheel_guard.platforms import machine_called
@@ -52,29 +53,41 @@ def parse_acts(words: Sequence[str]) -> tuple[Act, ...]:
     return tuple(acts)
 
 
-def read_modules(paths: Sequence[Path]) -> dict[Path, tuple[TlsModule, ...]]:
-    """The shared objects of each file, dependencies first; raises UnreadableInput. A module of a wheel is named ``WHEEL:MEMBER``."""
-    contents: dict[Path, Contents] = {}
-    for path in paths:
-        if path not in contents:
-            contents[path] = _inspect(path)
-    facts = [module for found in contents.values() for _, module in found.modules]
-    wanted = {name for module in facts for name in names_asked(module)}
-    return {path: dependencies_first(_late(path, found, wanted)) for path, found in contents.items()}
+def read_modules(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> dict[Path, tuple[TlsModule, ...]]:
+    """The shared objects of each file, dependencies first; raises UnreadableInput. A module of a wheel is named ``WHEEL:MEMBER``.
 
-
-def _inspect(path: Path) -> Contents:
-    with _naming(path):
-        found = inspect_file(path)
-        if found.unreadable:
-            member, reason = found.unreadable[0]
-            raise UnreadableInput(reason if not found.is_archive else f"{member}: {reason}", hint="give files that are whole")
-        shared = [(name, module) for name, module in found.modules if module.kind == "shared"]
-        if not shared and not found.is_archive:
-            kind = found.modules[0][1].kind if found.modules else "of another format"
-            raise UnreadableInput(f"it is no shared object ({kind})", hint="dlopen opens shared objects")
-        found.modules = shared
+    Files that may define thread-local variables stay open until all have been read: only then is it known which ones are wanted.
+    """
+    with ExitStack() as stack:
+        inputs: dict[Path, OpenInput] = {}
+        for path in paths:
+            if path not in inputs:
+                with _naming(path):
+                    inputs[path] = _opened(path, limits, stack)
+        wanted = {name for opened in inputs.values() for module in opened.contents.modules for name in names_asked(module.facts)}
+        found = {}
+        for path, opened in inputs.items():
+            with _naming(path):
+                found[path] = dependencies_first(_modules(opened, wanted))
         return found
+
+
+def _opened(path: Path, limits: Limits, stack: ExitStack) -> OpenInput:
+    """One input, read, its shared objects alone; closed again where it can't define a variable."""
+    with ExitStack() as own:
+        opened = own.enter_context(open_input(path, limits))
+        contents = opened.contents
+        if contents.unreadable:
+            member, reason = contents.unreadable[0]
+            raise UnreadableInput(reason if not contents.is_archive else f"{member}: {reason}", hint="give files that are whole")
+        shared = [module for module in contents.modules if module.is_shared]
+        if not shared and not contents.is_archive:
+            kind = contents.modules[0].facts.kind if contents.modules else "of another format"
+            raise UnreadableInput(f"it is no shared object ({kind})", hint="dlopen opens shared objects")
+        contents.modules = shared
+        if contents.definitions:
+            stack.enter_context(own.pop_all())
+        return opened
 
 
 @contextmanager
@@ -86,12 +99,11 @@ def _naming(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _late(path: Path, contents: Contents, wanted: set[str]) -> Iterator[TlsModule]:
-    with _naming(path):
-        exports = exports_of(path, contents, wanted)
-    for name, module in contents.modules:
-        label = f"{path}:{name}" if contents.is_archive else str(path)
-        yield tls_module(module, label, exports.get(name, ()))
+def _modules(opened: OpenInput, wanted: set[str]) -> Iterator[TlsModule]:
+    exports = opened.exports(wanted)
+    for module in opened.contents.modules:
+        label = f"{opened.path}:{module.name}" if opened.contents.is_archive else opened.path
+        yield tls_module(module.facts, label, exports.get(module.index, ()))
 
 
 def machine_of(modules: Mapping[Path, tuple[TlsModule, ...]], asked: str | None) -> str:

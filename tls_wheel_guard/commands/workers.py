@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tls_wheel_guard.commands.check import Asked, check_path
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.findings import Report
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
-from tls_wheel_guard.commands.check import check_path
 
 __all__ = ["check_many"]
 
@@ -22,32 +24,43 @@ WORKERS_PAY_FROM = 128 << 20
 """Bytes of wheels from which worker processes are worth their start: two cost 0.3 s of CPU time, which one process needs for 90 MB."""
 
 
-def check_many(paths: Sequence[Path], config: Config, jobs: int, on_done: Callable[[Path], None] | None = None) -> Iterator[Report]:
+def check_many(
+    paths: Sequence[Path],
+    config: Config,
+    jobs: int,
+    on_done: Callable[[Path], None] | None = None,
+    asked: Asked = Asked(),  # noqa: B008  (frozen)
+) -> Iterator[Report]:
     """Judge many files, in parallel where that pays; reports come in the order of ``paths``.
 
     ``on_done`` is called with each path as soon as it is done, from another thread where there are workers.
     """
     done = on_done or (lambda _: None)
     if jobs > 1 and len(paths) > 1 and sum(_size(path) for path in paths) >= WORKERS_PAY_FROM:
-        yield from _by_workers(paths, config, min(jobs, len(paths)), done)
+        yield from _by_workers(paths, partial(check_path, config=config, asked=asked), min(jobs, len(paths)), done)
     else:
         for path in paths:
-            report = check_path(path, config)
+            report = check_path(path, config, asked)
             done(path)
             yield report
 
 
-def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Callable[[Path], None]) -> Iterator[Report]:
+def _by_workers(paths: Sequence[Path], check: Callable[[Path], Report], workers: int, done: Callable[[Path], None]) -> Iterator[Report]:
     import multiprocessing  # noqa: PLC0415
     from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
 
+    if sys.platform != "win32":
+        # It is started with the first worker otherwise, and lets SIGINT through again.
+        from multiprocessing import resource_tracker  # noqa: PLC0415
+
+        resource_tracker.ensure_running()
     with _pool(workers) as pool:
         futures: list[Future[Report]] = []
         before = set(multiprocessing.active_children())
         try:
             for path in paths:
-                with _interrupts_ignored():
-                    future = pool.submit(check_path, path, config)
+                with _interrupts_held():
+                    future = pool.submit(check, path)
                 future.add_done_callback(lambda _, path=path: done(path))  # type: ignore[misc]  # a default that binds
                 futures.append(future)
             for path, future in zip(paths, futures, strict=True):
@@ -55,7 +68,7 @@ def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Calla
                     yield future.result()
                 except BrokenProcessPool:
                     # Any of the files may have killed the worker; all that were under way are lost with it.
-                    yield _alone(path, config)
+                    yield _alone(path, check)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - before:
@@ -64,16 +77,25 @@ def _by_workers(paths: Sequence[Path], config: Config, workers: int, done: Calla
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C goes to all processes of a terminal: a worker that is started meanwhile leaves it to this process, which ends it."""
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C goes to all processes of a terminal: a worker that is started meanwhile leaves it to this process, which ends it.
+
+    On POSIX a worker inherits that the signal is blocked, and this process gets what came meanwhile afterwards.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
-        return
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
+    elif hasattr(signal, "pthread_sigmask"):
+        usual = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+    else:
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -85,13 +107,13 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-def _alone(path: Path, config: Config) -> Report:
+def _alone(path: Path, check: Callable[[Path], Report]) -> Report:
     """Judge a file in a process of its own, so that the one that kills its worker does not hide the others' results."""
     from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
 
     with _pool(1) as pool:
         try:
-            return pool.submit(check_path, path, config).result()
+            return pool.submit(check, path).result()
         except BrokenProcessPool:
             died = "the process that read it was killed, perhaps for want of memory"
             return Report(path.name, str(path), error=died, error_hint="check it by itself, on a machine with more memory")

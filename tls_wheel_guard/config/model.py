@@ -73,17 +73,10 @@ class Config:
     limits: tuple[str, ...] = _setting('limits on what is read, moved: ["members=300000"]; docs/hardening.md has their names', ())
     source: str | None = None
     """The pyproject.toml that they were read from; None without one."""
-    own_tags: bool = True
-    """Whether the wheel's own tags are judged; only the command line turns it off."""
-    tree: bool = False
-    """Whether a folder stands for the ELF files below it; only the command line says so."""
-    live: LiveProcess | None = None
-    """A process that was read; only the command line names one."""
 
-    @property
-    def thresholds(self) -> Thresholds:
-        """The numbers that the rules use."""
-        return Thresholds(self.room, self.crowding, self.strict, self.live)
+    def thresholds(self, live: LiveProcess | None = None) -> Thresholds:
+        """The numbers that the rules use; ``live``: a process that was read, in place of ``room``."""
+        return Thresholds(self.room, self.crowding, self.strict, live)
 
     @property
     def bounds(self) -> Limits:

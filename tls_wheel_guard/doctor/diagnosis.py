@@ -20,6 +20,7 @@ from tls_wheel_guard.doctor.result import Advice, Asked, Diagnosis, Outcome, Sha
 from tls_wheel_guard.doctor.stages import name_of, stage_of
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.live.reading import interpreter
 from tls_wheel_guard.loaders.link_map import definer_of, dependencies, global_scope
 from tls_wheel_guard.loaders.refusals import is_static_tls, named_in
@@ -37,11 +38,12 @@ def examine(
     *,
     arguments: Sequence[str] = (),
     on_run: Callable[[str], None] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Diagnosis:
     """Import a module, open a shared object or run a script in a child of an interpreter, after ``imports``; what came of it, and what helps.
 
     ``timeout``: seconds for each child. ``environment``: all variables of the children; None for those of this process.
-    ``arguments``: those of the script. ``on_run``: is told what is tried, before each child.
+    ``arguments``: those of the script. ``on_run``: is told what is tried, before each child. ``limits``: how much of each file is read.
     Raises UsageError, UnreadableInterpreter.
     """
     stages = tuple(stage_of(name) for name in (*imports, word))
@@ -49,7 +51,12 @@ def examine(
         raise UsageError(f"{word} takes no arguments: {' '.join(arguments)}", hint="only a script does; options of doctor itself stand before --")
     variables = dict(os.environ if environment is None else environment)
     runner = Runner(interpreter(python), stages, timeout, variables, tuple(arguments), on_run or (lambda _: None))
-    files = Files()
+    with Files(limits) as files:
+        return _examined(runner, files)
+
+
+def _examined(runner: Runner, files: Files) -> Diagnosis:
+    stages = runner.stages
     first = runner.record(stages)
     files.read(first.files)
     _same_machine(first, files, stages)

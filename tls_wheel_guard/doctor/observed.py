@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from types import TracebackType
 
 from tls_wheel_guard.doctor.recording import Recording
 from tls_wheel_guard.doctor.replay import Replay, replay
 from tls_wheel_guard.doctor.settings_search import Start, Tuning
-from tls_wheel_guard.elf import SharedObject
+from tls_wheel_guard.elf import Linkage, SharedObject
 from tls_wheel_guard.errors import UnreadableInput, UsageError
-from tls_wheel_guard.inputs.contents import Contents
-from tls_wheel_guard.inputs.wheel import exports_of, inspect_file
+from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.inputs.opening import open_input
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.loaders import LOADERS, Given, loader_called
 from tls_wheel_guard.loaders.link_map import there_from_the_start
@@ -22,38 +24,66 @@ from tls_wheel_guard.tls import TlsModule, names_asked, tls_module
 __all__ = ["Files", "Observed", "observe"]
 
 
-@dataclass(slots=True)
 class Files:
-    """ELF files of a process, each read once. What is no ELF file, or can't be read, is left out."""
+    """ELF files of a process, each opened and read once. What is no ELF file, or can't be read, is left out.
 
-    _contents: dict[str, Contents] = field(default_factory=dict)
+    Files that may define thread-local variables stay open: which of them are wanted is known only when all have been read.
+    """
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._facts: dict[str, SharedObject | None] = {}
+        self._open: dict[str, OpenInput] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Files:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
 
     def read(self, paths: Iterable[str]) -> None:
         """Read more files."""
         for path in paths:
-            if path not in self._contents:
+            if path not in self._facts:
                 try:
-                    self._contents[path] = inspect_file(Path(path))
+                    self._facts[path] = self._read(path)
                 except UnreadableInput:
-                    self._contents[path] = Contents(path)
+                    self._facts[path] = None
+
+    def _read(self, path: str) -> SharedObject | None:
+        with ExitStack() as stack:
+            opened = stack.enter_context(open_input(path, self._limits))
+            if opened.contents.is_archive or not opened.contents.modules:
+                return None
+            if opened.contents.definitions:
+                self._open[path] = opened
+                self._stack.enter_context(stack.pop_all())
+            return opened.contents.modules[0].facts
 
     def facts(self, path: str) -> SharedObject | None:
         """What is known of a file."""
-        contents = self._contents.get(path)
-        return contents.modules[0][1] if contents and contents.modules and not contents.is_archive else None
+        return self._facts.get(path)
+
+    def linkage(self, path: str, names: Iterable[str]) -> Linkage:
+        """What a file with thread-local variables defines of ``names``, and what it lacks; nothing where it can't be read."""
+        try:
+            opened = self._open.get(path)
+            return opened.linkage_of(opened.contents.modules[0], tuple(names)) if opened else Linkage()
+        except UnreadableInput:
+            return Linkage()
 
     def modules(self) -> dict[str, TlsModule]:
         """All files that were read, as a loader meets them."""
-        known = {path: facts for path in self._contents if (facts := self.facts(path)) is not None}
+        known = {path: facts for path, facts in self._facts.items() if facts is not None}
         wanted = {name for facts in known.values() for name in names_asked(facts)}
-        found = {}
-        for path, facts in known.items():
-            try:
-                exports = exports_of(Path(path), self._contents[path], wanted)
-            except UnreadableInput:
-                exports = {}
-            found[path] = tls_module(facts, path, exports.get(path, ()))
-        return found
+        return {path: tls_module(facts, path, self._exports(path, wanted)) for path, facts in known.items()}
+
+    def _exports(self, path: str, wanted: set[str]) -> set[str]:
+        try:
+            return set().union(*self._open[path].exports(wanted).values()) if path in self._open else set()
+        except UnreadableInput:
+            return set()
 
 
 @dataclass(frozen=True, slots=True)

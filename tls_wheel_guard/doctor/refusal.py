@@ -12,8 +12,7 @@ from tls_wheel_guard.doctor.recording import Recording, record
 from tls_wheel_guard.doctor.settings_search import Tuning, merged_tunables
 from tls_wheel_guard.doctor.stages import name_of
 from tls_wheel_guard.elf import Linkage
-from tls_wheel_guard.errors import UnreadableInput, UnreadableInterpreter
-from tls_wheel_guard.inputs.wheel import linkage_of
+from tls_wheel_guard.errors import UnreadableInterpreter
 from tls_wheel_guard.loaders import Open
 
 __all__ = ["Refusal", "Runner", "Trial"]
@@ -104,10 +103,7 @@ class Refusal:
     @property
     def linkage(self) -> Linkage:
         """What the definer gives to a process and wants from it."""
-        try:
-            return linkage_of(Path(self.definer), ("malloc",))
-        except UnreadableInput:
-            return Linkage()
+        return self.files.linkage(self.definer, ("malloc",))
 
     @property
     def too_aligned(self) -> bool:

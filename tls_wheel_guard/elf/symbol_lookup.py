@@ -49,7 +49,7 @@ class _Tables:
         self._limits, self._looks = limits, 0
         self._source, self._fmt, self._image, self._dynamic = source, header.format, image, dynamic
         self._wide_hash = header.format.bits == 64 and header.e_machine in WIDE_HASH
-        self._strings = Strings(source, image, dynamic)
+        self._strings = Strings(source, image, dynamic, limits)
 
     def _words(self, address: int, count: int, letter: str = "I") -> tuple[int, ...]:
         self._looks += 1
@@ -161,7 +161,7 @@ class Linkage:
         return any(name.startswith(("Py", "_Py")) for name in self.undefined)
 
 
-def linkage(source: Source, names: Iterable[str]) -> Linkage:
+def linkage(source: Source, names: Iterable[str], limits: Limits = DEFAULT_LIMITS) -> Linkage:
     """Which of ``names`` the shared object defines, of any type, and what it lacks; raises MalformedElf."""
-    tables = _tables_of(source)
+    tables = _tables_of(source, limits)
     return Linkage(frozenset(tables.defined(names, None)), frozenset(tables.undefined())) if tables else Linkage()

@@ -6,32 +6,62 @@ from dataclasses import dataclass, field
 
 from tls_wheel_guard.elf import SharedObject
 
-__all__ = ["Contents"]
+__all__ = ["Contents", "InputModule"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputModule:
+    """One ELF file of an input.
+
+    ``name``: its path in the wheel or from the folder, or the path of a bare file as it was given. ``index`` tells two members of one
+    name apart: the place in the zip's directory, or the place among the input's files.
+    """
+
+    name: str
+    facts: SharedObject
+    index: int = 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether dlopen opens it."""
+        return self.facts.kind == "shared"
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a wheel holds. ``tags`` is empty for a bare file. ``unreadable``: (path, reason). ``is_archive``: no bare file. ``is_tree``: a folder.
+    """What an input holds. ``tags`` is empty for a bare file. ``is_archive``: a wheel. ``is_tree``: a folder.
 
-    ``definers``: name of a foreign TLS variable -> path of the module in the wheel that defines it.
+    ``unreadable``: (path, reason). ``nested``: archives that were not entered.
+    ``not_applicable``: formats without static TLS and how many files have them.
+    ``definers``: name of a foreign TLS variable -> index of the module that defines it.
     """
 
     name: str
     tags: tuple[str, ...] = ()
     is_archive: bool = False
-    modules: list[tuple[str, SharedObject]] = field(default_factory=list)
+    modules: list[InputModule] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     not_applicable: dict[str, int] = field(default_factory=dict)
     nested: list[str] = field(default_factory=list)
-    definers: dict[str, str] = field(default_factory=dict)
+    definers: dict[str, int] = field(default_factory=dict)
     is_tree: bool = False
 
     def foreign_names(self) -> set[str]:
         """Names of thread-local variables that shared modules reach by initial-exec and that another module must define."""
         return {
             symbol.name
-            for _, facts in self.modules
-            if facts.kind == "shared"
-            for symbol, _ in facts.initial_exec.foreign_symbols
+            for module in self.modules
+            if module.is_shared
+            for symbol, _ in module.facts.initial_exec.foreign_symbols
             if symbol.version != "GLIBC_PRIVATE"
         }
+
+    @property
+    def initial_exec(self) -> list[InputModule]:
+        """The shared modules with initial-exec relocations: those that are looked at a second time."""
+        return [module for module in self.modules if module.is_shared and module.facts.initial_exec.count]
+
+    @property
+    def definitions(self) -> list[InputModule]:
+        """The shared modules that may define thread-local variables."""
+        return [module for module in self.modules if module.is_shared and module.facts.tls_segment is not None]

@@ -1,24 +1,37 @@
-"""Files on disk, opened to be read."""
+"""Files on disk, opened to be read. An OSError becomes an InputReadError here, so that no reader above has to think of it."""
 
 from __future__ import annotations
 
+import errno
 import glob
+import io
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UsageError
+from tls_wheel_guard.errors import InputReadError, MalformedElf, UnreadableInput, UsageError, reason_of
 
-__all__ = ["FileSource", "expand", "open_regular"]
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["FileSource", "expand", "file_pieces", "open_regular"]
+
+
+PIECE = 1 << 20
+"""Bytes that are copied at a time."""
 
 
 class FileSource:
-    """A file on disk as an ``elf.Source``."""
+    """A file on disk as an ``elf.Source``; raises InputReadError where the system can't read it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.size = os.fstat(file.fileno()).st_size
+        try:
+            self.size = file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise InputReadError.of(error) from error
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes at ``offset``."""
@@ -31,25 +44,61 @@ class FileSource:
         return data
 
 
-_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+def file_pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """All bytes of an open file from its start, in pieces; raises InputReadError."""
+    file.seek(0)
+    while piece := file.read(PIECE):
+        yield piece
 
 
-def open_regular(path: Path) -> IO[bytes]:
-    """A regular file, opened to be read; raises UnreadableInput."""
+class _InputFile(io.FileIO):
+    """An open file whose failures are read errors. Only what the system itself is asked passes here; buffering lies above."""
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise InputReadError.of(error) from error
+
+    def readall(self) -> bytes:
+        try:
+            return super().readall()
+        except OSError as error:
+            raise InputReadError.of(error) from error
+
+    def seek(self, position: int, whence: int = os.SEEK_SET, /) -> int:
+        try:
+            return super().seek(position, whence)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # a place in front of the file: what a damaged zip asks for
+                raise
+            raise InputReadError.of(error) from error
+
+
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
+
+
+def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """A regular file, opened to be read; raises InputReadError, and UnreadableInput where it is no regular file."""
     try:
         # A FIFO would block for ever, a device never end; looked at before it is opened, and again in case it was exchanged.
-        if stat.S_ISREG(path.stat().st_mode):
-            handle = os.open(path, os.O_RDONLY | _FLAGS)
-            if stat.S_ISREG(os.fstat(handle).st_mode):
-                return os.fdopen(handle, "rb")
-            os.close(handle)
-        raise UnreadableInput("it is not a regular file", hint="give wheels, shared objects, or folders of wheels")
+        if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (any spelling of a path)
+            file = _InputFile(os.open(path, os.O_RDONLY | _FLAGS), "rb")
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return io.BufferedReader(file)
+            file.close()
     except OSError as error:
-        raise UnreadableInput(f"it can't be opened: {error.strerror or error}", hint="check the path and its permissions") from error
+        raise InputReadError.of(error, doing="opened") from error
+    except ValueError as error:  # a NUL in a path
+        raise InputReadError(f"it can't be opened: {error}", hint="check the path") from error
+    raise UnreadableInput("it is not a regular file", hint="give wheels, shared objects, or folders of wheels")
 
 
 def expand(path: Path, tree: bool = False) -> list[Path]:
-    """What one argument stands for: itself, or the wheels in a folder, unless it is a tree; raises UsageError."""
+    """Expand a path argument into files: itself, or the wheels in a folder, unless it is a tree.
+
+    Raises UsageError where nothing is there, InputReadError where a folder can't be listed.
+    """
     try:
         if not path.exists() and not path.is_symlink():
             # Windows shells leave patterns to the program, and so does a shell where they are quoted.
@@ -61,7 +110,10 @@ def expand(path: Path, tree: bool = False) -> list[Path]:
             return [path]
         wheels = sorted(child for child in path.iterdir() if child.suffix == ".whl")
     except OSError as error:
-        raise UsageError(f"{path}: it can't be looked at: {error.strerror}", hint="check the path and its permissions") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{path}: no such file or folder: {reason_of(error)}", hint="check the path") from error
+        failed = InputReadError.of(error, doing="listed")
+        raise InputReadError(f"{path}: {failed.message}", hint=failed.hint) from error
     if not wheels:
         raise UsageError(f"{path}: no wheel in this folder", hint="build one first, or give the folder that holds the *.whl files")
     return wheels

@@ -8,62 +8,99 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tls_wheel_guard.elf import SharedObject, defined_tls, is_elf, read_shared_object
-from tls_wheel_guard.errors import MalformedElf, UnreadableInput
-from tls_wheel_guard.inputs.contents import Contents
+from tls_wheel_guard.elf import SharedObject, Source, is_elf, read_shared_object
+from tls_wheel_guard.errors import InputReadError, MalformedElf, UnreadableInput, UnreadableMember, reason_of
+from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.inputs.files import FileSource, open_regular
+from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
-__all__ = ["inspect_tree"]
+__all__ = ["OpenFolder"]
 
 SMALLEST = 52
 """Bytes of the smallest ELF header."""
 
 
-def inspect_tree(root: Path, limits: Limits = DEFAULT_LIMITS) -> Contents:
-    """The ELF files below a folder, by their paths from it, sorted; raises UnreadableInput where the folder can't be read."""
-    contents = Contents(root.name or str(root), is_tree=True)
-    read: list[tuple[str, SharedObject]] = []
-    for name in sorted(_files(root, contents, limits)):
-        facts = _read(root, name, contents, limits)
-        if facts is not None:
-            read.append((name, facts))
-    contents.modules += read
-    _find_definers(root, contents, limits)
-    return contents
+class OpenFolder(OpenInput):
+    """The ELF files below a folder, by their paths from it, sorted. No file stays open."""
 
+    def __init__(self, root: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+        super().__init__(str(root), root.name or str(root), limits)
+        self.root = root
 
-def _files(root: Path, contents: Contents, limits: Limits) -> Iterator[str]:
-    """Paths of the regular files that may be ELF files, each file once; folders that can't be read go into ``contents``."""
-    top = os.path.realpath(root)
-    seen: set[tuple[int, int]] = set()
-    count, folders = 0, [""]
-    while folders:
-        folder = folders.pop()
+    def _inspect(self) -> Contents:
+        contents = Contents(self.name, is_tree=True)
+        for index, name in enumerate(sorted(self._files(contents))):
+            try:
+                facts = self._read(name)
+            except (UnreadableMember, MalformedElf) as error:
+                contents.unreadable.append((name, error.message))
+            else:
+                if facts is not None:
+                    contents.modules.append(InputModule(name, facts, index))
+        return contents
+
+    def _read(self, name: str) -> SharedObject | None:
+        with self._opened(name) as source:
+            return read_shared_object(source, self.limits) if is_elf(source.read(0, min(4, source.size))) else None
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Source]:
+        """One file; what the system says of it is said of a member, so that it does not hide the others."""
         try:
-            entries = sorted(os.scandir(os.path.join(root, folder)), key=lambda entry: entry.name)  # noqa: PTH118  (names of any bytes, quickly)
+            with open_regular(self.root / name) as file:
+                yield FileSource(file)
+        except (UnreadableMember, MalformedElf):
+            raise
+        except UnreadableInput as error:
+            raise UnreadableMember(error.message) from error
+
+    @contextmanager
+    def open_module(self, module: InputModule) -> Iterator[Source]:
+        """The file's bytes; raises UnreadableMember where it has gone since."""
+        with self._opened(module.name) as source:
+            yield source
+
+    def pieces(self) -> Iterator[bytes]:
+        """A folder has no bytes of its own."""
+        raise UnreadableInput("it is a folder", hint="give a file")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _files(self, contents: Contents) -> Iterator[str]:
+        """Paths of the regular files that may be ELF files, each file once; folders that can't be read go into ``contents``."""
+        top = os.path.realpath(self.root)
+        seen: set[tuple[int, int]] = set()
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            below = []
+            for entry in self._entries(folder, contents):
+                status = _status(entry, top)
+                if status is None or (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                if len(seen) > self.limits.tree_files:
+                    raise UnreadableInput(f"{len(seen)} or more files; {over(self.limits, 'tree-files')}", hint="name a folder further down")
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if stat.S_ISDIR(status.st_mode):
+                    below.append(name)
+                elif stat.S_ISREG(status.st_mode) and status.st_size >= SMALLEST:
+                    yield name
+            folders += reversed(below)
+
+    def _entries(self, folder: str, contents: Contents) -> list[os.DirEntry[str]]:
+        try:
+            return sorted(os.scandir(os.path.join(self.root, folder)), key=lambda entry: entry.name)  # noqa: PTH118  (names of any bytes, quickly)
         except OSError as error:
             if not folder:
-                raise UnreadableInput(f"it can't be opened: {error.strerror}", hint="check the path and its permissions") from error
-            contents.unreadable.append((folder, f"the folder can't be opened: {error.strerror}"))
-            continue
-        below = []
-        for entry in entries:
-            status = _status(entry, top)
-            if status is None or (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            count += 1
-            if count > limits.tree_files:
-                raise UnreadableInput(f"{count} or more files; {over(limits, 'tree-files')}", hint="name a folder further down")
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if stat.S_ISDIR(status.st_mode):
-                below.append(name)
-            elif stat.S_ISREG(status.st_mode) and status.st_size >= SMALLEST:
-                yield name
-        folders += reversed(below)
+                raise InputReadError.of(error, doing="opened") from error
+            contents.unreadable.append((folder, f"the folder can't be opened: {reason_of(error)}"))
+            return []
 
 
 def _status(entry: os.DirEntry[str], top: str) -> os.stat_result | None:
@@ -77,30 +114,3 @@ def _status(entry: os.DirEntry[str], top: str) -> os.stat_result | None:
     except OSError:
         # A link that leads nowhere, or round in a circle.
         return None
-
-
-def _read(root: Path, name: str, contents: Contents, limits: Limits) -> SharedObject | None:
-    try:
-        with open_regular(root / name) as file:
-            if not is_elf(file.read(4)):
-                return None
-            return read_shared_object(FileSource(file), limits)
-    except UnreadableInput as error:
-        contents.unreadable.append((name, error.message))
-    except OSError as error:
-        contents.unreadable.append((name, f"it can't be read: {error.strerror}"))
-    return None
-
-
-def _find_definers(root: Path, contents: Contents, limits: Limits) -> None:
-    """Look the foreign TLS variables up in the tree's other modules."""
-    wanted = contents.foreign_names()
-    for name, facts in contents.modules if wanted else ():
-        if facts.kind == "shared" and facts.tls_segment is not None:
-            try:
-                with open_regular(root / name) as file:
-                    found = defined_tls(FileSource(file), wanted, limits)
-            except (UnreadableInput, OSError, MalformedElf):
-                continue
-            for symbol in found:
-                contents.definers.setdefault(symbol, name)

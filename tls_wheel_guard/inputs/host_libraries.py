@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tls_wheel_guard.elf import SharedObject, read_shared_object
-from tls_wheel_guard.errors import MalformedElf
-from tls_wheel_guard.inputs.files import FileSource
+from tls_wheel_guard.errors import UnreadableInput
+from tls_wheel_guard.inputs.files import FileSource, open_regular
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
 FOLDERS = ("/usr/local/lib", "/lib64", "/usr/lib64", "/usr/local/lib64", "/lib", "/usr/lib")
 """Where ldconfig looks on every distribution; Debian's folders by triplet are added."""
@@ -21,7 +22,7 @@ _EXPECTED = re.compile(
 """Libraries that a wheel may expect (auditwheel's policies) or that auditwheel leaves alone (libpython)."""
 
 
-def needed_from_outside(facts: SharedObject, inside: set[str]) -> Iterator[tuple[str, Path, SharedObject]]:
+def needed_from_outside(facts: SharedObject, inside: set[str], limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[str, Path, SharedObject]]:
     """What a module needs from outside, and what those need in turn."""
     queue, seen = list(facts.needed), set(inside)
     while queue and len(seen) < MAX_LIBRARIES:
@@ -29,22 +30,22 @@ def needed_from_outside(facts: SharedObject, inside: set[str]) -> Iterator[tuple
         if library in seen or "/" in library or _EXPECTED.fullmatch(library):
             continue
         seen.add(library)
-        found = _find(library, facts)
+        found = _find(library, facts, limits)
         if found is not None:
             yield library, *found
             queue += found[1].needed
 
 
-def _find(library: str, facts: SharedObject) -> tuple[Path, SharedObject] | None:
+def _find(library: str, facts: SharedObject, limits: Limits) -> tuple[Path, SharedObject] | None:
     """The file that this machine's loader would take, where it is of the module's own machine."""
     for folder in _folders():
         path = Path(folder) / library
         try:
             if not path.is_file():
                 continue
-            with path.open("rb") as file:
-                other = read_shared_object(FileSource(file))
-        except (OSError, MalformedElf, ValueError):
+            with open_regular(path) as file:
+                other = read_shared_object(FileSource(file), limits)
+        except (OSError, UnreadableInput, ValueError):
             continue
         if (other.e_machine, other.bits, other.little_endian) == (facts.e_machine, facts.bits, facts.little_endian):
             return path, other

@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tls_wheel_guard.elf import read_shared_object
-from tls_wheel_guard.errors import MalformedElf
-from tls_wheel_guard.inputs.files import FileSource
+from tls_wheel_guard.errors import UnreadableInput
+from tls_wheel_guard.inputs.opening import inspect_file
 
 __all__ = ["LAUNCHERS", "Answer", "Compiler", "ask", "named_compilers", "specs_in_use"]
 
@@ -117,10 +116,12 @@ def ask(compiler: Compiler, environment: Mapping[str, str], folder: Path) -> Ans
         done = subprocess.run(command, cwd=folder, env=quiet, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
         if done.returncode or not output.is_file():
             return "none"
-        with output.open("rb") as file:
-            facts = read_shared_object(FileSource(file))
-    except (OSError, ValueError, subprocess.TimeoutExpired, MalformedElf):
+        modules = inspect_file(output).modules
+    except (OSError, ValueError, subprocess.TimeoutExpired, UnreadableInput):
         return "none"
+    if not modules:
+        return "none"
+    facts = modules[0].facts
     if facts.tls_segment is None:
         return "none"
     return "initial-exec" if facts.initial_exec.count else "global-dynamic"

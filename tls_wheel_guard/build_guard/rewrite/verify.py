@@ -8,20 +8,25 @@ from pathlib import Path
 from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding
 from tls_wheel_guard.build_guard.rewrite.remaining import Leftover, explain_leftovers
 from tls_wheel_guard.config.model import INTERPOSER_RULE, Config
-from tls_wheel_guard.errors import CheckFailed, MalformedElf, UnreadableMember
+from tls_wheel_guard.errors import CheckFailed
 from tls_wheel_guard.findings import Finding, Report
-from tls_wheel_guard.inputs.wheel import exporters
+from tls_wheel_guard.inputs.opened import OpenInput
 
-__all__ = ["require_rewritten"]
+__all__ = ["require_rewritten", "rewritten_interposers"]
 
 ACCESS_RULES = frozenset({"initial-exec-tls", "foreign-initial-exec"})
 ALLOCATOR = frozenset({"malloc", "free"})
 """Who exports these is called by the loader itself."""
 
 
-def require_rewritten(reports: Sequence[Report], config: Config, say: Callable[[str], None], rebuilding: Rebuilding) -> None:
-    """Raise CheckFailed where initial-exec is left or an allocator was rewritten that stands in for the system's."""
-    _refuse_interposers(reports, config)
+def require_rewritten(
+    reports: Sequence[Report], interposers: Sequence[Sequence[str]], config: Config, say: Callable[[str], None], rebuilding: Rebuilding
+) -> None:
+    """Raise CheckFailed where initial-exec is left or an allocator was rewritten that stands in for the system's.
+
+    ``interposers``: for each report the modules that :func:`rewritten_interposers` found.
+    """
+    _refuse_interposers(reports, interposers, config)
     left = [leftover for report in reports for leftover in _left_in(report, rebuilding)]
     if not left:
         return
@@ -41,16 +46,15 @@ def _left_in(report: Report, rebuilding: Rebuilding) -> list[Leftover]:
     return explain_leftovers(modules, (Path.cwd(), *rebuilding.trees), rebuilding.started) if modules else []
 
 
-def _refuse_interposers(reports: Sequence[Report], config: Config) -> None:
-    for report in reports:
-        rewritten = {m.path for m in report.modules if m.kind == "shared" and (m.shared_object.dynamic.dtpmod or m.shared_object.dynamic.tlsdesc)}
-        if not rewritten:
-            continue
-        try:
-            found = exporters(Path(report.path), frozenset(rewritten), ALLOCATOR)
-        except (MalformedElf, UnreadableMember):
-            continue  # the report has it
-        for module in sorted(found):
+def rewritten_interposers(opened: OpenInput) -> tuple[str, ...]:
+    """Modules that reach their variables dynamically and export malloc and free."""
+    found = opened.exporters(ALLOCATOR, lambda module: bool(module.facts.dynamic.dtpmod or module.facts.dynamic.tlsdesc))
+    return tuple(sorted({module.name for module in found}))
+
+
+def _refuse_interposers(reports: Sequence[Report], interposers: Sequence[Sequence[str]], config: Config) -> None:
+    for report, found in zip(reports, interposers, strict=True):
+        for module in found:
             finding = Finding(INTERPOSER_RULE, "error", module, ("it exports malloc and free.",), ())
             if not any(allow.matches(finding) for allow in config.allow):
                 raise CheckFailed(

@@ -1,0 +1,38 @@
+"""Open an input: what it is, is told by its first bytes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tls_wheel_guard.inputs.bare_file import OpenFile
+from tls_wheel_guard.inputs.contents import Contents
+from tls_wheel_guard.inputs.files import open_regular
+from tls_wheel_guard.inputs.folder import OpenFolder
+from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.inputs.wheel import OpenWheel
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["inspect_file", "open_input"]
+
+
+def open_input(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *, tree: bool = False) -> OpenInput:
+    """Open a wheel or a bare file, or with ``tree`` a folder; raises UnreadableInput. The caller closes it, or uses ``with``."""
+    place = Path(path)
+    if tree and place.is_dir():
+        return OpenFolder(place, limits)
+    file = open_regular(path)
+    try:
+        first = file.read(2)
+        if first == b"PK" or place.suffix == ".whl":
+            return OpenWheel(file, str(path), place.name, limits)
+    except BaseException:
+        file.close()
+        raise
+    return OpenFile(file, str(path), place.name, limits)
+
+
+def inspect_file(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Contents:
+    """The contents of a wheel or of a bare file, opened for nothing else; raises UnreadableInput."""
+    with open_input(path, limits) as opened:
+        return opened.contents
