@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from tls_wheel_guard.report import Anchor
 
-__all__ = ["anchor_of"]
+__all__ = ["anchor_of", "repository_of"]
 
 _TABLE = re.compile(r"^\s*\[\[?\s*tool\s*\.\s*[\"']?tls-wheel-guard\b")
 
@@ -16,7 +16,7 @@ _TABLE = re.compile(r"^\s*\[\[?\s*tool\s*\.\s*[\"']?tls-wheel-guard\b")
 def anchor_of(folder: Path) -> Anchor | None:
     """Our table in the nearest pyproject.toml at or above ``folder`` in its repository, else that file's first line; None without one."""
     folder = folder.resolve()
-    root = next((above for above in (folder, *folder.parents) if (above / ".git").exists()), folder)
+    root = repository_of(folder)
     for above in (folder, *folder.parents):
         file = above / "pyproject.toml"
         if file.is_file():
@@ -25,6 +25,11 @@ def anchor_of(folder: Path) -> Anchor | None:
         if above == root:
             return None
     return None
+
+
+def repository_of(folder: Path) -> Path:
+    """The root of the git repository that a folder is in; the folder itself outside of any."""
+    return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), folder)
 
 
 def _line_of_table(file: Path) -> int:

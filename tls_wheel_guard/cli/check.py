@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         reports = list(check_many(paths, config, options.jobs, progress, asked))
     say_unreadable(reports)
     if reports or not code:
-        code = max(code, write_report(reports, options))
+        code = max(code, write_report(reports, options, config.bounds))
     code = exit_code(reports, code)
     fails = any(at_or_above(f.severity, config.fail_on) for report in reports for f in report.findings)
     return code or int(fails and not config.never_fails)

@@ -7,18 +7,19 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.cli.links import terminal_pages
-from tls_wheel_guard.cli.reports import file_style, summary_file, wanted_reports
+from tls_wheel_guard.cli.reports import enriched, file_style, summary_file, wanted_reports
 from tls_wheel_guard.config.fields import allow_from_option
 from tls_wheel_guard.config.model import FAIL_ON, Config
 from tls_wheel_guard.config.sources import layers, nearest_pyproject, read_config
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.inputs.files import expand
-from tls_wheel_guard.limits import limits_from
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, limits_from
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.report.style import printable
 from tls_wheel_guard.rules import RULES
@@ -218,17 +219,19 @@ def columns_asked(environment: Mapping[str, str]) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
 
 
-def write_report(reports: Sequence[Report], options: argparse.Namespace) -> int:
+def write_report(reports: Sequence[Report], options: argparse.Namespace, limits: Limits = DEFAULT_LIMITS) -> int:
     """The report to stdout or to a file, whole or not at all, and those that --report asks for; returns 2 where one can't be written."""
     code = 0
-    for name, path in wanted_reports(options):
+    wanted = wanted_reports(options)
+    shown, proposed = enriched(reports, {options.format, *(name for name, _ in wanted), *(["long text"] if options.verbose else [])}, limits)
+    for name, path in wanted:
         try:
-            write_text(WRITERS[name](reports, file_style(int(options.verbose))), path)
+            write_text(WRITERS[name](shown, file_style(int(options.verbose), proposed=proposed)), path)
         except UsageError as error:
             # The other reports are as good as they were.
             say(error.line())
             code = error.exit_code
-    write_text(WRITERS[options.format](reports, style_from(options)), options.output)
+    write_text(WRITERS[options.format](shown, replace(style_from(options), proposed=proposed)), options.output)
     return max(code, _summarise(reports) if options.format == "github" else 0)
 
 

@@ -5,19 +5,27 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tls_wheel_guard.cli.anchor import anchor_of
+from tls_wheel_guard.cli.anchor import anchor_of, repository_of
 from tls_wheel_guard.cli.explain import page
 from tls_wheel_guard.cli.links import page_address
 from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.findings import Report
+from tls_wheel_guard.limits import Limits
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.rules import RULES
 
-__all__ = ["Wanted", "add_reports", "file_style", "require_extra", "summary_file", "wanted_reports"]
+if TYPE_CHECKING:
+    from tls_wheel_guard.report.proposed import Proposed
 
+__all__ = ["Wanted", "add_reports", "enriched", "file_style", "require_extra", "summary_file", "wanted_reports"]
+
+SHOWS_EDITS = {"html", "sarif", "github", "gitlab", "long text"}
+"""Formats that show the edit, or the line that would be edited."""
 EXTRAS = {"html": ("jinja2", "html")}
 """A format -> the module that it needs, and the extra that brings it."""
 
@@ -60,12 +68,49 @@ def wanted_reports(options: argparse.Namespace) -> list[Wanted]:
     return found
 
 
-def file_style(verbosity: int, judged: bool = True) -> Style:
+def file_style(verbosity: int, judged: bool = True, proposed: Proposed | None = None) -> Style:
     """How a report looks that is not for a terminal: no colours, links to the documentation's site, a place in the repository."""
     return Style(
         100, verbosity=verbosity, judged=judged, pages=_site_page, page_text=lambda name: page(name) if name in RULES else None,
-        anchor=anchor_of(Path.cwd()),
+        anchor=anchor_of(Path.cwd()), proposed=proposed,
     )  # fmt: skip
+
+
+def enriched(reports: Sequence[Report], formats: Collection[str], limits: Limits) -> tuple[Sequence[Report], Proposed | None]:
+    """What some formats show beside the findings: the code behind them, and the edits that ``fix`` has for the project here."""
+    proposed = _proposed(reports) if SHOWS_EDITS & set(formats) else None
+    if "html" in formats and importlib.util.find_spec("capstone") is not None:
+        reports = _with_code(reports, limits)
+    return reports, proposed
+
+
+def _proposed(reports: Sequence[Report]) -> Proposed | None:
+    if not any(finding.culprits for report in reports for finding in report.findings):
+        return None
+    from tls_wheel_guard.commands.proposed import proposed_fix
+    from tls_wheel_guard.report.proposed import Proposed
+
+    folder = Path.cwd()
+    fix = proposed_fix(folder, reports)
+    if fix is None:
+        return None
+    top = Path(fix.project)
+    prefix = top.relative_to(root).as_posix() if (root := repository_of(top)) in (top, *top.parents) else ""
+    return Proposed(fix, "" if prefix in ("", ".") else f"{prefix}/")
+
+
+def _with_code(reports: Sequence[Report], limits: Limits) -> Sequence[Report]:
+    """The reports, with the access sites in the first wheel of each finding: its code stands for that of the others."""
+    from tls_wheel_guard.commands.show import sites_in
+    from tls_wheel_guard.report.story import stories_of
+
+    first = {id(story.places[0].report) for story in stories_of(reports) if story.blocks}
+    found = []
+    for report in reports:
+        sites = sites_in(Path(report.path), limits) if id(report) in first and report.tags else {}
+        modules = tuple(replace(module, sites=sites.get(module.path)) for module in report.modules)
+        found.append(replace(report, modules=modules) if sites else report)
+    return found
 
 
 def _site_page(name: str) -> str | None:

@@ -23,5 +23,5 @@ def _writer(name: str) -> Writer:
     return write
 
 
-WRITERS: dict[str, Writer] = {name: _writer(name) for name in ("text", "json", "github", "sarif", "markdown", "gitlab", "junit")}
+WRITERS: dict[str, Writer] = {name: _writer(name) for name in ("text", "json", "github", "sarif", "markdown", "gitlab", "junit", "html")}
 """``--format`` -> writer."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tls_wheel_guard.loaders import Verdict
+from tls_wheel_guard.report.matrix import COLUMNS
 from tls_wheel_guard.report.style import Colour, Style, wrap
 from tls_wheel_guard.rules.phrases import bytes_of
 
@@ -15,16 +16,17 @@ __all__ = ["MEANING", "Block", "Segment", "SegmentKind", "bar", "block_of", "blo
 BAR = 32
 """Columns of the bar."""
 
-SegmentKind = Literal["start", "asked", "left", "beyond"]
+SegmentKind = Literal["start", "before", "asked", "left", "beyond"]
 
 MEANING: dict[SegmentKind, str] = {
     "start": "taken when the process starts",
+    "before": "taken by modules that came before",
     "asked": "asked by this module",
     "left": "left for other late modules",
     "beyond": "asked beyond the end",
 }
 _DRAWN: dict[SegmentKind, tuple[str, Colour]] = {
-    "start": ("=", "dim"), "asked": ("#", "yellow"), "left": (".", "green"), "beyond": ("!", "red"),
+    "start": ("=", "dim"), "before": ("-", "cyan"), "asked": ("#", "yellow"), "left": (".", "green"), "beyond": ("!", "red"),
 }  # fmt: skip
 
 
@@ -112,7 +114,7 @@ def bar(block: Block, style: Style) -> Iterator[str]:
         drawn = "".join(style.paint(_DRAWN[s.kind][0] * columns, _DRAWN[s.kind][1]) for s, columns in parts)
     else:
         drawn = style.paint(" no room ".center(BAR, "!"), "red")
-    label, beside = f"  {block.system:10}", " " * (BAR + 15)
+    label, beside = f"  {COLUMNS.get(block.system, block.system):10}", " " * (BAR + 15)
     if len(beside) + 24 <= style.width:
         first, *more = wrap(block.caption, style.width - len(beside), "")
         yield f"{label}[{drawn}] {first}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.report import text
 from tls_wheel_guard.report.paragraph import paragraph
+from tls_wheel_guard.report.proposed import place_of
 from tls_wheel_guard.report.story import Story, stories_of
 from tls_wheel_guard.report.style import Style, printable
 from tls_wheel_guard.rules.phrases import count_of
@@ -31,7 +32,8 @@ def _property(value: str) -> str:
 
 def _annotation(story: Story, style: Style) -> str:
     title = _property(printable(f"{story.rule} in {story.places[0].report.wheel}"))
-    place = f"file={_property(printable(style.anchor.path))},line={style.anchor.line}," if style.anchor else ""
+    at = place_of(story, style)
+    place = f"file={_property(printable(at.path))},line={at.line}," if at else ""
     return f"::{_COMMANDS[story.severity]} {place}title={title}::{_data(paragraph(story))}"
 
 

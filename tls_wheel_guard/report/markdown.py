@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.report import text
-from tls_wheel_guard.report.matrix import matrix_of
+from tls_wheel_guard.report.matrix import COLUMNS, matrix_of
 from tls_wheel_guard.report.story import Story, conditions, stories_of
 from tls_wheel_guard.report.style import Style, printable, shortened
 from tls_wheel_guard.rules.phrases import count_of
@@ -68,7 +68,7 @@ def _finding(story: Story, style: Style) -> Iterator[str]:
     yield f"{code(shortened(first.report.wheel, MOST_NAME))}{wheels}{member}"
     yield ""
     for block in story.blocks:
-        yield f"- **{block.system}**: {plain(block.caption)}"
+        yield f"- **{COLUMNS.get(block.system, block.system)}**: {plain(block.caption)}"
     if story.why:
         yield f"- **why**: {plain(story.why)}"
     for cause in story.causes:

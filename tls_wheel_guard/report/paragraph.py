@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tls_wheel_guard.report.matrix import COLUMNS
 from tls_wheel_guard.report.story import Story, conditions
 from tls_wheel_guard.report.style import printable, shortened
 from tls_wheel_guard.rules.phrases import count_of
@@ -16,7 +17,7 @@ def paragraph(story: Story) -> str:
     """What happens to whom, in how many wheels, why, what to do: as in the text report."""
     wheels = len(story.wheels)
     said = [f"{story.headline}." if wheels == 1 else f"{story.headline} ({count_of(wheels, 'wheel')})."]
-    said += [f"{block.system}: {block.caption}." for block in story.blocks]
+    said += [f"{COLUMNS.get(block.system, block.system)}: {block.caption}." for block in story.blocks]
     if story.why:
         said.append(story.why)
     for cause in story.causes:

@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 from tls_wheel_guard.findings import Report
+from tls_wheel_guard.fix.edit import line_of, line_starts
 from tls_wheel_guard.report.identity import fingerprint
 from tls_wheel_guard.report.paragraph import paragraph
+from tls_wheel_guard.report.proposed import edits_for, place_of
 from tls_wheel_guard.report.story import Story, stories_of
 from tls_wheel_guard.report.style import Anchor, Style, printable, shortened
 from tls_wheel_guard.rules import RULES
@@ -72,16 +75,37 @@ def _result(story: Story, style: Style) -> dict[str, Any]:
         "ruleId": story.rule,
         "level": LEVELS[story.severity],
         "message": {"text": paragraph(story)},
-        "locations": [_location(story, style.anchor or NOWHERE)],
+        "locations": [_location(story, place_of(story, style) or NOWHERE)],
         "partialFingerprints": {"tlsWheelGuard/v1": fingerprint(story.places[0].report, finding)},
         "properties": {
             "targets": list(dict.fromkeys(tag for place in story.places for tag in place.finding.targets)),
             "wheels": len(story.wheels),
         },
     }
+    if fixes := list(_fixes(story, style)):
+        found["fixes"] = fixes
     if finding.allowed is not None:
         found["suppressions"] = [{"kind": "external", "status": "accepted", "justification": printable(finding.allowed)}]
     return found
+
+
+def _fixes(story: Story, style: Style) -> Iterator[dict[str, Any]]:
+    """The edits, a fix each: the author chooses."""
+    if style.proposed is None:
+        return
+    fix = style.proposed.fix
+    for edit in edits_for(story, style.proposed):
+        text = fix.texts.get(edit.path) or ""
+        line, column = fix.place(edit)
+        end_line = line_of(text, edit.end)
+        end = {"endLine": end_line, "endColumn": edit.end - line_starts(text)[end_line - 1] + 1}
+        replacement = {"deletedRegion": {"startLine": line, "startColumn": column, **end}, "insertedContent": {"text": edit.new}}
+        artifact = {"uri": quote(style.proposed.prefix + edit.path), "uriBaseId": "%SRCROOT%"}
+        doubt = "" if edit.safe else f" (not proved to be safe: {edit.doubt})"
+        yield {
+            "description": {"text": printable(edit.why + doubt)},
+            "artifactChanges": [{"artifactLocation": artifact, "replacements": [replacement]}],
+        }
 
 
 def _location(story: Story, anchor: Anchor) -> dict[str, Any]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tls_wheel_guard.report.proposed import Proposed
 
 __all__ = ["Anchor", "Style", "printable", "shortened", "wrap"]
 
@@ -31,6 +34,7 @@ class Style:
 
     ``pages``: where the pages of rules and culprits lie, as an address that ends in the name; None where links are not wanted.
     ``page_text``: the text of such a page, as Markdown. ``anchor``: where a finding is shown in the repository.
+    ``proposed``: the edits of the project that ``fix`` has.
     """
 
     width: int = 80
@@ -40,6 +44,7 @@ class Style:
     pages: Callable[[str], str | None] | None = None
     page_text: Callable[[str], str | None] | None = None
     anchor: Anchor | None = None
+    proposed: Proposed | None = None
 
     def paint(self, text: str, *colours: Colour) -> str:
         """The text in colours, or as it is where there are none."""

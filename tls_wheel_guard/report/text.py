@@ -19,6 +19,8 @@ __all__ = ["finding_lines", "passed", "summary", "write"]
 _COLOURS: dict[Severity, Colour] = {"error": "red", "warning": "yellow", "note": "cyan"}
 _FORMATS = {"mach-o": "Mach-O", "pe": "PE", "wasm": "WebAssembly"}
 _INDENT = " " * 12
+MOST_TODAY = 3
+"""Ways out for users that are shown without -v: one a system, for most findings."""
 MOST_CAUSES = 3
 """Culprits of one finding that are shown without -v."""
 
@@ -77,7 +79,7 @@ def finding_lines(story: Story, style: Style) -> Iterator[str]:
         if not story.causes and story.look:
             yield from _labelled("cause:", "no library that is known; `show --sites` lists the code", style)
         yield from _labelled("for good:", story.cures[0], style)
-    for number, step in enumerate(story.today if style.verbosity > 0 else story.today[:2]):
+    for number, step in enumerate(story.today if style.verbosity > 0 else story.today[:MOST_TODAY]):
         yield from _labelled("today:" if number == 0 else "", step, style)
     if style.verbosity > 0:
         yield from details(story, style)
