@@ -6,7 +6,6 @@ import argparse
 import difflib
 import importlib.util
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -101,16 +100,11 @@ def _proposed(reports: Sequence[Report]) -> Proposed | None:
 
 def _with_code(reports: Sequence[Report], limits: Limits) -> Sequence[Report]:
     """The reports, with the access sites in the first wheel of each finding: its code stands for that of the others."""
-    from tls_wheel_guard.commands.show import sites_in
+    from tls_wheel_guard.commands.show import with_sites
     from tls_wheel_guard.report.story import stories_of
 
     first = {id(story.places[0].report) for story in stories_of(reports) if story.blocks}
-    found = []
-    for report in reports:
-        sites = sites_in(Path(report.path), limits) if id(report) in first and report.tags else {}
-        modules = tuple(replace(module, sites=sites.get(module.path)) for module in report.modules)
-        found.append(replace(report, modules=modules) if sites else report)
-    return found
+    return [with_sites(report, limits) if id(report) in first and report.tags else report for report in reports]
 
 
 def _site_page(name: str) -> str | None:

@@ -9,15 +9,17 @@ from tls_wheel_guard.elf import BytesSource, SharedObject, Source
 from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.elf.symbol_tables import read_names
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
+from tls_wheel_guard.findings import Report
 from tls_wheel_guard.inputs.contents import InputModule
 from tls_wheel_guard.inputs.opened import OpenInput
-from tls_wheel_guard.limits import Limits, over
+from tls_wheel_guard.inputs.opening import open_input
+from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 from tls_wheel_guard.machine_code import FunctionMap, function_ranges, read_code
 from tls_wheel_guard.machine_code.access_sites import Sites, find_sites
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
 from tls_wheel_guard.machine_code.source_lines import lines_of
 
-__all__ = ["sites_in"]
+__all__ = ["sites_in", "with_sites"]
 
 
 def sites_in(opened: OpenInput) -> dict[int, Sites]:
@@ -26,6 +28,15 @@ def sites_in(opened: OpenInput) -> dict[int, Sites]:
     if any(module.facts.machine_name in MACHINES for module in wanted):
         Disassembler("x86_64")
     return {module.index: _sites(opened, module) for module in wanted}
+
+
+def with_sites(report: Report, limits: Limits = DEFAULT_LIMITS) -> Report:
+    """A report that was made without them, with the access sites of its modules: its input is opened once more. Raises as ``sites_in``."""
+    with open_input(report.path, limits) as opened:
+        found = {module.name: module.index for module in reversed(opened.contents.initial_exec)}
+        sites = sites_in(opened) if found else {}
+    modules = tuple(replace(module, sites=sites.get(found[module.path]) if module.path in found else None) for module in report.modules)
+    return replace(report, modules=modules)
 
 
 def _sites(opened: OpenInput, module: InputModule) -> Sites:
