@@ -371,3 +371,59 @@ def test_edits_that_overlap_are_an_error() -> None:
     edits = [TextEdit("x", 0, 3, "a", "", ""), TextEdit("x", 2, 4, "b", "", "")]
     with pytest.raises(ValueError, match="overlap"):
         apply("abcdef", edits)
+
+
+TARGETS = {
+    "cfg(windows)": False, "cfg(unix)": True, "cfg(not(windows))": True, 'cfg(target_os = "linux")': True, 'cfg(target_os = "macos")': False,
+    'cfg(any(not(target_family = "unix"), target_os = "emscripten"))': False,
+    'cfg(all(target_family = "unix", not(target_os = "linux")))': True,
+    'cfg(not(target_env = "msvc"))': True, 'cfg(all(unix, target_arch = "x86_64"))': True, 'cfg(all(windows, target_arch = "x86_64"))': False,
+    "x86_64-pc-windows-msvc": False, "x86_64-unknown-linux-musl": True, "cfg(not a cfg": True, "cfg(any())": False, "cfg(all())": True,
+    'cfg(not(any(target_os = "macos", target_os = "windows")))': True, 'cfg(target_env = "musl")': True, 'cfg(feature = "x")': True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "may"), TARGETS.items())
+def test_only_targets_with_a_static_tls_block_count(target: str, may: bool) -> None:
+    manifest = CRATE.replace("[dependencies]", f"[target.'{target}'.dependencies]") + 'mimalloc = "0.1"\n'
+    assert bool(fix(Cargo_dot_toml=manifest).edits) == may
+
+
+def test_a_program_needs_no_edit() -> None:
+    pyproject = '[build-system]\nrequires = ["maturin"]\nbuild-backend = "maturin"\n[tool.maturin]\nbindings = "bin"\n'
+    assert not fix(Cargo_dot_toml=CRATE + 'mimalloc = "0.1"\n', pyproject_dot_toml=pyproject).edits
+
+
+def test_templates_of_other_languages_are_no_cmake() -> None:
+    assert fix(CMakeLists_dot_txt="project(x)\n", config_dot_h_dot_cmake=f'#cmakedefine "mimalloc {IE}') == Proposal()
+
+
+def test_flags_for_systems_without_a_static_tls_block_are_left_alone() -> None:
+    cmake = (
+        f"if(APPLE)\n  add_compile_options({IE})\nelse()\n  add_compile_options({IE})\nendif()\nif(X)\nelseif(WIN32)\n  set(a {IE})\nendif()\n"
+    )
+    before, middle, after = cmake.split(IE, 2)
+    assert write(CMakeLists_dot_txt=cmake)["CMakeLists.txt"] == f"{before}{IE}{middle}{GD}{after}"
+    python = f"if sys.platform == 'darwin':\n    x = ['{IE}']\nelse:\n    x = ['{IE}']\ny = ['{IE}'] if sys.platform.startswith('win') else []\n"
+    found = fix(setup_dot_py=python)
+    assert [edit.start for edit in found.edits] == [python.index(IE, python.index("else"))]
+    assert not found.advice
+
+
+def test_a_crate_and_its_sys_crate_need_one_edit() -> None:
+    (edit,) = fix(Cargo_dot_toml=CRATE + 'libmimalloc-sys = "0.1.42"\nmimalloc = "0.1.46"\n').edits
+    assert "0.1.46" in edit.new
+
+
+def test_arguments_that_are_collected_in_a_variable_count() -> None:
+    made = "set(ARGS -DMI_OVERRIDE=OFF\n  -DMI_LOCAL_DYNAMIC_TLS=ON)\nexternalproject_add(mimalloc_ep URL ${URL} CMAKE_ARGS ${ARGS})\n"
+    assert not fix(CMakeLists_dot_txt=made).edits
+    without = made.replace("\n  -DMI_LOCAL_DYNAMIC_TLS=ON", "")
+    (edit,) = fix(CMakeLists_dot_txt=without).edits
+    assert edit.new == " -DMI_LOCAL_DYNAMIC_TLS=ON"
+
+
+def test_a_wheel_that_was_looked_at_settles_whether_malloc_is_replaced() -> None:
+    asked = Asked(MIMALLOC.culprits, MIMALLOC.rules, ())
+    (edit,) = fix(asked, Cargo_dot_toml=CRATE + 'mimalloc = { version = "0.1", features = ["override"] }\n').edits
+    assert edit.safe

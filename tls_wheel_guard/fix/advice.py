@@ -37,11 +37,12 @@ def vendored_by(path: str, submodules: Iterable[str] = ()) -> str:
     return ""
 
 
-def left_over(files: Mapping[str, str], changes: Sequence[tuple[str, FlagChange]], done: Sequence[TextEdit | Advice]) -> list[Advice]:
+def left_over(files: Mapping[str, str], changes: Sequence[tuple[str, FlagChange]], done: Proposal) -> list[Advice]:
     """Lines of build files that have a flag, or a piece of one, and that no edit and no advice is about yet."""
     found: list[Advice] = []
     for path, text in files.items():
-        touched = {line_of(text, item.start) if isinstance(item, TextEdit) else item.line for item in done if item.path == path}
+        touched = {line_of(text, edit.start) for edit in done.edits if edit.path == path}
+        touched |= {item.line for item in done.advice if item.path == path} | {line for name, line in done.elsewhere if name == path}
         for culprit, change in changes:
             option, _, value = change.old.partition("=")
             if option not in text:

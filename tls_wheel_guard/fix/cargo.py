@@ -23,8 +23,8 @@ def feature_proposal(crates: Crates, edit: CargoFeature, culprit: str, is_named:
     found = Proposal()
     since = dict(edit.crates)
     linked = crates.linked()
-    direct = [dependency for dependency in linked if dependency.crate in since]
-    if _is_on(crates, direct, edit, given):
+    direct = _first(edit, [dependency for dependency in linked if dependency.crate in since])
+    if _is_on(crates, [dependency for dependency in linked if dependency.crate in since], edit, given):
         found.solved.add(culprit)
         return found
     for dependency in direct:
@@ -32,6 +32,15 @@ def feature_proposal(crates: Crates, edit: CargoFeature, culprit: str, is_named:
     if not direct and edit.add:
         _add(found, crates, edit, since, culprit, is_named)
     return found
+
+
+def _first(edit: CargoFeature, direct: Sequence[Dependency]) -> list[Dependency]:
+    """One for each table: a crate and its -sys crate have the same feature, and one of them turns it on."""
+    order = [name for name, _ in edit.crates]
+    chosen: dict[tuple[str, Key], Dependency] = {}
+    for dependency in sorted(direct, key=lambda d: order.index(d.crate)):
+        chosen.setdefault((dependency.manifest, dependency.path[:-1]), dependency)
+    return [dependency for dependency in direct if dependency in chosen.values()]
 
 
 def _is_on(crates: Crates, direct: Sequence[Dependency], edit: CargoFeature, given: Sequence[str]) -> bool:

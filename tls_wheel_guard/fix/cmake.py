@@ -10,10 +10,10 @@ from itertools import pairwise
 from tls_wheel_guard.culprits.remedy_edits import CmakeOption
 from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, apply, line_of, named, newline_of
 from tls_wheel_guard.fix.literals import Literal
-from tls_wheel_guard.fix.paths import folder_of, is_below, joined
+from tls_wheel_guard.fix.paths import folder_of, is_below, joined, name_of
 from tls_wheel_guard.fix.versions import older
 
-__all__ = ["Argument", "Command", "cmake_commands", "cmake_literals", "declares_option", "homes_of", "option_proposal", "sets_option"]
+__all__ = ["Argument", "Command", "cmake_commands", "cmake_literals", "declares_option", "homes_of", "is_cmake", "option_proposal", "sets_option"]
 
 # The lexical grammar of cmake-language(7).
 _TOKEN = re.compile(
@@ -28,6 +28,12 @@ _FLAG_COMMANDS = frozenset(
 )  # fmt: skip
 _NO_FLAGS = frozenset({"if", "elseif", "while", "message", "option", "foreach", "return"})
 _TESTS = re.compile(r"check_|try_compile|_flag_supported", re.IGNORECASE)
+_BRINGS = re.compile(r"\b(add_subdirectory|fetchcontent_declare|cpmaddpackage|externalproject_add)\b", re.IGNORECASE)
+_ELSEWHERE = frozenset({
+    ("APPLE",), ("WIN32",), ("MSVC",), ("MINGW",), ("EMSCRIPTEN",), ("CMAKE_SYSTEM_NAME", "STREQUAL", "Darwin"),
+    ("CMAKE_SYSTEM_NAME", "STREQUAL", "Windows"), ("CMAKE_SYSTEM_NAME", "MATCHES", "Darwin"), ("CMAKE_SYSTEM_NAME", "MATCHES", "Windows"),
+})  # fmt: skip
+"""Conditions that no system with a static TLS block meets."""
 _TRUE = frozenset({"1", "ON", "YES", "TRUE", "Y"})
 
 
@@ -104,12 +110,26 @@ def _inner(kind: str, raw: str) -> str:
 
 def cmake_literals(text: str) -> Sequence[Literal]:
     """Every argument of every command, in order."""
-    commands = cmake_commands(text)
-    return [
-        Literal(a.start, a.end, a.text, _doubt(command.name), _item(command.arguments, n), command.name in _NO_FLAGS)
-        for command in commands
-        for n, a in enumerate(command.arguments)
-    ]
+    found: list[Literal] = []
+    branches: list[bool] = []
+    for command in cmake_commands(text):
+        _branch(branches, command)
+        elsewhere = any(branches)
+        found += [
+            Literal(a.start, a.end, a.text, _doubt(command.name), _item(command.arguments, n), command.name in _NO_FLAGS, elsewhere)
+            for n, a in enumerate(command.arguments)
+        ]
+    return found
+
+
+def _branch(branches: list[bool], command: Command) -> None:
+    """Follow if() to endif(): for each that is open, whether this branch is for a system without a static TLS block."""
+    if command.name == "if":
+        branches.append(command.words() in _ELSEWHERE)
+    elif command.name == "endif" and branches:
+        branches.pop()
+    elif command.name in ("else", "elseif") and branches:
+        branches[-1] = command.name == "elseif" and command.words() in _ELSEWHERE
 
 
 def _doubt(name: str) -> str:
@@ -139,17 +159,22 @@ def sets_option(text: str, edit: CmakeOption) -> bool:
         words = command.words()
         if command.name == "set" and words[:1] == (edit.option,) and len(words) > 1 and (words[1].upper() in _TRUE) == wanted:
             return True
-        if command.name not in ("option", "if", "elseif", "set") and any(
+        if command.name not in ("option", "if", "elseif") and any(
             (found := pair.fullmatch(word)) and (found[1].upper() in _TRUE) == wanted for word in words
         ):
             return True
     return False
 
 
+def is_cmake(path: str) -> bool:
+    """Whether a file is CMake by its name; ``config.h.cmake`` is a template of another language."""
+    return name_of(path) == "CMakeLists.txt" or re.fullmatch(r"[^.]+\.cmake", name_of(path)) is not None
+
+
 def option_proposal(files: Mapping[str, str], edit: CmakeOption, culprit: str) -> Proposal:
     """Set the option before the command that brings the library in: add_subdirectory of its source, FetchContent, CPM, ExternalProject."""
     found = Proposal()
-    texts = {path: text for path, text in files.items() if path.endswith((".cmake", "CMakeLists.txt"))}
+    texts = {path: text for path, text in files.items() if is_cmake(path)}
     homes = homes_of(texts, edit.option)
     own = {path: text for path, text in texts.items() if not any(is_below(path, home) for home in homes)}
     for path, text in own.items():
@@ -158,7 +183,7 @@ def option_proposal(files: Mapping[str, str], edit: CmakeOption, culprit: str) -
                 found.solved.add(culprit)
                 return found
     for path, text in own.items():
-        if homes or any(word in text.lower() for word in edit.projects):
+        if _BRINGS.search(text) and (homes or any(word in text.lower() for word in edit.projects)):
             with named(path):
                 for command in cmake_commands(text):
                     _bring(found, path, text, command, edit, homes, culprit)
@@ -196,7 +221,7 @@ def _bring(found: Proposal, path: str, text: str, command: Command, edit: CmakeO
 
 
 def _names(words: Sequence[str], edit: CmakeOption) -> bool:
-    return any(re.search(rf"(?:^|[/:@.]){re.escape(p)}(?:\.git|[@#/.-]|$)", word, re.IGNORECASE) for p in edit.projects for word in words)
+    return any(re.search(rf"(?:^|[/:@.]){re.escape(p)}(?:\.git|[@#/._-]|$)", word, re.IGNORECASE) for p in edit.projects for word in words)
 
 
 def _version(words: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tls_wheel_guard.fix.cargo_targets import may_be_elf
 from tls_wheel_guard.fix.edit import named
 from tls_wheel_guard.fix.paths import folder_of, folders_above, joined, name_of
 from tls_wheel_guard.fix.toml_text import Key, TomlText
@@ -92,11 +93,11 @@ class Crates:
         return str(self.toml(self.manifest).get(("package", "name")))
 
     def dependencies(self, manifest: str) -> Iterator[Dependency]:
-        """What a crate links: for any target, without what only its tests and its build script need."""
+        """What a crate links, for any system with a static TLS block, without what only its tests and its build script need."""
         toml = self.toml(manifest)
         tables: list[Key] = [("dependencies",)]
         targets = toml.get(("target",))
-        tables += [("target", target, "dependencies") for target in targets] if isinstance(targets, dict) else []
+        tables += [("target", target, "dependencies") for target in targets if may_be_elf(target)] if isinstance(targets, dict) else []
         for path in tables:
             table = toml.get(path)
             for name, own in table.items() if isinstance(table, dict) else ():

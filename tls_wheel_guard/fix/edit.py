@@ -79,17 +79,22 @@ class Advice:
 
 @dataclass(slots=True)
 class Proposal:
-    """What one look at a project gave. ``solved``: culprits whose remedy is in its files already."""
+    """What one look at a project gave. ``solved``: culprits whose remedy is in its files already.
+
+    ``elsewhere``: files and lines with a flag for systems that have no static TLS block.
+    """
 
     edits: list[TextEdit] = field(default_factory=list)
     advice: list[Advice] = field(default_factory=list)
     solved: set[str] = field(default_factory=set)
+    elsewhere: set[tuple[str, int]] = field(default_factory=set)
 
     def add(self, other: Proposal) -> None:
         """Take over what another look found."""
         self.edits += other.edits
         self.advice += other.advice
         self.solved |= other.solved
+        self.elsewhere |= other.elsewhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class Literal:
     """A literal's span, quotes included. ``value``: what it means. ``doubt``: why a change of it may not do what is meant.
 
     ``item``: the span to take out together with it where it is one item of a list: with a comma, or a blank; None where it is none.
-    ``bare``: it is no literal that can be changed, but its text is compared.
+    ``bare``: it is no literal that can be changed, but its text is compared. ``elsewhere``: it is for a system without a static TLS block.
     """
 
     start: int
@@ -34,6 +34,7 @@ class Literal:
     doubt: str = ""
     item: tuple[int, int] | None = None
     bare: bool = False
+    elsewhere: bool = False
 
 
 def _word(flag: str) -> re.Pattern[str]:
@@ -69,6 +70,9 @@ def flag_proposal(path: str, text: str, read: Reader, change: FlagChange, culpri
     literals = read(text)
     for number, literal in enumerate(literals):
         if literal.bare or not has_flag(literal.value, change.old):
+            continue
+        if literal.elsewhere:
+            found.elsewhere.add((path, line_of(text, literal.start)))
             continue
         edit = _edit(path, text, literal, change, culprit)
         line = line_of(text, literal.start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tls_wheel_guard.culprits.model import Culprit
 from tls_wheel_guard.culprits.remedy_edits import (
@@ -72,12 +72,12 @@ class Project:
 class Asked:
     """What a report asks for: the culprits that it names, and the rules of its findings.
 
-    ``interposers``: modules with initial-exec TLS that export malloc and free.
+    ``interposers``: modules with initial-exec TLS that export malloc and free; None where nobody looked.
     """
 
     culprits: frozenset[str]
     rules: frozenset[str]
-    interposers: tuple[str, ...] = ()
+    interposers: tuple[str, ...] | None = None
 
 
 def propose(project: Project, culprits: Iterable[Culprit], asked: Asked | None = None) -> Proposal:
@@ -91,6 +91,8 @@ def propose(project: Project, culprits: Iterable[Culprit], asked: Asked | None =
 def crates_of(project: Project) -> list[str]:
     """The manifests of the crates that become the wheel's shared objects: those that the build names, else the only one there is."""
     files, folder = project.files, project.folder
+    if project.toml().get(("tool", "maturin", "bindings")) == "bin":
+        return []  # a program: its initial-exec TLS harms nobody
     stated = [path for name in pyproject.manifests_of(project.toml()) if (path := joined(folder, name)) in files]
     if stated:
         return list(dict.fromkeys(stated))
@@ -123,7 +125,7 @@ def _reader(path: str) -> Reader | None:
         return setuptools.python_literals
     if name == "setup.cfg":
         return setuptools.cfg_literals
-    if name == "CMakeLists.txt" or suffix == ".cmake":
+    if cmake.is_cmake(path):
         return cmake.cmake_literals
     if name == "meson.build":
         return meson.meson_literals
@@ -150,7 +152,7 @@ class _Search:
                     changes.append((culprit.id, edit))
         self._settle()
         own = {p: t for p, t in self._own_files().items() if suffix_of(p) not in _C_SUFFIXES | {".lock", ".rs", ".md", ".rst"}}
-        self.found.advice += advice.left_over(own, changes, [*self.found.edits, *self.found.advice])
+        self.found.advice += advice.left_over(own, changes, self.found)
         self._say_what_is_left()
         return self.found
 
@@ -240,8 +242,13 @@ class _Search:
             else:
                 features = self.project.toml().get(("tool", "maturin", "features"))
                 given = [str(f) for f in features] if isinstance(features, list) else []
-                found.add(cargo.feature_proposal(crates, edit, culprit, self._is_named(culprit), given))
+                found.add(cargo.feature_proposal(crates, self._settled(edit), culprit, self._is_named(culprit), given))
         return found
+
+    def _settled(self, edit: CargoFeature) -> CargoFeature:
+        """Where the wheel was looked at, it is known whether it exports malloc: features that make it do so decide nothing more."""
+        looked = self.asked is not None and self.asked.interposers is not None
+        return replace(edit, replaces_malloc=()) if looked else edit
 
     def _cmake(self, culprit: str, edit: CmakeOption) -> Proposal:
         files = {p: t for p, t in self.project.files.items() if is_below(p, self.project.folder)}

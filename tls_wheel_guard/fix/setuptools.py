@@ -15,6 +15,10 @@ __all__ = ["cfg_literals", "python_literals"]
 
 _GROWING = frozenset({"append", "extend", "insert", "add", "update", "setdefault"})
 _TESTING = re.compile(r"has_|check|support|test|try|probe|accept", re.IGNORECASE)
+_ELSEWHERE = re.compile(
+    r"(sys\.platform|platform\.system\(\)|os\.name) == '(darwin|win32|cygwin|Darwin|Windows|nt)'|sys\.platform\.startswith\('(darwin|win)'\)"
+)
+"""Conditions that no system with a static TLS block meets."""
 _UNKNOWN_CALL = "what the function {} does with it is not known"
 _TESTED = "the function {} tests the flag, and the result may mean something else then"
 
@@ -45,7 +49,17 @@ class _Reader:
 
     def _literal(self, node: ast.Constant, value: str) -> Literal:
         doubt = self._doubt(node)
-        return Literal(self._begin(node), self._end(node), value, doubt or "", self._item(node), bare=doubt is None)
+        return Literal(self._begin(node), self._end(node), value, doubt or "", self._item(node), doubt is None, self._elsewhere(node))
+
+    def _elsewhere(self, node: ast.AST) -> bool:
+        """Whether it stands below ``if sys.platform == "darwin":`` or the like."""
+        child = node
+        while (parent := self._parents.get(child)) is not None:
+            inside = (isinstance(parent, ast.If) and child in parent.body) or (isinstance(parent, ast.IfExp) and child is parent.body)
+            if inside and _ELSEWHERE.fullmatch(ast.unparse(parent.test)):  # type: ignore[attr-defined]
+                return True
+            child = parent
+        return False
 
     def _doubt(self, node: ast.AST) -> str | None:
         """Why a change may not do what is meant; "" where it does, None where the constant is no flag that is passed on."""
