@@ -248,3 +248,50 @@ def test_the_library_does_what_the_command_does(project: Path) -> None:
     assert not found.written
     assert fix_project(project, write=True).written
     assert not fix_project(project).edits
+
+
+def test_check_ends_with_the_way_to_the_edit(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.chdir(project)
+    (project / "dist").mkdir()
+    wheel = make_wheel(project / "dist", {"scratch/_scratch.so": ie()}, "cp312-cp312-musllinux_1_2_x86_64", name="scratch_flag")
+    shown = f"`tls-wheel-guard fix --from dist/{wheel.name}` shows the edit"
+    assert main(["check", "dist"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == shown
+    assert main(["check", "-v", "dist"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == shown
+    assert any("+++ b/setup.py" in line for line in lines)
+    assert fix("--from", f"dist/{wheel.name}", "--write") == 0
+    capsys.readouterr()
+    assert main(["check", "dist"]) == 1
+    assert "shows the edit" not in capsys.readouterr().out
+
+
+def test_sarif_has_the_edit_as_a_fix(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    (project / ".git").mkdir()
+    monkeypatch.chdir(project)
+    make_wheel(project, {"scratch/_scratch.so": ie()}, "cp312-cp312-musllinux_1_2_x86_64", name="scratch_flag")
+    assert main(["check", ".", "--format", "sarif"]) == 1
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    (change,) = next(result for result in run["results"] if result["ruleId"] == "initial-exec-tls")["fixes"][0]["artifactChanges"]
+    assert change["artifactLocation"]["uri"] == "setup.py"
+    (replacement,) = change["replacements"]
+    region = replacement["deletedRegion"]
+    line = (project / "setup.py").read_text().splitlines()[region["startLine"] - 1]
+    assert line[region["startColumn"] - 1 : region["endColumn"] - 1] == IE.decode()
+    assert replacement["insertedContent"]["text"] == GD.decode()
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "another project", "broken"])
+def test_check_says_nothing_of_an_edit_where_there_is_none(
+    where: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    name = "other" if where == "another project" else "scratch_flag"
+    wheel = make_wheel(tmp_path, {"scratch/_scratch.so": ie()}, "cp312-cp312-musllinux_1_2_x86_64", name=name)
+    monkeypatch.chdir(tmp_path if where == "elsewhere" else project)
+    if where == "broken":
+        (project / "setup.py").write_bytes(b"x = ['" + IE + b"'")
+    assert main(["check", str(wheel)]) == 1
+    captured = capsys.readouterr()
+    assert "shows the edit" not in captured.out
+    assert not captured.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.util
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Wanted", "add_reports", "enriched", "file_style", "require_extra", "summary_file", "wanted_reports"]
 
-SHOWS_EDITS = {"html", "sarif", "github", "gitlab", "long text"}
+SHOWS_EDITS = {"text", "html", "sarif", "github", "gitlab", "long text"}
 """Formats that show the edit, or the line that would be edited."""
 EXTRAS = {"html": ("jinja2", "html")}
 """A format -> the module that it needs, and the extra that brings it."""
@@ -84,7 +85,7 @@ def enriched(reports: Sequence[Report], formats: Collection[str], limits: Limits
 
 
 def _proposed(reports: Sequence[Report]) -> Proposed | None:
-    if not any(finding.culprits for report in reports for finding in report.findings):
+    if not any(finding.severity != "note" for report in reports for finding in report.findings):
         return None
     from tls_wheel_guard.commands.proposed import proposed_fix
     from tls_wheel_guard.report.proposed import Proposed
@@ -95,7 +96,8 @@ def _proposed(reports: Sequence[Report]) -> Proposed | None:
         return None
     top = Path(fix.project)
     prefix = top.relative_to(root).as_posix() if (root := repository_of(top)) in (top, *top.parents) else ""
-    return Proposed(fix, "" if prefix in ("", ".") else f"{prefix}/")
+    first = next(report for report in reports if report.tags and report.findings)
+    return Proposed(fix, "" if prefix in ("", ".") else f"{prefix}/", f"tls-wheel-guard fix --from {shlex.quote(first.path)}")
 
 
 def _with_code(reports: Sequence[Report], limits: Limits) -> Sequence[Report]:

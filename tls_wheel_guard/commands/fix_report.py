@@ -33,13 +33,15 @@ def asked_from(path: Path, project: Project) -> Asked:
         report = check_wheel(opened, Config())
         _require_same([report.wheel], project, path)
         interposers = opened.exporters(_ALLOCATOR, lambda module: module.facts.initial_exec.own > 0)
-        return asked_by(report, sorted({module.name for module in interposers}))
+        return asked_by([report], sorted({module.name for module in interposers}))
 
 
-def asked_by(report: Report, interposers: Sequence[str]) -> Asked:
-    """What a report asks for. ``interposers``: modules with initial-exec TLS that export malloc and free."""
-    culprits = {suspect.match.culprit.id for finding in report.findings for suspect in finding.culprits}
-    return Asked(frozenset(culprits), frozenset(finding.rule for finding in report.findings), tuple(interposers))
+def asked_by(reports: Sequence[Report], interposers: Sequence[str] | None = None) -> Asked:
+    """What reports ask for. ``interposers``: modules with initial-exec TLS that export malloc and free; None where nobody looked."""
+    findings = [finding for report in reports for finding in report.findings]
+    culprits = {suspect.match.culprit.id for finding in findings for suspect in finding.culprits}
+    looked = None if interposers is None else tuple(interposers)
+    return Asked(frozenset(culprits), frozenset(finding.rule for finding in findings), looked)
 
 
 def _from_document(path: Path, file: IO[bytes], project: Project) -> Asked:

@@ -20,7 +20,7 @@ __all__ = ["proposed_fix"]
 
 
 def proposed_fix(folder: Path, reports: Sequence[Report]) -> Fix | None:
-    """The edits for the culprits that the reports name; None without any, or where the wheels are of another project.
+    """The edits for what the reports found; None without any, or where the wheels are of another project.
 
     A project that can't be read has no edits here: `fix` says why.
     """
@@ -28,7 +28,7 @@ def proposed_fix(folder: Path, reports: Sequence[Report]) -> Fix | None:
         data = read_file(folder / "pyproject.toml")
         name = project_name(TomlText(data.decode("utf-8"))) if data is not None else None
         own = [report for report in reports if name is not None and report.tags and same_project(report.wheel, name)]
-        if not any(finding.culprits for report in own for finding in report.findings):
+        if not any(finding.severity != "note" for report in own for finding in report.findings):
             return None
         fix = plan_for(folder, _asked_by(own)).fix
     except (TlsWheelGuardError, Unparsable, UnicodeDecodeError):

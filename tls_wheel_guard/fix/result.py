@@ -69,6 +69,12 @@ class Fix:
         line = line_of(text, edit.start)
         return line, edit.start - line_starts(text)[line - 1] + 1
 
+    def end(self, edit: TextEdit) -> tuple[int, int]:
+        """Line and column behind the text that an edit replaces."""
+        text = self.texts.get(edit.path) or ""
+        line = line_of(text, edit.end)
+        return line, edit.end - line_starts(text)[line - 1] + 1
+
     def old(self, edit: TextEdit) -> str:
         """The text that an edit replaces."""
         return (self.texts.get(edit.path) or "")[edit.start : edit.end]

@@ -18,18 +18,22 @@ class Proposed:
     """``fix``: the edits of the project whose wheels are judged.
 
     ``prefix``: the folder that their paths are relative to, from the repository's root, "" or with a slash at the end.
+    ``command``: the command line that shows them.
     """
 
     fix: Fix
     prefix: str = ""
+    command: str = ""
 
 
 def edits_for(story: Story, proposed: Proposed | None) -> list[TextEdit]:
-    """The edits for a story's culprits, those that are safe first."""
+    """The edits for a story's culprits, those that are safe first; where none is known, all that the wheel asks for."""
     if proposed is None:
         return []
     wanted = {cause.id for cause in story.causes}
-    return sorted((edit for edit in proposed.fix.edits if edit.culprit in wanted), key=lambda edit: (not edit.safe, edit.path, edit.start))
+    return sorted(
+        (edit for edit in proposed.fix.edits if not wanted or edit.culprit in wanted), key=lambda edit: (not edit.safe, edit.path, edit.start)
+    )
 
 
 def diff_for(story: Story, proposed: Proposed | None) -> str:

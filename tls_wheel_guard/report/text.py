@@ -30,6 +30,8 @@ def write(reports: Sequence[Report], style: Style) -> str:
     lines = list(_judged(reports, style)) if style.judged else [line for report in reports for line in _shown(report, style)]
     if style.verbosity >= 0 or lines:
         lines.append(summary(reports, style))
+        if style.proposed is not None and style.proposed.command:
+            lines.append(f"`{printable(style.proposed.command)}` shows the edit")
     return "\n".join(lines) + "\n" if lines else ""
 
 
