@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.cli.options import refuse_inputs_as_output, write_text
+from tls_wheel_guard.cli.reports import require_extra
 from tls_wheel_guard.commands.simulate import machine_of, parse_acts, read_modules, read_start, simulate
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.limits import limits_from
 from tls_wheel_guard.live.reading import read_live
 from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
+from tls_wheel_guard.loaders.simulation import Simulation
 from tls_wheel_guard.report.json import live_document, simulation_document, to_text
 from tls_wheel_guard.report.simulation import text
 
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             numbers.add_argument("--limit", type=_number_or_limit, action="append", default=[], metavar="N|NAME=N", help=words)
         else:
             numbers.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=_HELP[name])
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="default: text; html needs tls-wheel-guard[html]")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report to FILE instead of stdout")
 
 
@@ -62,6 +64,7 @@ def _number_or_limit(text: str) -> int | str:
 
 def run(options: argparse.Namespace) -> int:
     """0 when every step works, 1 when one fails or is unsafe, 2 and 3 as everywhere."""
+    require_extra(options.format)
     acts = parse_acts(options.steps)
     refuse_inputs_as_output(options.output, [act.path for act in acts] + ([options.start] if options.start else []))
     limits = limits_from(word for word in options.limit if isinstance(word, str))
@@ -70,11 +73,16 @@ def run(options: argparse.Namespace) -> int:
     options.limit = next((word for word in reversed(options.limit) if isinstance(word, int)), None)
     numbers |= {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
     simulation = simulate(acts, modules, loader, loader.start(numbers))
-    if options.format == "json":
-        write_text(to_text(simulation_document(simulation)), options.output)
-    else:
-        write_text(text(simulation), options.output)
+    write_text(_written(simulation, options.format), options.output)
     return int(simulation.fails)
+
+
+def _written(simulation: Simulation, name: str) -> str:
+    if name == "html":
+        from tls_wheel_guard.report.filling_html import write_simulation
+
+        return write_simulation(simulation)
+    return to_text(simulation_document(simulation)) if name == "json" else text(simulation)
 
 
 def _start(options: argparse.Namespace, machine: str) -> tuple[Loader[Any], dict[str, int | None]]:
