@@ -15,16 +15,21 @@ TYPE_CHECKING = False  # typing itself would double what `--version` takes
 if TYPE_CHECKING:
     from typing import Any
 
-    from tls_wheel_guard.commands.check import check_wheel
+    from tls_wheel_guard.api import check_path, check_wheel, load_config, simulate
     from tls_wheel_guard.commands.fix import fix_project
     from tls_wheel_guard.config.model import Config
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.findings import Finding, Report
+    from tls_wheel_guard.loaders.simulation import Simulation
 
-__all__ = ["Config", "Finding", "Report", "TlsWheelGuardError", "__version__", "check_wheel", "fix_project"]
+__all__ = [
+    "Config", "Finding", "Report", "Simulation", "TlsWheelGuardError", "__version__", "check_path", "check_wheel", "fix_project", "load_config",
+    "simulate",
+]  # fmt: skip
 
 _HOMES = {
-    "Config": "config.model", "Finding": "findings", "Report": "findings", "TlsWheelGuardError": "errors", "check_wheel": "commands.check",
+    "Config": "config.model", "Finding": "findings", "Report": "findings", "TlsWheelGuardError": "errors",
+    "Simulation": "loaders.simulation", "check_path": "api", "check_wheel": "api", "load_config": "api", "simulate": "api",
     "fix_project": "commands.fix",
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from tls_wheel_guard.version import __version__
 
 __all__ = [
+    "EXIT_CODES",
     "CheckFailed",
     "ConfigError",
     "InputReadError",
@@ -35,6 +36,18 @@ __all__ = [
     "bug_of",
     "reason_of",
 ]
+
+
+EXIT_CODES = {
+    0: "nothing at or above `--fail-on` was found, or the command did what it was asked for",
+    1: "at least one such finding; `doctor`: the import fails; `simulate`: a step fails",
+    2: "wrong usage or settings, a path that is not there, an output that can't be written",
+    3: "an input, or an interpreter, that can't be read",
+    4: "a change that can't be made safely; nothing was written",
+    5: "a bug of tls-wheel-guard: one line that says how to report it",
+    130: "interrupted",
+}
+"""What each exit code of the command line means; docs/reference.md has the table."""
 
 
 class TlsWheelGuardError(Exception):

@@ -103,7 +103,9 @@ class Finding:
 class Report:
     """What ``check`` knows of one wheel, or of one bare file.
 
-    ``not_applicable``: formats without static TLS and how many members have them. ``nested``: archives that were not entered.
+    ``allowed``: findings that the settings accept, ``known``: those of the baseline; neither counts. ``excluded``: members that were not
+    judged because the settings say so. ``not_applicable``: formats without static TLS and how many members have them. ``nested``:
+    archives that were not entered.
     ``error``: why nothing could be read, None when it could; ``error_code``: the exit code for it; ``error_trace``: where a bug of
     ours arose. ``is_tree``: a folder of files that were judged one by one, not a wheel.
     ``settings_file``: the pyproject.toml whose settings decided, None without one.
@@ -116,6 +118,8 @@ class Report:
     modules: tuple[ModuleReport, ...] = ()
     findings: tuple[Finding, ...] = ()
     allowed: tuple[Finding, ...] = ()
+    known: tuple[Finding, ...] = ()
+    excluded: tuple[str, ...] = ()
     not_applicable: tuple[tuple[str, int], ...] = ()
     nested: tuple[str, ...] = ()
     error: str | None = None

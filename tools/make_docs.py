@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
@@ -92,7 +93,7 @@ def configuration() -> str:
 CONFIGURATION = """\
 # Settings
 
-Command line > environment > `[tool.tls-wheel-guard]` in the nearest `pyproject.toml` > default. Lists of targets, ignored rules
+Command line > environment > `[tool.tls-wheel-guard]` in the nearest `pyproject.toml` that has it > default. Lists of targets, ignored rules
 and allows add up. An unknown key or value is an error that names the place and what was probably meant.
 
 | key | default | meaning |
@@ -111,6 +112,32 @@ In the environment the same settings are `TLS_WHEEL_GUARD_` and the key in capit
 
 An `allow` without a reason, or one that matched nothing, is a note. On the command line: `--allow 'GLOB:RULE:REASON'`. Beside the rules there
 is `rewritten-interposer`, which only a rewritten build finds: see [rewrite.md](rewrite.md).
+
+## Findings that are known today
+
+A project that takes the guard on late has findings that it can't cure at once. A baseline keeps them apart: what is in it is shown as known
+and does not fail; what is new does.
+
+    tls-wheel-guard check dist/ --baseline tls-baseline.json --write-baseline     # once, and again when less is left
+    tls-wheel-guard check dist/ --baseline tls-baseline.json
+
+Commit the file. `baseline = "tls-baseline.json"` in the table names it for every command and build; the path counts from the table's file.
+Add it to the sdist, or builds from the sdist say that it is missing (and go on). An entry is a project, a member without its ABI tag
+and auditwheel's hash, and a rule, with the systems and severities and the culprits that were found. It holds for the next release. A
+higher severity, one more system, or somebody else who brings initial-exec in is new. Prefer `allow` for what stays for a reason, and the
+baseline for what is to go.
+
+## What is left out
+
+    [tool.tls-wheel-guard]
+    exclude = ["*/tests/*", "*-win_amd64.whl"]
+
+Members and files that match are not judged; `--exclude GLOB` adds one. The report says which ELF files were left out.
+
+## What is in force
+
+`tls-wheel-guard check --show-settings` prints all settings, and behind each who says it: the default, the file, the environment or the command
+line. `-v` and the JSON document (`settings_file`) say which pyproject.toml was read. In a monorepo that is the nearest one *with* the table.
 
 ## Room
 
@@ -143,7 +170,14 @@ def hardening(old: str) -> str:
     return before + LIMITS_BEGIN + limits() + LIMITS_END + after
 
 
+def reference() -> str:
+    """Commands, exit codes, variables and the JSON document."""
+    page: str = runpy.run_path(str(Path(__file__).with_name("reference.py")))["reference"]()
+    return page
+
+
 if __name__ == "__main__":
+    (DOCS / "reference.md").write_text(reference(), encoding="utf-8")
     (DOCS / "rules.md").write_text(rules(), encoding="utf-8")
     (DOCS / "configuration.md").write_text(configuration(), encoding="utf-8")
     (DOCS / "culprits.md").write_text(culprits(), encoding="utf-8")

@@ -24,9 +24,7 @@ from tests.support.objdump import machine_sites
 from tests.support.toolchain import require
 from tests.support.wheel_builder import make_wheel
 from tests.support.wheels import CACHE, fetch
-from tls_wheel_guard import check_wheel
-from tls_wheel_guard.commands.check import Asked
-from tls_wheel_guard.config.model import Config
+from tls_wheel_guard import check_path, check_wheel
 from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import Finding
 
@@ -188,7 +186,7 @@ def test_modules_below_a_folder_are_traced_too(tmp_path: Path) -> None:
     known = next(known for known in OBJECTS if known.name == "rpmalloc-2.0-gcc")
     (tmp_path / "site" / "pkg").mkdir(parents=True)
     (tmp_path / "site" / "pkg" / "native.so").write_bytes(known.path().read_bytes())
-    report = check_wheel(tmp_path / "site", Config(), Asked(tree=True))
+    (report,) = check_path(tmp_path / "site", tree=True)
     assert [sure(f.culprits) for f in report.findings if f.rule == "initial-exec-tls"] == [["rpmalloc"]]
 
 

@@ -16,9 +16,9 @@ import pytest
 from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
-from tls_wheel_guard import Config, check_wheel
+from tls_wheel_guard import Config
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.commands.check import Asked
+from tls_wheel_guard.commands.check import Asked, check_wheel
 from tls_wheel_guard.commands.simulate import read_modules
 from tls_wheel_guard.doctor.observed import Files
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput

@@ -13,6 +13,7 @@ from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard import Config, check_wheel
 from tls_wheel_guard.commands.check import Asked
+from tls_wheel_guard.commands.check import check_wheel as judged
 from tls_wheel_guard.config.model import Allow
 from tls_wheel_guard.rules import RULES
 
@@ -204,7 +205,7 @@ def test_allowing(tmp_path: Path) -> None:
 
 def test_own_tags_can_be_left_out(tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path, {"m.so": ie()}, "cp312-cp312-musllinux_1_2_x86_64")
-    report = check_wheel(wheel, Config(targets=("freebsd_14_2_amd64",)), Asked(own_tags=False))
+    report = judged(wheel, Config(targets=("freebsd_14_2_amd64",)), Asked(own_tags=False))
     assert [t.tag for t in report.targets] == ["freebsd_14_2_amd64"]
     assert found(report)[0] == ("initial-exec-tls", "warning")
 

@@ -220,3 +220,38 @@ def test_settings_are_shown_with_who_says_them(tmp_path: Path, capsys: Captured,
     # What is shown can be pasted, and means the same.
     assert from_toml(shown, "shown")["allow"] == from_toml(path.read_text(), "written")["allow"]
     assert from_toml(shown, "shown")["targets"] == ("freebsd_14_2_amd64", "musllinux_1_2_x86_64")
+
+
+@pytest.mark.parametrize(
+    ("tag", "loaders", "code"),
+    [
+        ("musllinux_1_2_x86_64", ["musl"], 1),
+        ("manylinux_2_28_x86_64", ["glibc"], 0),
+        ("manylinux_2_28_x86_64.musllinux_1_2_x86_64", ["glibc", "musl"], 1),
+        ("freebsd_13_2_amd64", ["freebsd"], 0),
+        ("android_24_x86_64", ["bionic"], 1),
+    ],
+)
+def test_a_simulation_is_for_the_loaders_of_the_tag(tag: str, loaders: list[str], code: int, tmp_path: Path, capsys: Captured) -> None:
+    name = wheel(tmp_path, ie(), tag)
+    assert main(["simulate", name]) == code
+    shown = [line.split()[0].rstrip(",") for line in capsys.readouterr().out.splitlines() if ", x86_64" in line]
+    assert shown == loaders
+    main(["simulate", "--format", "json", name])
+    found = json.loads(capsys.readouterr().out)
+    assert [each["loader"]["name"] for each in found.get("simulations", [found])] == loaders
+    assert main(["simulate", "--loader", "glibc", name]) == 0
+
+
+def test_a_bare_module_says_its_loader_itself(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "m.so").write_bytes(ie(needed=("libc.musl-x86_64.so.1",)))
+    assert main(["simulate", "m.so"]) == 1
+    assert capsys.readouterr().out.startswith("musl, x86_64")
+
+
+def test_numbers_are_those_of_one_loader(tmp_path: Path, capsys: Captured) -> None:
+    name = wheel(tmp_path, ie(), "manylinux_2_28_x86_64.musllinux_1_2_x86_64")
+    assert main(["simulate", "--used", "100", name]) == 2
+    assert "these files are for several loaders (glibc, musl), and the numbers are those of one; hint: --loader glibc" in capsys.readouterr().err
+    (tmp_path / "r.json").write_text("{}")
+    assert main(["check", name, "--report", f"json={name}"]) == 2

@@ -12,14 +12,17 @@ from pathlib import Path
 from tls_wheel_guard.build_guard.judged import note_judged
 from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding
 from tls_wheel_guard.build_guard.rewrite.verify import require_rewritten, rewritten_interposers
+from tls_wheel_guard.commands.allow import with_allow_notes
 from tls_wheel_guard.commands.check import check_wheel, failed_report
 from tls_wheel_guard.commands.mark import mark_input, needs_flag
 from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.config.sources import read_baseline
 from tls_wheel_guard.errors import CheckFailed, ConfigError, TlsWheelGuardError, UnreadableWheel
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.report import WRITERS, Style
+from tls_wheel_guard.report.baseline import Baseline, parse_baseline, with_known
 from tls_wheel_guard.report.text import passed
 
 __all__ = ["Say", "guard", "require_available"]
@@ -50,9 +53,9 @@ def guard(
     ``rebuilding``: the rewritten build that made them, still under way. ``told``: who builds only installs, and nothing stops that.
     """
     judged = [_judge(path, config, epoch, rebuilding is not None) for path in paths]
-    reports = [each.report for each in judged]
+    reports = with_known(with_allow_notes((each.report for each in judged), config), _baseline(config, say, told))
     _require_readable(reports, say, told)
-    if any(report.findings or report.allowed for report in reports):
+    if any(report.findings or report.allowed or report.known for report in reports):
         # The wheel still lies in a folder of ours; only its name means anything to the reader.
         shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
         say(WRITERS["text"](shown, Style(verbosity=-1)).rstrip())
@@ -71,10 +74,23 @@ def guard(
         say(f'warning: {names} will not load everywhere, see above; a build from an sdist goes on, unless stop = "everyone"')
     elif failing and not config.never_fails:
         raise CheckFailed(f"{names} is not released", hint='cure it, allow the finding with a reason, or set action = "warn"')
-    if reports and not any(report.error or report.findings or report.allowed for report in reports):
+    if reports and not any(report.error or report.findings or report.allowed or report.known for report in reports):
         say(f"tls-wheel-guard: {passed(reports)}")
     note_judged(paths)
     return reports
+
+
+def _baseline(config: Config, say: Say, told: bool) -> Baseline:
+    """What is known. An sdist may have been made without the file; who only installs is not stopped by that."""
+    if config.baseline is None:
+        return Baseline(())
+    try:
+        return parse_baseline(read_baseline(config), config.baseline)
+    except ConfigError as error:
+        if not told:
+            raise
+        say(f"warning: {error.line()}")
+        return Baseline(())
 
 
 def _require_readable(reports: Sequence[Report], say: Say, told: bool) -> None:

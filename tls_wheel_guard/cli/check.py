@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from tls_wheel_guard.cli.options import (
     add_failing,
@@ -15,13 +17,20 @@ from tls_wheel_guard.cli.options import (
     say,
     say_unreadable,
     write_report,
+    write_text,
 )
 from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.cli.reports import add_reports, wanted_reports
+from tls_wheel_guard.commands.allow import with_allow_notes
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.workers import check_many
-from tls_wheel_guard.findings import at_or_above
+from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.config.sources import read_baseline
+from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.findings import Report, at_or_above
+from tls_wheel_guard.report.baseline import Baseline, baseline_text, parse_baseline, with_known
 from tls_wheel_guard.rules import LiveProcess
+from tls_wheel_guard.rules.phrases import count_of
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -62,11 +71,31 @@ def run(options: argparse.Namespace) -> int:
     if options.verbose and config.source:
         say(f"settings: {config.source}")
     paths, code = paths_from(options)
-    with Progress(paths, options.quiet) as progress:
-        reports = list(check_many(paths, config, options.jobs, progress, asked))
+    kept = [path for path in paths if not config.excludes(path.as_posix()) and not config.excludes(path.name)]
+    baseline = _baseline(config, options)
+    with Progress(kept, options.quiet) as progress:
+        reports = with_known(with_allow_notes(check_many(kept, config, options.jobs, progress, asked), config), baseline)
     say_unreadable(reports)
+    if options.write_baseline:
+        return exit_code(reports, code) or _write_baseline(reports, config)
     if reports or not code:
         code = max(code, write_report(reports, options, config.bounds))
     code = exit_code(reports, code)
     fails = any(at_or_above(f.severity, config.fail_on) for report in reports for f in report.findings)
     return code or int(fails and not config.never_fails)
+
+
+def _baseline(config: Config, options: argparse.Namespace) -> Baseline:
+    """What is known; nothing where no baseline is named, or where it is about to be written."""
+    if options.write_baseline and config.baseline is None:
+        raise UsageError("--write-baseline: no file is named", hint='add --baseline FILE, or baseline = "FILE" to [tool.tls-wheel-guard]')
+    if options.write_baseline or config.baseline is None:
+        return Baseline(())
+    return parse_baseline(read_baseline(config), config.baseline)
+
+
+def _write_baseline(reports: Sequence[Report], config: Config) -> int:
+    text, count = baseline_text(reports)
+    write_text(text, Path(config.baseline or ""))
+    say(f"{count_of(count, 'finding')} written to {config.baseline}")
+    return 0

@@ -127,7 +127,9 @@ def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
         except UnreadableInput as error:
             say(error.line())
             code = max(code, error.exit_code)
-    refuse_inputs_as_output(getattr(options, "output", None), found)
+    more = wanted_reports(options) if hasattr(options, "reports") else []
+    for output in (getattr(options, "output", None), *(wanted.path for wanted in more)):
+        refuse_inputs_as_output(output, found)
     return found, code
 
 
@@ -164,7 +166,9 @@ def config_from(options: argparse.Namespace) -> Config:
         for name in ("fail_on", "strict"):
             if getattr(options, name):
                 typed[name] = getattr(options, name)
-        for name in ("select", "ignore"):
+        if options.baseline:
+            typed["baseline"] = options.baseline
+        for name in ("select", "ignore", "exclude"):
             if getattr(options, name):
                 typed[name] = tuple(getattr(options, name))
         typed["allow"] = tuple(allow_from_option(text) for text in options.allow)
@@ -180,7 +184,7 @@ def config_from(options: argparse.Namespace) -> Config:
 
 
 def add_failing(parser: argparse.ArgumentParser) -> None:
-    """--fail-on, --select, --ignore, --allow, --strict."""
+    """--fail-on, --select, --ignore, --allow, --exclude, --baseline, --strict."""
     parser.add_argument("--fail-on", choices=FAIL_ON, default=None, help="the least severity that makes the exit code 1 (default: warning)")
     parser.add_argument("--select", action="append", choices=tuple(RULES), metavar="RULE", help="run only this rule; repeatable")
     parser.add_argument("--ignore", action="append", choices=tuple(RULES), metavar="RULE", help="do not run this rule; repeatable")
@@ -191,6 +195,9 @@ def add_failing(parser: argparse.ArgumentParser) -> None:
         metavar="GLOB:RULE[:REASON]",
         help="accept this rule's findings in modules that match",
     )
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="leave out members and files that match; repeatable")
+    parser.add_argument("--baseline", metavar="FILE", help="findings in FILE are known and do not fail")
+    parser.add_argument("--write-baseline", action="store_true", help="write the findings of this run to that file, then end with 0")
     parser.add_argument("--strict", action="store_true", help="what could not be analysed is an error")
 
 

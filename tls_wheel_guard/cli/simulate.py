@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.cli.options import refuse_inputs_as_output, write_text
-from tls_wheel_guard.cli.reports import require_extra
-from tls_wheel_guard.commands.simulate import machine_of, parse_acts, read_modules, read_start, simulate
+from tls_wheel_guard.commands.simulate import ReadModules, loaders_for, machine_of, parse_acts, read_modules, read_start, simulate
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.limits import limits_from
 from tls_wheel_guard.live.reading import read_live
 from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
-from tls_wheel_guard.loaders.simulation import Simulation
 from tls_wheel_guard.report.json import live_document, simulation_document, to_text
 from tls_wheel_guard.report.simulation import text
 
@@ -44,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--python", metavar="EXE", help="start from this live interpreter")
     start.add_argument("--start", type=Path, metavar="FILE", help="start from what `env --format json` wrote")
-    parser.add_argument("--loader", metavar="NAME", help=f"{', '.join(LOADERS)}, with a version as in glibc-2.36 (default: the newest glibc)")
+    parser.add_argument(
+        "--loader", metavar="NAME", help=f"{', '.join(LOADERS)}, with a version as in glibc-2.36 (default: each that the wheels' tags name)"
+    )
     parser.add_argument("--machine", metavar="NAME", help="the machine of the process (default: that of the modules)")
     numbers = parser.add_argument_group("numbers of the start, in bytes, under the loader's own names")
     for name in NUMBERS:
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             numbers.add_argument("--limit", type=_number_or_limit, action="append", default=[], metavar="N|NAME=N", help=words)
         else:
             numbers.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=_HELP[name])
-    parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="default: text; html needs tls-wheel-guard[html]")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report to FILE instead of stdout")
 
 
@@ -64,29 +64,28 @@ def _number_or_limit(text: str) -> int | str:
 
 def run(options: argparse.Namespace) -> int:
     """0 when every step works, 1 when one fails or is unsafe, 2 and 3 as everywhere."""
-    require_extra(options.format)
     acts = parse_acts(options.steps)
     refuse_inputs_as_output(options.output, [act.path for act in acts] + ([options.start] if options.start else []))
     limits = limits_from(word for word in options.limit if isinstance(word, str))
-    modules = read_modules([act.path for act in acts], limits)
-    loader, numbers = _start(options, machine_of(modules, options.machine))
+    read = read_modules([act.path for act in acts], limits)
+    found, numbers = _start(options, read)
     options.limit = next((word for word in reversed(options.limit) if isinstance(word, int)), None)
     numbers |= {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
-    simulation = simulate(acts, modules, loader, loader.start(numbers))
-    write_text(_written(simulation, options.format), options.output)
-    return int(simulation.fails)
+    if numbers and len(found) > 1:
+        names = ", ".join(loader.name for loader in found)
+        raise UsageError(f"these files are for several loaders ({names}), and the numbers are those of one", hint=f"--loader {found[0].name}")
+    simulations = [simulate(acts, read.modules, loader, loader.start(numbers)) for loader in found]
+    if options.format == "json":
+        documents = [simulation_document(simulation) for simulation in simulations]
+        write_text(to_text(documents[0] if len(documents) == 1 else {"version": 1, "simulations": documents}), options.output)
+    else:
+        write_text("\n".join(map(text, simulations)), options.output)
+    return int(any(simulation.fails for simulation in simulations))
 
 
-def _written(simulation: Simulation, name: str) -> str:
-    if name == "html":
-        from tls_wheel_guard.report.filling_html import write_simulation
-
-        return write_simulation(simulation)
-    return to_text(simulation_document(simulation)) if name == "json" else text(simulation)
-
-
-def _start(options: argparse.Namespace, machine: str) -> tuple[Loader[Any], dict[str, int | None]]:
-    """The loader, and the numbers that a live interpreter or a file gives."""
+def _start(options: argparse.Namespace, read: ReadModules) -> tuple[tuple[Loader[Any], ...], dict[str, int | None]]:
+    """The loaders, and the numbers that a live interpreter or a file gives."""
+    machine = machine_of(read.modules, options.machine)
     if options.python is not None:
         live = read_live(options.python)
         if live.used is None and live.room is None:
@@ -94,10 +93,12 @@ def _start(options: argparse.Namespace, machine: str) -> tuple[Loader[Any], dict
         return _from_document(live_document(live), str(options.python), options.loader, machine)
     if options.start is not None:
         return _from_document(read_start(options.start), str(options.start), options.loader, machine)
-    return loader_called(options.loader or "glibc", machine), {}
+    return loaders_for(read, options.loader, options.machine), {}
 
 
-def _from_document(document: dict[str, Any], source: str, asked: str | None, machine: str) -> tuple[Loader[Any], dict[str, int | None]]:
+def _from_document(
+    document: dict[str, Any], source: str, asked: str | None, machine: str
+) -> tuple[tuple[Loader[Any], ...], dict[str, int | None]]:
     there, libc, version = (document.get(name) for name in ("machine", "libc", "libc_version"))
     if there != machine:
         raise UsageError(
@@ -113,4 +114,4 @@ def _from_document(document: dict[str, Any], source: str, asked: str | None, mac
     ):
         raise UnreadableInput(f"{source}: its start is {start!r}", hint="it holds numbers of bytes, as `env --format json` prints them")
     # What bisecting can't see keeps the value of a fresh process.
-    return loader, {name: value for name, value in start.items() if value is not None}
+    return (loader,), {name: value for name, value in start.items() if value is not None}

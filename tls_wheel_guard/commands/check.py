@@ -58,7 +58,9 @@ def _judged(opened: OpenInput, config: Config, asked: Asked) -> Report:
         raise UsageError("no ELF file below this folder", hint="give a folder such as site-packages, or the root of a package")
     promised = (promised_by(contents.tags) if asked.own_tags else ()) + config.more_targets
     modules = _module_reports(contents, promised, _traced(opened), _sites(opened) if asked.sites else {})
-    unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable)
+    excluded = tuple(module.path for module in modules if config.excludes(module.path))
+    modules = tuple(module for module in modules if module.path not in excluded)
+    unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable if not config.excludes(path))
     thresholds = config.thresholds(asked.live)
     case = RuleInput(modules, unreadable, _needs(modules), thresholds, grafts_of(opened), one_process=not contents.is_tree)
     findings, allowed = apply_allows(run_rules(case, config.rules), config)
@@ -70,6 +72,7 @@ def _judged(opened: OpenInput, config: Config, asked: Asked) -> Report:
         modules=modules,
         findings=tuple(findings),
         allowed=tuple(allowed),
+        excluded=excluded,
         not_applicable=tuple(sorted(contents.not_applicable.items())),
         nested=tuple(contents.nested),
         is_tree=contents.is_tree,

@@ -14,12 +14,13 @@ from tls_wheel_guard.inputs.files import expand
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
-from tls_wheel_guard.loaders import Given, Loader, dependencies_first
+from tls_wheel_guard.loaders import LOADERS, Given, Loader, dependencies_first, loader_called
 from tls_wheel_guard.loaders.simulation import Deed, Simulation, fold
-from tls_wheel_guard.platforms import machine_called
+from tls_wheel_guard.platforms import Target, machine_called
+from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import TlsModule, names_asked, tls_module
 
-__all__ = ["Act", "machine_of", "parse_acts", "read_modules", "read_start", "simulate"]
+__all__ = ["Act", "ReadModules", "loaders_for", "machine_of", "parse_acts", "read_modules", "read_start", "simulate"]
 
 WORDS: dict[str, Deed] = {"@open": "open", "@close": "close", "@use": "use"}
 MAX_START = 1 << 20
@@ -53,7 +54,15 @@ def parse_acts(words: Sequence[str]) -> tuple[Act, ...]:
     return tuple(acts)
 
 
-def read_modules(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> dict[Path, tuple[TlsModule, ...]]:
+@dataclass(frozen=True, slots=True)
+class ReadModules:
+    """The shared objects of some files. ``targets``: what the wheels' tags promise, or else the evidence in each file."""
+
+    modules: dict[Path, tuple[TlsModule, ...]]
+    targets: tuple[Target, ...]
+
+
+def read_modules(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> ReadModules:
     """The shared objects of each file, dependencies first; raises UnreadableInput. A module of a wheel is named ``WHEEL:MEMBER``.
 
     Files that may define thread-local variables stay open until all have been read: only then is it known which ones are wanted.
@@ -69,7 +78,30 @@ def read_modules(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> dict
         for path, opened in inputs.items():
             with _naming(path):
                 found[path] = dependencies_first(_modules(opened, wanted))
-        return found
+        targets = (target for opened in inputs.values() for target in _targets(opened))
+        return ReadModules(found, tuple(dict.fromkeys(targets)))
+
+
+def _targets(opened: OpenInput) -> Iterator[Target]:
+    promised = promised_by(opened.contents.tags)
+    for module in opened.contents.modules:
+        yield from targets_for(module.facts, module.name, promised)
+
+
+def loaders_for(read: ReadModules, asked: str | None, machine: str | None) -> tuple[Loader[Any], ...]:
+    """The loader that was asked for, or all that the files are for, each once; raises UsageError where there is no model.
+
+    Of glibc and musl the newest: a tag says the oldest, and users run newer ones. Other systems' tags name their release.
+    """
+    process = machine_of(read.modules, machine)
+    if asked is not None:
+        return (loader_called(asked, process),)
+    names: dict[str, str] = {}
+    for target in read.targets:
+        newest = target.libc in ("glibc", "musl") or target.oldest is None
+        names.setdefault(target.libc, target.libc if newest else f"{target.libc}-{'.'.join(map(str, target.oldest or ()))}")
+    known = [name for libc, name in names.items() if libc in LOADERS]
+    return tuple(loader_called(name, process) for name in known or list(names.values())[:1] or ["glibc"])
 
 
 def _opened(path: Path, limits: Limits, stack: ExitStack) -> OpenInput:

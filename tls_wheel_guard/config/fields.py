@@ -102,14 +102,16 @@ def checked(name: str, value: object, where: str) -> Any:
         return one_of(value, FAIL_ON, where)
     if name == "stop":
         return one_of(value, STOP, where)
-    if name == "build_backend":
+    if name in ("build_backend", "baseline"):
+        noun, such = ("name of a backend", "maturin") if name == "build_backend" else ("path of a file", "tls-baseline.json")
         if not isinstance(value, str) or not value:
-            raise ConfigError(f"{where}: {value!r} is not the name of a backend", hint='such as "maturin"')
+            raise ConfigError(f"{where}: {value!r} is not the {noun}", hint=f'such as "{such}"')
         return value
     if name in ("room", "crowding"):
         return _number(value, where, int if name == "room" else float)
     parse = {
         "targets": _tags, "set_flag": _flag, "strict": _flag, "select": _rules, "ignore": _rules, "backend_path": _strings,
+        "exclude": _strings,
         "limits": _limits,
         "allow": _allows,
     }[name]  # fmt: skip
@@ -118,7 +120,7 @@ def checked(name: str, value: object, where: str) -> Any:
 
 def value_of_text(name: str, text: str) -> object:
     """An environment variable's text as the table would hold it."""
-    if name in ("targets", "select", "ignore", "backend_path", "limits"):
+    if name in ("targets", "select", "ignore", "backend_path", "limits", "exclude"):
         return [item.strip() for item in text.split(",") if item.strip()]
     if name in ("set_flag", "strict"):
         return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)

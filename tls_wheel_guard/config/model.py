@@ -12,7 +12,7 @@ from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules import RULES, LiveProcess, Thresholds
 from tls_wheel_guard.targets import require_target
 
-__all__ = ["ACTIONS", "FAIL_ON", "INTERPOSER_RULE", "KEYS", "NOTE_RULES", "STOP", "TABLE", "Allow", "Config"]
+__all__ = ["ACTIONS", "FAIL_ON", "INTERPOSER_RULE", "KEYS", "NOTE_RULES", "STOP", "TABLE", "Allow", "Config", "matches"]
 
 Action = Literal["fail", "warn", "repair", "rewrite"]
 ACTIONS: tuple[Action, ...] = ("fail", "warn", "repair", "rewrite")
@@ -38,9 +38,12 @@ class Allow:
 
     def matches(self, finding: Finding) -> bool:
         """Whether it covers a finding."""
-        if self.rule != finding.rule:
-            return False
-        return self.module == "*" or any(fnmatch.fnmatchcase(tail, self.module) for tail in _tails(finding.module or ""))
+        return self.rule == finding.rule and matches(finding.module or "", self.module)
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a pattern fits a member's path; of a file on disk, from any folder on."""
+    return pattern == "*" or any(fnmatch.fnmatchcase(tail, pattern) for tail in _tails(path))
 
 
 def _tails(path: str) -> list[str]:
@@ -70,6 +73,8 @@ class Config:
     build_backend: str | None = _setting("the real backend behind tls_wheel_guard.backend", None)
     backend_path: tuple[str, ...] = _setting("folders of an in-tree backend, as in PEP 517", ())
     allow: tuple[Allow, ...] = _setting("findings that are accepted: tables with module, rule, reason", ())
+    exclude: tuple[str, ...] = _setting('members and files that are not judged, as patterns: ["*/tests/*", "*-win_amd64.whl"]', ())
+    baseline: str | None = _setting("a file of findings that are known; they do not fail", None)
     limits: tuple[str, ...] = _setting('limits on what is read, moved: ["members=300000"]; docs/hardening.md has their names', ())
     source: str | None = None
     """The pyproject.toml that they were read from; None without one."""
@@ -93,6 +98,10 @@ class Config:
         """The names of the rules to run."""
         chosen = self.select or tuple(RULES)
         return tuple(name for name in RULES if name in chosen and name not in self.ignore)
+
+    def excludes(self, path: str) -> bool:
+        """Whether a member or a file is left out."""
+        return any(matches(path, pattern) for pattern in self.exclude)
 
     @property
     def never_fails(self) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "merge",
     "nearest_pyproject",
     "project_config",
+    "read_baseline",
     "read_config",
 ]
 
@@ -114,7 +115,7 @@ def merge(*layers: Mapping[str, Any]) -> Config:
     settings: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
-            adds = name in ("targets", "ignore", "allow", "limits") and name in settings
+            adds = name in ("targets", "ignore", "allow", "limits", "exclude") and name in settings
             settings[name] = (*settings[name], *value) if adds else value
     config = replace(Config(), **settings)
     if not config.rules:
@@ -154,8 +155,21 @@ def read_config(path: Path | None, environment: Mapping[str, str], typed: Mappin
 def layers(path: Path | None, environment: Mapping[str, str], typed: Mapping[str, Any]) -> tuple[tuple[str, dict[str, Any]], ...]:
     """Who says it, and the settings; the last wins. Raises ConfigError."""
     table = from_toml(_text(path), str(path)) if path else {}
+    if path and "baseline" in table:
+        # It lies beside the table that names it, wherever the command is typed.
+        table["baseline"] = str(path.parent / table["baseline"])
     known = {name: value for name, value in environment.items() if name not in NOT_SETTINGS}
     return (str(path), table), ("the environment", from_environment(known)), ("the command line", dict(typed))
+
+
+def read_baseline(config: Config) -> str:
+    """The text of the baseline that the settings name; raises ConfigError."""
+    path = Path(config.baseline or "")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{path}: the baseline can't be read: {reason}", hint="--write-baseline makes it; see docs/configuration.md") from error
 
 
 def project_config(folder: Path, environment: Mapping[str, str], typed: Mapping[str, Any] | None = None) -> Config | None:

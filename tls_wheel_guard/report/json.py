@@ -62,6 +62,8 @@ def report_entry(report: Report) -> dict[str, Any]:
         "modules": [_module(module) for module in report.modules],
         "findings": [_finding(finding) for finding in report.findings],
         "allowed": [_finding(finding) for finding in report.allowed],
+        "known": [_finding(finding) for finding in report.known],
+        "excluded": list(report.excluded),
         "not_applicable": dict(report.not_applicable),
         "nested_archives": list(report.nested),
         "settings_file": report.settings_file,

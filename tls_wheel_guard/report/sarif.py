@@ -31,7 +31,9 @@ def write(reports: Sequence[Report], style: Style) -> str:
     """The log as text: one run, one result for what is the same in the wheels of a release."""
     stories = stories_of(reports, joined=False)
     allowed = stories_of([replace(report, findings=report.allowed) for report in reports], joined=False)
+    known = stories_of([replace(report, findings=report.known) for report in reports], joined=False)
     results = [_result(story, style) for story in (*stories, *allowed)]
+    results += [{**_result(story, style), "baselineState": "unchanged"} for story in known]
     rules = dict.fromkeys([*RULES, *(result["ruleId"] for result in results)])
     order = {rule: place for place, rule in enumerate(rules)}
     for result in results:

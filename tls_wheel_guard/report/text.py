@@ -61,7 +61,9 @@ def summary(reports: Sequence[Report], style: Style) -> str:
     line = f"{' and '.join(inputs)}, {count_of(modules, 'ELF module')}" + (f": {words}" if style.judged else "")
     allowed = sum(len(report.allowed) for report in reports)
     unread = sum(report.error is not None for report in reports)
-    return line + (f"; {allowed} allowed" if allowed else "") + (f"; {count_of(unread, 'file')} could not be read" if unread else "")
+    known = sum(len(report.known) for report in reports)
+    line += (f"; {allowed} allowed" if allowed else "") + (f"; {known} known" if known else "")
+    return line + (f"; {count_of(unread, 'file')} could not be read" if unread else "")
 
 
 def finding_lines(story: Story, style: Style) -> Iterator[str]:
@@ -197,5 +199,10 @@ def _asides(report: Report, style: Style) -> Iterator[str]:
     if report.nested:
         names = ", ".join(report.nested[:3]) + (", ..." if len(report.nested) > 3 else "")
         yield from wrap(f"not entered: {count_of(len(report.nested), 'nested archive')} ({names})", style.width, "    ", "  ")
+    if report.excluded:
+        names = ", ".join(report.excluded[:3]) + (", ..." if len(report.excluded) > 3 else "")
+        yield from wrap(f"excluded: {count_of(len(report.excluded), 'ELF file')} ({names})", style.width, "    ", "  ")
+    for finding in report.known:
+        yield from wrap(f"known: {finding.severity}: {finding.rule} in {finding.module or 'the wheel'}", style.width, "    ", "  ")
     for finding in report.allowed:
         yield from wrap(f"allowed: {finding.rule} in {finding.module or 'the wheel'}: {finding.allowed}", style.width, "    ", "  ")
