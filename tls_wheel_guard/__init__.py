@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tls_wheel_guard.api import check_path, check_wheel, load_config, simulate
     from tls_wheel_guard.commands.fix import fix_project
+    from tls_wheel_guard.commands.repair import repair_wheel
     from tls_wheel_guard.config.model import Config
     from tls_wheel_guard.errors import TlsWheelGuardError
     from tls_wheel_guard.findings import Finding, Report
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config", "Finding", "Report", "Simulation", "TlsWheelGuardError", "__version__", "check_path", "check_wheel", "fix_project", "load_config",
-    "simulate",
+    "repair_wheel", "simulate",
 ]  # fmt: skip
 
 _HOMES = {
     "Config": "config.model", "Finding": "findings", "Report": "findings", "TlsWheelGuardError": "errors",
     "Simulation": "loaders.simulation", "check_path": "api", "check_wheel": "api", "load_config": "api", "simulate": "api",
-    "fix_project": "commands.fix",
+    "fix_project": "commands.fix", "repair_wheel": "commands.repair",
 }  # fmt: skip
 
 

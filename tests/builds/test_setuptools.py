@@ -81,7 +81,7 @@ def test_an_allowed_finding_is_released_with_its_reason_shown(python: str, tmp_p
         ('action = "warm"', "hint: did you mean 'warn'?"),
         ("acton = 1", "hint: did you mean 'action'?"),
         ("crowding = 7", "crowding"),
-        ('action = "repair"', "not available in this version"),
+        ('action = "repair"', "capstone is not installed"),
         ("targets = [", "pyproject.toml"),
     ],
 )

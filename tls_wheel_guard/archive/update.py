@@ -7,6 +7,7 @@ changes keeps its place, name, date, mode and compression method. SOURCE_DATE_EP
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import time
 import zipfile
@@ -17,7 +18,7 @@ from typing import IO
 from tls_wheel_guard.archive.members import Archive
 from tls_wheel_guard.archive.metadata import dist_info_member
 from tls_wheel_guard.archive.record import digest_field, update_record
-from tls_wheel_guard.errors import Refused
+from tls_wheel_guard.errors import Refused, TlsWheelGuardError
 
 __all__ = ["Change", "update_wheel"]
 
@@ -30,9 +31,12 @@ BLOCK = 1 << 20
 """Bytes copied at a time."""
 
 
-def update_wheel(archive: Archive, out: IO[bytes], changes: Mapping[int, Change], epoch: int | None) -> None:
+def update_wheel(
+    archive: Archive, out: IO[bytes], changes: Mapping[int, Change], epoch: int | None, added: Mapping[str, bytes] | None = None
+) -> None:
     """Write an open wheel to ``out`` with the members of the given directory indexes changed, and RECORD brought up to date.
 
+    ``added``: new members by name; they stand before RECORD. What was written is read again.
     Raises Refused, UnreadableMember or InputReadError, and OSError where ``out`` can't be written.
     """
     infos = archive.infos
@@ -40,17 +44,30 @@ def update_wheel(archive: Archive, out: IO[bytes], changes: Mapping[int, Change]
     _refuse_odd(infos, {*changes, record}, archive.directory_at)
     # RECORD may stand before the members that change, so their hashes come first.
     hashes = {infos[i].orig_filename: _digest(change(archive.pieces(i))) for i, change in changes.items()}
-    new_record = update_record(b"".join(archive.pieces(record)), hashes)
+    more = {name: _digest([data]) for name, data in (added or {}).items()}
+    new_record = update_record(b"".join(archive.pieces(record)), hashes, more)
     ends = _ends(infos, archive.directory_at)
     with zipfile.ZipFile(out, "w") as target:
         for index, info in enumerate(infos):
             if index == record:
+                for name, data in (added or {}).items():
+                    _write(target, _added_info(name, info, epoch), [data])
                 _write(target, _new_info(info, epoch), [new_record])
             elif index in changes:
                 _write(target, _new_info(info, epoch), changes[index](archive.pieces(index)))
             else:
                 _carry_over(archive.file, target, info, ends[info.header_offset])
         target.comment = archive.comment
+    _read_again(out, {**hashes, **more})
+
+
+def _read_again(file: IO[bytes], hashes: Mapping[str, tuple[str, int]]) -> None:
+    """What was written can be read, and is what RECORD says."""
+    with zipfile.ZipFile(file) as written:
+        for name, digest in hashes.items():
+            with written.open(name) as member:
+                if _digest(iter(functools.partial(member.read, BLOCK), b"")) != digest:
+                    raise TlsWheelGuardError(f"a bug in tls-wheel-guard: {name} is not what was to be written; nothing was changed")
 
 
 def _record_index(archive: Archive) -> int:
@@ -110,6 +127,13 @@ def _new_info(info: zipfile.ZipInfo, epoch: int | None) -> zipfile.ZipInfo:
     if epoch is not None:
         new.date_time = time.gmtime(min(max(epoch, EARLIEST), LATEST))[:6]
     return new
+
+
+def _added_info(name: str, like: zipfile.ZipInfo, epoch: int | None) -> zipfile.ZipInfo:
+    """A new member with the date, the mode and the method of another."""
+    new = zipfile.ZipInfo(name, like.date_time)
+    new.compress_type, new.external_attr, new.create_system = like.compress_type, like.external_attr, like.create_system
+    return _new_info(new, epoch)
 
 
 def _write(target: zipfile.ZipFile, info: zipfile.ZipInfo, pieces: Iterable[bytes]) -> None:

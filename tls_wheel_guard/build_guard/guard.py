@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tls_wheel_guard.build_guard.judged import note_judged
+from tls_wheel_guard.build_guard.repairing import repair_reports, require_decoder
 from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding
 from tls_wheel_guard.build_guard.rewrite.verify import require_rewritten, rewritten_interposers
 from tls_wheel_guard.commands.allow import with_allow_notes
@@ -31,9 +32,9 @@ Say = Callable[[str], None]
 
 
 def require_available(config: Config) -> None:
-    """Refuse an action that this version can't carry out, before anything is built."""
+    """Refuse an action for which something is missing, before anything is built; raises UsageError."""
     if config.action == "repair":
-        raise ConfigError(f'action = "{config.action}" is not available in this version', hint='use action = "fail", "warn" or "rewrite"')
+        require_decoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,13 @@ class _Judged:
 def guard(
     paths: Sequence[Path], config: Config, say: Say, epoch: int | None = None, rebuilding: Rebuilding | None = None, told: bool = False
 ) -> list[Report]:
-    """Judge files that a build made. Raises CheckFailed where the build must stop; with ``warn`` marks them in place.
+    """Judge files that a build made. Raises CheckFailed where the build must stop; ``warn`` marks and ``repair`` repairs them in place.
 
     ``rebuilding``: the rewritten build that made them, still under way. ``told``: who builds only installs, and nothing stops that.
     """
     judged = [_judge(path, config, epoch, rebuilding is not None) for path in paths]
-    reports = with_known(with_allow_notes((each.report for each in judged), config), _baseline(config, say, told))
+    own = repair_reports([each.report for each in judged], config, say, epoch, told)
+    reports = with_known(with_allow_notes(own, config), _baseline(config, say, told))
     _require_readable(reports, say, told)
     if any(report.findings or report.allowed or report.known for report in reports):
         # The wheel still lies in a folder of ours; only its name means anything to the reader.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tls_wheel_guard.build_guard.staging import source_date_epoch
 from tls_wheel_guard.cli.options import add_destination, add_limit, path_typed, paths_from, say
-from tls_wheel_guard.commands.mark import copy_input, mark_input
-from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
+from tls_wheel_guard.commands.mark import copy_input, mark_input, place_in
+from tls_wheel_guard.errors import TlsWheelGuardError
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.limits import limits_from
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _mark(path: Path, options: argparse.Namespace, epoch: int | None) -> int:
-    destination = path if options.in_place else _destination(path, options.wheel_dir)
+    destination = path if options.in_place else place_in(options.wheel_dir, path)
     with open_input(path, limits_from(options.limit)) as opened:
         marking = mark_input(opened, destination, epoch)
         nothing = not (marking.marked or marking.refused or marking.unreadable)
@@ -59,11 +59,3 @@ def _mark(path: Path, options: argparse.Namespace, epoch: int | None) -> int:
     if nothing:
         print(f"{path}: nothing to mark")
     return 4 if marking.refused else 3 if marking.unreadable else 0
-
-
-def _destination(path: Path, folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: it can't be made: {error.strerror}", hint="choose a folder that can be written") from error
-    return folder / path.name

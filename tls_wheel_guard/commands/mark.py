@@ -18,7 +18,7 @@ from tls_wheel_guard.inputs.wheel import OpenWheel
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.repair import Patch, apply_patches, plan_flag
 
-__all__ = ["Marking", "copy_input", "mark_file", "mark_input", "needs_flag"]
+__all__ = ["Marking", "copy_input", "mark_file", "mark_input", "needs_flag", "place_in"]
 
 Said = tuple[tuple[str, str], ...]
 """Names of modules, each with a sentence."""
@@ -82,6 +82,15 @@ def mark_input(opened: OpenInput, destination: Path, epoch: int | None = None) -
 def copy_input(opened: OpenInput, destination: Path) -> None:
     """Copy an open file that needs no mark; it appears under its name only when it is whole. Raises InputReadError, UsageError."""
     _write(opened, destination, {}, None)
+
+
+def place_in(folder: Path, path: Path) -> Path:
+    """Where a file's new version lies in a folder, which is made; raises UsageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: it can't be made: {error.strerror}", hint="choose a folder that can be written") from error
+    return folder / path.name
 
 
 def _refuse_no_elf(opened: OpenInput) -> NoReturn:

@@ -34,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSite:
-    """A read, its function's name (None where none is known), and its thunk's address and bytes. ``descriptor``: its address."""
+    """A read, what its function is called (None where no function is known), and its thunk's address and bytes. ``descriptor``: its address."""
 
     site: Site
     function: str | None
@@ -78,7 +78,7 @@ def place_code(found: Found, room: DescriptorRoom, unwinding: UnwindPlan, addres
         here, descriptor = address + len(text), descriptors[site.slot]
         piece = machine.thunk(site, found.flavour, here, descriptor, address)
         place = functions.at(site.address)
-        planned.append(PlannedSite(site, place.name if place else None, descriptor, here, piece.code))
+        planned.append(PlannedSite(site, str(place) if place else None, descriptor, here, piece.code))
         rows += thunk_rows(numbers, piece, here, row)
         text += piece.code
     end = address + len(text)
