@@ -14,8 +14,8 @@ from tls_wheel_guard.build_guard.rewrite.settings import OPTIONS, changes, specs
 from tls_wheel_guard.config.fields import allow_from_option
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.config.sources import from_toml
-from tls_wheel_guard.elf import BytesSource, initial_exec_objects, read_shared_object
-from tls_wheel_guard.elf.relocatable import INITIAL_EXEC
+from tls_wheel_guard.elf import BytesSource, read_shared_object
+from tls_wheel_guard.elf.relocatable import INITIAL_EXEC, initial_exec_objects
 from tls_wheel_guard.errors import ConfigError
 
 # ---- settings

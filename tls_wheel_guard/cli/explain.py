@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-from importlib import resources
 
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.rules import RULES
@@ -22,11 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def page(rule: str) -> str:
     """The page of a rule as Markdown."""
+    from importlib import resources
+
     return resources.files("tls_wheel_guard").joinpath("rules", "pages", f"{rule}.md").read_text(encoding="utf-8")
 
 
 def culprit_names() -> list[str]:
     """The culprits' ids: the names of the data files, without reading them."""
+    from importlib import resources
+
     folder = resources.files("tls_wheel_guard") / "culprits" / "data"
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
 
@@ -39,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     names = culprit_names()
     if options.rule not in names:
+        import difflib
+
         near = difflib.get_close_matches(options.rule, [*RULES, *names], 1)
         hint = f"did you mean {near[0]!r}?" if near else f"rules: {', '.join(RULES)}; culprits: {', '.join(names)}"
         raise UsageError(f"no rule and no culprit is called {options.rule!r}", hint=hint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 
 from tls_wheel_guard.rules import RULES
@@ -62,5 +61,7 @@ def page_address(name: str) -> str | None:
         return f"{site}{'rules' if name in RULES else 'culprits'}/#{name}"
     if name not in RULES:
         return None
+    from importlib import resources  # 5 ms that only a terminal with hyperlinks needs
+
     path = Path(str(resources.files("tls_wheel_guard").joinpath("rules", "pages", f"{name}.md")))
     return path.as_uri() if path.is_file() else None

@@ -1,7 +1,6 @@
 """ELF format in, frozen facts out. No paths, no files: a :class:`Source` gives bytes at offsets."""
 
 from tls_wheel_guard.elf.reader import is_elf, read_shared_object
-from tls_wheel_guard.elf.relocatable import InitialExecObject, initial_exec_objects
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import BytesSource, Source
 from tls_wheel_guard.elf.symbol_lookup import Linkage, defined_tls, linkage
@@ -10,7 +9,6 @@ __all__ = [
     "BytesSource",
     "DynamicTls",
     "InitialExec",
-    "InitialExecObject",
     "Linkage",
     "SharedObject",
     "Source",
@@ -19,7 +17,6 @@ __all__ = [
     "TlsReloc",
     "TlsSegment",
     "defined_tls",
-    "initial_exec_objects",
     "is_elf",
     "linkage",
     "read_shared_object",

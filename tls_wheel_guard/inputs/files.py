@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import glob
 import io
 import os
 import stat
@@ -102,6 +101,8 @@ def expand(path: Path, tree: bool = False) -> list[Path]:
     try:
         if not path.exists() and not path.is_symlink():
             # Windows shells leave patterns to the program, and so does a shell where they are quoted.
+            import glob  # noqa: PLC0415  (a path that is there needs none)
+
             found = sorted(glob.glob(str(path))) if glob.has_magic(str(path)) else []  # noqa: PTH207  (a path of any form)
             if not found:
                 raise UsageError(f"{path}: no such file or folder", hint="check the path; a pattern that matches nothing stays as it is")

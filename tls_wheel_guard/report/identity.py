@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from tls_wheel_guard.findings import Finding, Report
@@ -63,4 +62,6 @@ def culprits_of(finding: Finding) -> tuple[str, ...]:
 def fingerprint(report: Report, finding: Finding) -> str:
     """32 hexadecimal digits, the same for the same finding in the next release: of the rule, the project, the member's stem and the culprits."""
     parts = (finding.rule, project_of(report), stem_of(finding.module), *culprits_of(finding))
+    import hashlib  # noqa: PLC0415  (the report for people needs none)
+
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]

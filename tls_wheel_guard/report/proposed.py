@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from tls_wheel_guard.fix.edit import TextEdit, unified_diff
-from tls_wheel_guard.fix.result import Fix
 from tls_wheel_guard.report.story import Story
 from tls_wheel_guard.report.style import Anchor, Style
+
+if TYPE_CHECKING:
+    from tls_wheel_guard.fix.edit import TextEdit
+    from tls_wheel_guard.fix.result import Fix
 
 __all__ = ["Proposed", "diff_for", "edits_for", "place_of"]
 
@@ -42,6 +45,8 @@ def diff_for(story: Story, proposed: Proposed | None) -> str:
     if proposed is None:
         return ""
     paths = dict.fromkeys(edit.path for edit in edits)
+    from tls_wheel_guard.fix.edit import unified_diff  # noqa: PLC0415  (only where there is a project with edits)
+
     texts = proposed.fix.texts
     return "".join(unified_diff(path, texts.get(path), [edit for edit in proposed.fix.of(path) if edit in edits]) for path in paths)
 

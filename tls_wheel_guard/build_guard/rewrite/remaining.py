@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tls_wheel_guard.elf import InitialExecObject, initial_exec_objects
+from tls_wheel_guard.elf.relocatable import InitialExecObject, initial_exec_objects
 from tls_wheel_guard.findings import ModuleReport
 
 __all__ = ["Leftover", "explain_leftovers"]
