@@ -22,7 +22,8 @@ from pathlib import Path
 
 from tls_wheel_guard.archive import MemberSource, inflate, open_archive
 from tls_wheel_guard.elf import BytesSource, Source, is_elf, read_shared_object
-from tls_wheel_guard.elf.headers import PT_LOAD, read_header, read_segments
+from tls_wheel_guard.elf.constants import PT_LOAD
+from tls_wheel_guard.elf.headers import read_header, read_segments
 
 HEADERS = 64 << 10
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,14 +12,18 @@ from pathlib import Path
 import pytest
 
 from tests.support.checking import check
-from tests.support.modules import ie
+from tests.support.modules import CLEAN, ie
 from tests.support.reports import EVIL, every_kind
 from tests.support.wheels import fetch
+from tls_wheel_guard import check_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.commands.proposed import proposed_fix
+from tls_wheel_guard.doctor.result import Asked, Diagnosis, Share, Stage
+from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.report.block import Segment
 from tls_wheel_guard.report.block_svg import WIDTH, svg
+from tls_wheel_guard.report.filling import diagnosis_frames
 from tls_wheel_guard.report.html import MOST_NAME
 from tls_wheel_guard.report.matrix import matrix_of
 from tls_wheel_guard.report.story import stories_of
@@ -137,8 +142,6 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_the_edit_of_the_project_is_shown_where_it_is(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import json  # noqa: PLC0415
-
     wheel = fetch("cachebox==5.2.0", "musllinux_1_2_x86_64", "3.12")
     monkeypatch.chdir(project)
     assert main(["check", "-v", str(wheel), "--report", "html=o.html", "--report", "sarif=o.sarif"]) == 1
@@ -164,8 +167,6 @@ def test_the_edit_of_the_project_is_shown_where_it_is(project: Path, monkeypatch
 
 def test_another_projects_wheels_get_no_edit(project: Path, tmp_path: Path) -> None:
     wheel = fetch("cachebox==5.2.0", "musllinux_1_2_x86_64", "3.12")
-    from tls_wheel_guard import check_wheel  # noqa: PLC0415
-
     report = check_wheel(wheel)
     assert proposed_fix(project, [report]) is not None
     assert proposed_fix(tmp_path, [report]) is None
@@ -180,3 +181,39 @@ def test_without_the_extra_it_says_which(tmp_path: Path, monkeypatch: pytest.Mon
     assert main(["check", "--report", f"html={tmp_path / 'x.html'}", "no-such.whl"]) == 2
     shown = capsys.readouterr()
     assert shown.err == "tls-wheel-guard: --format html needs jinja2; hint: pip install 'tls-wheel-guard[html]'\n"
+
+
+def test_a_simulation_fills_the_block_step_by_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {"a.so": 600, "b.so": 700, "plain.so": 0, "c.so": 900}
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(ie(size) if size else CLEAN)
+    paths = [str(tmp_path / name) for name in sizes]
+    assert main(["simulate", "--loader", "glibc-2.36", *paths, "--format", "json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert main(["simulate", "--loader", "glibc-2.36", *paths, "--format", "html", "-o", str(tmp_path / "o.html")]) == 1
+    page = Page((tmp_path / "o.html").read_text(encoding="utf-8"))
+    assert page.tags.count("svg") == 4
+    start, room = document["start"]["used"], document["steps"][-1]["room"]
+    for step in document["steps"]:
+        assert f"{step['room']:,} left for other late modules" in page.text
+    assert page.text.count(f"{start} taken when the process starts") == 4
+    assert f"{1_712 - room:,} taken by modules that came before" in page.text
+    assert "900 asked beyond the end" in page.text
+    assert "c.so is refused" in page.text
+    assert "cannot allocate memory in static TLS block" in page.text
+    assert "1712 bytes left" in page.text.replace(",", "")
+
+
+def test_a_diagnosis_shows_who_took_the_room() -> None:
+    live = Live("python3", "cpython", "glibc", "2.36", "x86_64", 2, 144, 1856, 64, 512, 1712, "read", {})
+    took = (Share(None, "libc.so.6", 144), Share("first", "/x/a.so", 1000), Share("second", "/x/b.so", 600))
+    asked = Asked(("/x/c.so",), "/x/c.so", 500, 8, "/x/c.so")
+    stages = (Stage("first"), Stage("third", "ImportError: no", "c.so: cannot allocate memory in static TLS block"))
+    frames = list(diagnosis_frames(Diagnosis(live, "static-tls", stages, took, 112, asked=asked, has_model=True)))
+    assert [[(s.kind, s.size) for s in frame.segments] for frame in frames] == [
+        [("start", 144), ("asked", 1000), ("left", 712)],
+        [("start", 144), ("before", 1000), ("asked", 600), ("left", 112)],
+        [("start", 144), ("before", 1600), ("left", 112), ("beyond", 500)],
+    ]
+    assert frames[-1].fails
+    assert frames[-1].words == ("c.so: cannot allocate memory in static TLS block",)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from tls_wheel_guard.cli.options import add_limit, write_text
 from tls_wheel_guard.cli.progress import Status
+from tls_wheel_guard.cli.reports import require_extra
 from tls_wheel_guard.doctor.diagnosis import examine
+from tls_wheel_guard.doctor.result import Diagnosis
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.limits import limits_from
 from tls_wheel_guard.report.doctor import text
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="end each child after this long (default: 60)")
     add_limit(parser)
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="default: text; html needs tls-wheel-guard[html]")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the answer to FILE instead of stdout")
 
 
@@ -40,9 +42,17 @@ def run(options: argparse.Namespace) -> int:
     """0 when it is imported, 1 when it is not, 2 and 3 as everywhere."""
     if not (options.timeout > 0 and math.isfinite(options.timeout)):
         raise UsageError(f"--timeout {options.timeout:g}: it must be more than 0 seconds", hint="the default is 60")
+    require_extra(options.format)
     arguments, limits = [*options.arguments, *options.rest], limits_from(options.limit)
     with Status() as status:
         diagnosis = examine(options.python, options.module, options.imports, options.timeout, arguments=arguments, on_run=status, limits=limits)
-    document = to_text(diagnosis_document(diagnosis)) if options.format == "json" else text(diagnosis)
-    write_text(document, options.output)
+    write_text(_written(diagnosis, options.format), options.output)
     return int(diagnosis.outcome != "loads")
+
+
+def _written(diagnosis: Diagnosis, name: str) -> str:
+    if name == "html":
+        from tls_wheel_guard.report.filling_html import write_diagnosis
+
+        return write_diagnosis(diagnosis)
+    return to_text(diagnosis_document(diagnosis)) if name == "json" else text(diagnosis)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.cli.options import refuse_inputs_as_output, write_text
+from tls_wheel_guard.cli.reports import require_extra
 from tls_wheel_guard.commands.simulate import ReadModules, loaders_for, machine_of, parse_acts, read_modules, read_start, simulate
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.limits import limits_from
 from tls_wheel_guard.live.reading import read_live
 from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
+from tls_wheel_guard.loaders.simulation import Simulation
 from tls_wheel_guard.report.json import live_document, simulation_document, to_text
 from tls_wheel_guard.report.simulation import text
 
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             numbers.add_argument("--limit", type=_number_or_limit, action="append", default=[], metavar="N|NAME=N", help=words)
         else:
             numbers.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=_HELP[name])
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="default: text; html needs tls-wheel-guard[html]")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report to FILE instead of stdout")
 
 
@@ -64,6 +66,7 @@ def _number_or_limit(text: str) -> int | str:
 
 def run(options: argparse.Namespace) -> int:
     """0 when every step works, 1 when one fails or is unsafe, 2 and 3 as everywhere."""
+    require_extra(options.format)
     acts = parse_acts(options.steps)
     refuse_inputs_as_output(options.output, [act.path for act in acts] + ([options.start] if options.start else []))
     limits = limits_from(word for word in options.limit if isinstance(word, str))
@@ -75,12 +78,22 @@ def run(options: argparse.Namespace) -> int:
         names = ", ".join(loader.name for loader in found)
         raise UsageError(f"these files are for several loaders ({names}), and the numbers are those of one", hint=f"--loader {found[0].name}")
     simulations = [simulate(acts, read.modules, loader, loader.start(numbers)) for loader in found]
-    if options.format == "json":
-        documents = [simulation_document(simulation) for simulation in simulations]
-        write_text(to_text(documents[0] if len(documents) == 1 else {"version": 1, "simulations": documents}), options.output)
-    else:
-        write_text("\n".join(map(text, simulations)), options.output)
+    write_text(_written(simulations, options.format), options.output)
     return int(any(simulation.fails for simulation in simulations))
+
+
+def _written(simulations: list[Simulation], name: str) -> str:
+    if name == "html":
+        if len(simulations) > 1:
+            names = ", ".join(simulation.loader.name for simulation in simulations)
+            raise UsageError(f"a page shows one loader, and these files are for several: {names}", hint=f"--loader {simulations[0].loader.name}")
+        from tls_wheel_guard.report.filling_html import write_simulation
+
+        return write_simulation(simulations[0])
+    if name == "json":
+        documents = [simulation_document(simulation) for simulation in simulations]
+        return to_text(documents[0] if len(documents) == 1 else {"version": 1, "simulations": documents})
+    return "\n".join(map(text, simulations))
 
 
 def _start(options: argparse.Namespace, read: ReadModules) -> tuple[tuple[Loader[Any], ...], dict[str, int | None]]:

@@ -11,7 +11,8 @@ from itertools import islice
 from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
 from tls_wheel_guard.culprits.sbom import MAX_AUDITABLE, auditable_components
 from tls_wheel_guard.elf import BytesSource, SharedObject, Source, TlsReloc
-from tls_wheel_guard.elf.headers import PT_DYNAMIC, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.constants import DF_1_NOOPEN, DT_FLAGS_1
+from tls_wheel_guard.elf.headers import dynamic_of
 from tls_wheel_guard.elf.section_headers import Section, read_sections, section_bytes
 from tls_wheel_guard.elf.symbol_tables import Names, TlsVariable, read_names
 from tls_wheel_guard.elf.tls_image import tls_pointers, word_at
@@ -22,7 +23,6 @@ from tls_wheel_guard.machine_code import USUAL, Code, FunctionMap, read_code, us
 __all__ = ["Vocabulary", "clues_of", "reached_slots"]
 
 MAX_COMMENT, MAX_COMMANDS = 64 << 10, 1 << 20
-DT_FLAGS_1, DF_1_NOOPEN = 0x6FFFFFFB, 0x40
 MAX_PRODUCERS, MAX_GO_MAGICS = 256, 64
 MAX_CODE = 128 << 20
 """Bytes of code in which reads are counted."""
@@ -211,10 +211,6 @@ _PRODUCER = re.compile(rb"GNU (?:C|C\+\+|Fortran|AS)\w* [0-9][^\0]{0,2000}")
 
 def _no_dlopen(source: BytesSource) -> bool:
     try:
-        header = read_header(source)
-        for segment in read_segments(source, header):
-            if segment.type == PT_DYNAMIC:
-                return bool(read_dynamic(source, header.format, segment).get(DT_FLAGS_1) & DF_1_NOOPEN)
+        return bool(dynamic_of(source).dynamic.get(DT_FLAGS_1) & DF_1_NOOPEN)
     except MalformedElf:
-        pass
-    return False
+        return False

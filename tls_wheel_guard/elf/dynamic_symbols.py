@@ -5,7 +5,21 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from tls_wheel_guard.elf.headers import Dynamic, ElfFormat, Image
+from tls_wheel_guard.elf.constants import (
+    DT_STRSZ,
+    DT_STRTAB,
+    DT_SYMTAB,
+    DT_VERNEED,
+    DT_VERNEEDNUM,
+    DT_VERSYM,
+    SHN_UNDEF,
+    STB_GNU_UNIQUE,
+    STB_LOCAL,
+    STB_WEAK,
+    STV_DEFAULT,
+)
+from tls_wheel_guard.elf.formats import ElfFormat
+from tls_wheel_guard.elf.headers import Dynamic, Image
 from tls_wheel_guard.elf.shared_object import Symbol
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
@@ -13,10 +27,6 @@ from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["Strings", "read_symbols"]
 
-DT_STRTAB, DT_SYMTAB, DT_STRSZ = 5, 6, 10
-DT_VERSYM, DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
-STB_LOCAL, STB_WEAK, STB_GNU_UNIQUE = 0, 2, 10
-STV_DEFAULT = 0
 MAX_NAME = 4096
 """Bytes of a name; longer ones (C++ templates reach 20 KB in .symtab, TLS variables do not) are cut."""
 
@@ -64,19 +74,17 @@ def read_symbols(
 
     Each table is gone through once and in ascending order, wherever the file has it: patchelf moves them to its end.
     """
-    layout = struct.Struct(fmt.order + ("IBBHQQ" if fmt.bits == 64 else "IIIBBH"))
     table = dynamic.get(DT_SYMTAB)
-    rows: dict[int, tuple[int, int, int, int]] = {}
+    rows: dict[int, tuple[int, ...]] = {}
     for index in sorted(set(indexes) - {0}):
-        offset = image.offset_of(table + index * layout.size, layout.size, f"symbol {index}")
-        fields = layout.unpack(source.read(offset, layout.size))
-        rows[index] = (fields[0], fields[1], fields[2], fields[3]) if fmt.bits == 64 else (fields[0], fields[3], fields[4], fields[5])
-    versions = _versions(source, fmt, image, dynamic, [i for i, row in rows.items() if row[3] == 0], limits)
+        offset = image.offset_of(table + index * fmt.sym.size, fmt.sym.size, f"symbol {index}")
+        rows[index] = fmt.sym.row(source.read(offset, fmt.sym.size), "name", "info", "other", "shndx")
+    versions = _versions(source, fmt, image, dynamic, [i for i, row in rows.items() if row[3] == SHN_UNDEF], limits)
     texts = {0: "", **strings.all_at([*(row[0] for row in rows.values() if row[0]), *versions.values()])}
     return {
         index: Symbol(
             texts[name],
-            defined=section != 0,
+            defined=section != SHN_UNDEF,
             weak=info >> 4 == STB_WEAK,
             local=info >> 4 == STB_LOCAL,
             version=texts[versions[index]] if index in versions else None,

@@ -1,48 +1,33 @@
-"""The fixed parts of ELF: header, program headers, dynamic segment. gABI chapters 4 and 5; glibc elf/elf.h for numbers."""
+"""The fixed parts of ELF: header, program headers, dynamic segment. gABI chapters 4 and 5."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
-import struct
 from dataclasses import dataclass, field
 
+from tls_wheel_guard.elf.constants import DT_NEEDED, DT_NULL, MAGIC, PF_X, PN_XNUM, PT_DYNAMIC, PT_LOAD
+from tls_wheel_guard.elf.formats import FORMATS, ElfFormat
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
-__all__ = ["ElfFormat", "Header", "Image", "Segment", "read_dynamic", "read_header", "read_segments"]
-
-MAGIC = b"\x7fELF"
-PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_TLS = 1, 2, 3, 4, 7
-PN_XNUM = 0xFFFF
-SHT_NOBITS = 8
+__all__ = [
+    "Dynamic",
+    "ElfFormat",
+    "Header",
+    "Image",
+    "LoaderView",
+    "Segment",
+    "dynamic_of",
+    "dynamic_segment",
+    "read_dynamic",
+    "read_header",
+    "read_segments",
+]
 
 MAX_OVERLAPPING = 64
 """Loaded segments that may share addresses: each lookup then goes through all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class ElfFormat:
-    """Class and byte order: how numbers are laid out in the file."""
-
-    bits: int
-    little_endian: bool
-
-    @property
-    def order(self) -> str:
-        """The byte order mark of ``struct``."""
-        return "<" if self.little_endian else ">"
-
-    @property
-    def word(self) -> str:
-        """The letter of ``struct`` for an address."""
-        return "Q" if self.bits == 64 else "I"
-
-    @property
-    def word_size(self) -> int:
-        """Bytes in an address."""
-        return self.bits // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +44,7 @@ class Header:
     shoff: int
     shnum: int
     shentsize: int
+    shstrndx: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +62,7 @@ class Segment:
     @property
     def is_code(self) -> bool:
         """Whether it is loaded as code: PT_LOAD with PF_X."""
-        return self.type == PT_LOAD and bool(self.flags & 1)
+        return self.type == PT_LOAD and bool(self.flags & PF_X)
 
 
 def read_header(source: Source, limits: Limits = DEFAULT_LIMITS) -> Header:
@@ -86,32 +72,26 @@ def read_header(source: Source, limits: Limits = DEFAULT_LIMITS) -> Header:
         raise MalformedElf("no ELF magic")
     if ident[4] not in (1, 2) or ident[5] not in (1, 2):
         raise MalformedElf(f"unknown ELF class {ident[4]} or byte order {ident[5]}")
-    fmt = ElfFormat(64 if ident[4] == 2 else 32, ident[5] == 1)
-    layout = struct.Struct(f"{fmt.order}HHI{fmt.word}{fmt.word}{fmt.word}IHHHHHH")
-    (e_type, e_machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, _) = layout.unpack(source.read(16, layout.size))
+    fmt = FORMATS[64 if ident[4] == 2 else 32, ident[5] == 1]
+    fields = fmt.ehdr.struct.unpack(source.read(16, fmt.ehdr.size))
+    (e_type, e_machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, shstrndx) = fields
     if phnum == PN_XNUM:
         # gABI: the true count then stands in sh_info of section 0.
-        offset = shoff + (44 if fmt.bits == 64 else 28)
-        (phnum,) = struct.unpack(fmt.order + "I", source.read(offset, 4))
+        phnum, _ = fmt.shdr.row(source.read(shoff, fmt.shdr.size), "info", "link")
     if phnum > limits.segments:
         raise MalformedElf(f"{phnum} program headers; {over(limits, 'segments')}")
-    return Header(fmt, ident[7], e_type, e_machine, phoff, phnum, phentsize, shoff, shnum, shentsize)
+    return Header(fmt, ident[7], e_type, e_machine, phoff, phnum, phentsize, shoff, shnum, shentsize, shstrndx)
 
 
 def read_segments(source: Source, header: Header) -> list[Segment]:
     """All program headers, in file order."""
     if header.phnum == 0:
         return []
-    fmt = header.format
-    size = 56 if fmt.bits == 64 else 32
-    if header.phentsize != size:
-        raise MalformedElf(f"program headers of {header.phentsize} bytes; they must have {size}")
-    data = source.read(header.phoff, size * header.phnum)
-    if fmt.bits == 64:
-        rows = struct.iter_unpack(fmt.order + "IIQQQQQQ", data)
-        return [Segment(t, offset, vaddr, filesz, memsz, align, flags) for t, flags, offset, vaddr, _, filesz, memsz, align in rows]
-    rows = struct.iter_unpack(fmt.order + "IIIIIIII", data)
-    return [Segment(t, offset, vaddr, filesz, memsz, align, flags) for t, offset, vaddr, _, filesz, memsz, flags, align in rows]
+    layout = header.format.phdr
+    if header.phentsize != layout.size:
+        raise MalformedElf(f"program headers of {header.phentsize} bytes; they must have {layout.size}")
+    data = source.read(header.phoff, layout.size * header.phnum)
+    return [Segment(*row) for row in layout.rows(data, "type", "offset", "vaddr", "filesz", "memsz", "align", "flags")]
 
 
 class Image:
@@ -150,18 +130,19 @@ class Dynamic:
         return self.values.get(tag, 0)
 
 
-DT_NEEDED = 1
+def dynamic_segment(segments: list[Segment]) -> Segment | None:
+    """The first PT_DYNAMIC, None where there is none."""
+    return next((s for s in segments if s.type == PT_DYNAMIC), None)
 
 
 def read_dynamic(source: Source, fmt: ElfFormat, segment: Segment, limits: Limits = DEFAULT_LIMITS) -> Dynamic:
     """The entries of PT_DYNAMIC up to DT_NULL."""
     if segment.filesz > limits.dynamic_size:
         raise MalformedElf(f"a dynamic segment of {segment.filesz} bytes; {over(limits, 'dynamic-size')}")
-    entry = 2 * fmt.word_size
-    data = source.read(segment.offset, segment.filesz // entry * entry)
+    data = source.read(segment.offset, segment.filesz // fmt.dyn.size * fmt.dyn.size)
     found = Dynamic()
-    for tag, value in struct.iter_unpack(f"{fmt.order}{fmt.word}{fmt.word}", data):
-        if tag == 0:
+    for tag, value in fmt.dyn.rows(data, "tag", "val"):
+        if tag == DT_NULL:
             break
         if tag == DT_NEEDED:
             found.needed.append(value)
@@ -172,16 +153,23 @@ def read_dynamic(source: Source, fmt: ElfFormat, segment: Segment, limits: Limit
     return found
 
 
-def dynamic_is_nobits(source: Source, header: Header, segment: Segment) -> bool:
-    """Whether the section headers say that the dynamic segment has no bytes: a file of split debug information."""
-    fmt = header.format
-    size = 64 if fmt.bits == 64 else 40
-    if not header.shoff or not header.shnum or header.shentsize != size:
-        return False
-    layout = struct.Struct(f"{fmt.order}II{fmt.word}{fmt.word}{fmt.word}{fmt.word}")
-    data = source.read(header.shoff, size * header.shnum)
-    for start in range(0, len(data), size):
-        _, kind, _, addr, _, _ = layout.unpack_from(data, start)
-        if kind == SHT_NOBITS and addr == segment.vaddr:
-            return True
-    return False
+@dataclass(frozen=True, slots=True)
+class LoaderView:
+    """What a loader looks at first: the header, all program headers, where addresses stand, the dynamic segment's entries.
+
+    ``dynamic`` is empty where there is no such segment.
+    """
+
+    header: Header
+    segments: list[Segment]
+    image: Image
+    dynamic: Dynamic
+
+
+def dynamic_of(source: Source, limits: Limits = DEFAULT_LIMITS) -> LoaderView:
+    """The dynamic segment's entries with what leads to them; raises MalformedElf."""
+    header = read_header(source, limits)
+    segments = read_segments(source, header)
+    segment = dynamic_segment(segments)
+    dynamic = read_dynamic(source, header.format, segment, limits) if segment is not None else Dynamic()
+    return LoaderView(header, segments, Image(segments), dynamic)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from tls_wheel_guard.elf.headers import ElfFormat
+from tls_wheel_guard.elf.formats import ElfFormat
 from tls_wheel_guard.elf.relocation_tables import Tally
 from tls_wheel_guard.elf.source import Source, pieces
 from tls_wheel_guard.errors import MalformedElf
@@ -76,11 +76,6 @@ def scan_crel(source: Source, offset: int, size: int, fmt: ElfFormat, tally: Tal
             tally.add(number, symbol & 0xFFFFFFFF, (address << shift) & mask, addend if header & 4 else None)
 
 
-def _split_info(info: int, fmt: ElfFormat) -> tuple[int, int]:
-    """(type number, symbol index) of an r_info word."""
-    return (info & 0xFFFFFFFF, info >> 32) if fmt.bits == 64 else (info & 0xFF, info >> 8)
-
-
 def scan_android(source: Source, offset: int, size: int, rela: bool, fmt: ElfFormat, tally: Tally) -> None:
     """Count a DT_ANDROID_REL or DT_ANDROID_RELA table."""
     data = source.read(offset, size)
@@ -99,7 +94,7 @@ def _android_entries(
 ) -> Iterator[tuple[int, int, int, int | None]]:
     """The TLS relocations of an APS2 stream; everything is counted in ``tally.entries``."""
     addend = 0
-    mask = (1 << fmt.bits) - 1
+    mask, shift, types = (1 << fmt.bits) - 1, fmt.symbol_shift, fmt.type_mask(tally.e_machine)
     while left > 0:
         group, flags = numbers.signed(), numbers.signed()
         if not 0 < group <= left:
@@ -114,13 +109,14 @@ def _android_entries(
         elif not has_addend:
             addend = 0
         each_addend = has_addend and not flags & GROUPED_BY_ADDEND
-        if delta is not None and info is not None and not each_addend and _split_info(info, fmt)[0] not in tally.row:
+        if delta is not None and info is not None and not each_addend and info & types not in tally.row:
             # The group has no bytes of its own: a count in the header must not buy a long loop.
             address += delta * group
             continue
         for _ in range(group):
             address += delta if delta is not None else numbers.signed()
-            number, symbol = _split_info(info if info is not None else numbers.signed() & mask, fmt)
+            word = info if info is not None else numbers.signed() & mask
+            number, symbol = word & types, word >> shift
             if each_addend:
                 addend += numbers.signed()
             if number in tally.row:

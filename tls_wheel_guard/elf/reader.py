@@ -7,25 +7,53 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tls_wheel_guard.elf.dynamic_symbols import DT_STRTAB, DT_SYMTAB, Strings, read_symbols
-from tls_wheel_guard.elf.headers import (
+from tls_wheel_guard.elf.constants import (
+    DF_1_NODELETE,
+    DF_1_PIE,
+    DF_STATIC_TLS,
+    DF_TEXTREL,
+    DT_ANDROID_REL,
+    DT_ANDROID_RELA,
+    DT_ANDROID_RELASZ,
+    DT_ANDROID_RELR,
+    DT_ANDROID_RELRSZ,
+    DT_ANDROID_RELSZ,
+    DT_CREL,
+    DT_FLAGS,
+    DT_FLAGS_1,
+    DT_JMPREL,
+    DT_PLTREL,
+    DT_PLTRELSZ,
+    DT_PPC64_OPT,
+    DT_PPC_OPT,
+    DT_REL,
+    DT_RELA,
+    DT_RELASZ,
+    DT_RELR,
+    DT_RELRSZ,
+    DT_RELSZ,
+    DT_SONAME,
+    DT_STRTAB,
+    DT_SYMTAB,
+    DT_TEXTREL,
+    EM_AARCH64,
+    EM_PPC,
+    EM_PPC64,
+    ET_DYN,
+    ET_EXEC,
+    ET_REL,
     MAGIC,
-    PT_DYNAMIC,
+    PPC_OPT_TLS,
     PT_INTERP,
     PT_NOTE,
     PT_TLS,
-    Dynamic,
-    Header,
-    Image,
-    Segment,
-    dynamic_is_nobits,
-    read_dynamic,
-    read_header,
-    read_segments,
 )
+from tls_wheel_guard.elf.dynamic_symbols import Strings, read_symbols
+from tls_wheel_guard.elf.headers import Dynamic, Header, Image, Segment, dynamic_segment, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.local_exec import local_exec_sites
 from tls_wheel_guard.elf.packed_relocations import count_relr, scan_android, scan_crel
 from tls_wheel_guard.elf.relocation_tables import EntryFormat, Tally, merge_ranges, scan_plain
+from tls_wheel_guard.elf.section_headers import dynamic_is_nobits
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, Kind, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
@@ -33,17 +61,6 @@ from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 from tls_wheel_guard.platforms import machine_of
 
 __all__ = ["is_elf", "read_shared_object"]
-
-ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
-DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_SONAME, DT_REL, DT_RELSZ, DT_PLTREL = 2, 7, 8, 14, 17, 18, 20
-DT_TEXTREL, DT_JMPREL, DT_FLAGS, DT_RELRSZ, DT_RELR, DT_FLAGS_1 = 22, 23, 30, 35, 36, 0x6FFFFFFB
-DT_CREL = 0x40000026
-DT_ANDROID_REL, DT_ANDROID_RELSZ, DT_ANDROID_RELA, DT_ANDROID_RELASZ = 0x6000000F, 0x60000010, 0x60000011, 0x60000012
-DT_ANDROID_RELR, DT_ANDROID_RELRSZ = 0x6FFFE000, 0x6FFFE001
-DT_PPC_OPT, DT_PPC64_OPT = 0x70000001, 0x70000003
-DF_TEXTREL, DF_STATIC_TLS, DF_1_PIE, DF_1_NODELETE = 0x4, 0x10, 0x0800_0000, 0x8
-PPC_OPT_TLS = 1
-EM_PPC, EM_PPC64, EM_AARCH64 = 20, 21, 183
 
 MAX_SIZE = 2**53
 """Sizes above this are refused: JSON readers cannot hold them."""
@@ -61,8 +78,7 @@ def read_shared_object(source: Source, limits: Limits = DEFAULT_LIMITS) -> Share
     header = read_header(source, limits)
     segments = read_segments(source, header)
     image = Image(segments)
-    dynamic_segment = next((s for s in segments if s.type == PT_DYNAMIC), None)
-    dynamic, is_debug = _dynamic(source, header, dynamic_segment, limits)
+    dynamic, is_debug = _dynamic(source, header, dynamic_segment(segments), limits)
     strings = Strings(source, image, dynamic, limits)
     names = strings.all_at([*dynamic.needed, *([dynamic.get(DT_SONAME)] if DT_SONAME in dynamic.values else [])])
     soname = names[dynamic.get(DT_SONAME)] if DT_SONAME in dynamic.values else None

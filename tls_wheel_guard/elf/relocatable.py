@@ -9,7 +9,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.headers import MAGIC, ElfFormat, Header, read_header
+from tls_wheel_guard.elf.constants import ET_REL, MAGIC, SHN_UNDEF, SHT_REL, SHT_RELA
+from tls_wheel_guard.elf.headers import Header, read_header
+from tls_wheel_guard.elf.section_headers import section_rows
 from tls_wheel_guard.elf.source import BytesSource
 from tls_wheel_guard.errors import MalformedElf
 
@@ -27,8 +29,6 @@ INITIAL_EXEC: dict[int, frozenset[int]] = {
 }
 """e_machine -> relocation types of an initial-exec access in an object file."""
 
-SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 2, 4, 8, 9
-SHN_UNDEF = 0
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 MAX_SECTIONS = 200_000
 
@@ -89,47 +89,40 @@ class _Section:
 
 
 def _sections(data: bytes, header: Header) -> list[_Section]:
-    size = 64 if header.format.bits == 64 else 40
-    if header.shentsize != size or not 0 < header.shoff <= len(data):
-        return []
-    layout = struct.Struct(f"{header.format.order}II" + f"{header.format.word}" * 4 + "II")
-    count = header.shnum or layout.unpack_from(data, header.shoff)[5]  # gABI: too many for e_shnum stand in section 0
-    rows = (layout.unpack_from(data, header.shoff + number * size) for number in range(min(count, MAX_SECTIONS)))
-    return [_Section(row[1], row[4], row[5], row[6]) for row in rows]
+    return [_Section(kind, offset, size, link) for _, kind, _, _, offset, size, link in section_rows(BytesSource(data), header, MAX_SECTIONS)]
 
 
 def _read(member: str | None, data: bytes) -> InitialExecObject | None:
     header = read_header(BytesSource(data))
     wanted = INITIAL_EXEC.get(header.e_machine)
-    if header.e_type != 1 or wanted is None:
+    if header.e_type != ET_REL or wanted is None:
         return None
     sections = _sections(data, header)
     symbols: set[tuple[int, int]] = set()
     for section in sections:
         if section.type in (SHT_REL, SHT_RELA):
-            found = _symbols_reached(data, header.format, section, wanted)
+            found = _symbols_reached(data, header, section, wanted)
             symbols |= {(section.link, index) for index in found}
     if not symbols:
         return None
-    own = any(_is_defined(data, header.format, sections[table], index) for table, index in symbols if table < len(sections))
+    own = any(_is_defined(data, header, sections[table], index) for table, index in symbols if table < len(sections))
     return InitialExecObject(member, _compilers(data), own)
 
 
-def _symbols_reached(data: bytes, fmt: ElfFormat, section: _Section, wanted: frozenset[int]) -> set[int]:
-    addend = fmt.word.lower() if section.type == SHT_RELA else ""
-    layout = struct.Struct(f"{fmt.order}{fmt.word}{fmt.word}{addend}")
-    content = data[section.offset : section.offset + section.size // layout.size * layout.size]
-    shift, mask = (32, 0xFFFFFFFF) if fmt.bits == 64 else (8, 0xFF)
-    return {row[1] >> shift for row in layout.iter_unpack(content) if row[1] & mask in wanted}
+def _symbols_reached(data: bytes, header: Header, section: _Section, wanted: frozenset[int]) -> set[int]:
+    fmt = header.format
+    shift, mask = fmt.symbol_shift, fmt.type_mask(header.e_machine)
+    rows = (fmt.rela if section.type == SHT_RELA else fmt.rel).rows(data[section.offset : section.offset + section.size], "info", "offset")
+    return {info >> shift for info, _ in rows if info & mask in wanted}
 
 
-def _is_defined(data: bytes, fmt: ElfFormat, table: _Section, index: int) -> bool:
-    layout = struct.Struct(fmt.order + ("IBBHQQ" if fmt.bits == 64 else "IIIBBH"))
+def _is_defined(data: bytes, header: Header, table: _Section, index: int) -> bool:
+    layout = header.format.sym
     at = table.offset + index * layout.size
     if at > len(data):
         raise MalformedElf(f"symbol {index} lies outside the file")
-    row = layout.unpack_from(data, at)
-    return bool(row[3 if fmt.bits == 64 else 5] != SHN_UNDEF)
+    section, _ = layout.row(data, "shndx", "name", at=at)
+    return section != SHN_UNDEF
 
 
 def _compilers(data: bytes) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ import struct
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tls_wheel_guard.elf.headers import ElfFormat
+from tls_wheel_guard.elf.constants import EM_MIPS
+from tls_wheel_guard.elf.formats import ElfFormat
 from tls_wheel_guard.elf.relocations import TLS_RELOCS, RelocKind
 from tls_wheel_guard.elf.source import Source, pieces
 from tls_wheel_guard.errors import MalformedElf
@@ -22,8 +23,6 @@ __all__ = ["EntryFormat", "Tally", "merge_ranges", "scan_plain"]
 
 MAX_KEPT = 4096
 """Initial-exec relocations whose offsets are kept; all are counted."""
-
-EM_MIPS, EM_SPARCV9 = 8, 43
 
 
 @dataclass(slots=True)
@@ -67,15 +66,13 @@ class EntryFormat:
 
     def __init__(self, fmt: ElfFormat, e_machine: int, rela: bool) -> None:
         self.rela = rela
-        self.size = fmt.word_size * (3 if rela else 2)
-        self._wide = fmt.bits == 64
+        layout = fmt.rela if rela else fmt.rel
+        self.size = layout.size
         # mips64 has no r_info word: a 32-bit symbol, then four bytes, the type last, in either byte order (MIPS psABI 64).
-        self._mips64 = self._wide and e_machine == EM_MIPS
-        # sparc64 keeps the type in the low byte and data above it (SPARC psABI: ELF64_R_TYPE_ID).
-        self._type_mask = 0xFF if not self._wide or e_machine == EM_SPARCV9 else 0xFFFFFFFF
+        self._mips64 = fmt.bits == 64 and e_machine == EM_MIPS
+        self._type_mask, self._symbol_shift = fmt.type_mask(e_machine), fmt.symbol_shift
         self.type_byte = self._type_position(fmt)
-        letters = "QIBBBB" if self._mips64 else fmt.word * 2
-        self._entry = struct.Struct(fmt.order + letters + (fmt.word.lower() if rela else ""))
+        self._entry = struct.Struct(fmt.order + "QIBBBB" + ("q" if rela else "")) if self._mips64 else layout.struct
 
     def _type_position(self, fmt: ElfFormat) -> int:
         if self._mips64:
@@ -90,7 +87,7 @@ class EntryFormat:
             # Three types can be chained in one entry; a TLS relocation has no second and third.
             return fields[5] | fields[4] << 8 | fields[3] << 16, fields[1], fields[0], addend
         info = fields[1]
-        return info & self._type_mask, info >> (32 if self._wide else 8), fields[0], addend
+        return info & self._type_mask, info >> self._symbol_shift, fields[0], addend
 
 
 def merge_ranges(tables: list[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:

@@ -1,17 +1,20 @@
-"""Section headers: what a linker left for tools. A loader never reads them, so nothing here decides whether a file is judged."""
+"""Section headers: what a linker left for tools.
+
+A loader never reads them, so nothing here but one thing decides whether a file is judged:
+split debug information is known by them alone.
+"""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.headers import SHT_NOBITS, Header, read_header
+from tls_wheel_guard.elf.constants import SHF_EXECINSTR, SHT_NOBITS
+from tls_wheel_guard.elf.headers import Header, Segment, read_header
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 
-__all__ = ["Section", "read_sections", "section_bytes"]
+__all__ = ["Section", "dynamic_is_nobits", "read_sections", "section_bytes", "section_rows"]
 
-SHT_SYMTAB, SHT_DYNSYM = 2, 11
 MAX_SECTIONS = 20_000
 MAX_NAMES = 1 << 20
 """Bytes of the table of section names."""
@@ -32,7 +35,7 @@ class Section:
     @property
     def is_code(self) -> bool:
         """SHF_EXECINSTR."""
-        return bool(self.flags & 4)
+        return bool(self.flags & SHF_EXECINSTR)
 
 
 def read_sections(source: Source) -> tuple[Section, ...]:
@@ -44,21 +47,36 @@ def read_sections(source: Source) -> tuple[Section, ...]:
         return ()
 
 
+def section_rows(source: Source, header: Header, most: int) -> list[tuple[int, ...]]:
+    """(name, type, flags, address, offset, size, link) of the first ``most`` section headers; none where the file has none.
+
+    ``name``: byte in the table of names. Raises MalformedElf where they lie outside the file.
+    """
+    layout = header.format.shdr
+    if not header.shoff or header.shentsize != layout.size:
+        return []
+    count = header.shnum
+    if not count:
+        # gABI: too many for e_shnum stand in sh_size of section 0.
+        count, _ = layout.row(source.read(header.shoff, layout.size), "size", "link")
+    data = source.read(header.shoff, layout.size * min(count, most))
+    return list(layout.rows(data, "name", "type", "flags", "addr", "offset", "size", "link"))
+
+
 def _read(source: Source, header: Header) -> tuple[Section, ...]:
-    fmt = header.format
-    size = 64 if fmt.bits == 64 else 40
-    if not header.shoff or not header.shnum or header.shentsize != size or header.shnum > MAX_SECTIONS:
+    if not header.shnum or header.shnum > MAX_SECTIONS:
         return ()
-    layout = struct.Struct(f"{fmt.order}II{fmt.word * 4}II{fmt.word * 2}")
-    rows = list(layout.iter_unpack(source.read(header.shoff, size * header.shnum)))
-    (names_index,) = struct.unpack(fmt.order + "H", source.read(62 if fmt.bits == 64 else 50, 2))
+    rows = section_rows(source, header, MAX_SECTIONS)
     names = b""
-    if names_index < len(rows) and rows[names_index][5] <= MAX_NAMES:
-        names = source.read(rows[names_index][4], rows[names_index][5])
-    return tuple(
-        Section(names[name : name + 256].split(b"\0", 1)[0].decode("ascii", "backslashreplace"), kind, flags, address, offset, length, link)
-        for name, kind, flags, address, offset, length, link, _, _, _ in rows
-    )
+    if header.shstrndx < len(rows) and rows[header.shstrndx][5] <= MAX_NAMES:
+        names = source.read(rows[header.shstrndx][4], rows[header.shstrndx][5])
+    return tuple(Section(names[row[0] : row[0] + 256].split(b"\0", 1)[0].decode("ascii", "backslashreplace"), *row[1:]) for row in rows)
+
+
+def dynamic_is_nobits(source: Source, header: Header, segment: Segment) -> bool:
+    """Whether the section headers say that the dynamic segment has no bytes: a file of split debug information. Raises MalformedElf."""
+    rows = section_rows(source, header, header.shnum) if header.shnum else []
+    return any(kind == SHT_NOBITS and address == segment.vaddr for _, kind, _, address, _, _, _ in rows)
 
 
 def section_bytes(source: Source, sections: tuple[Section, ...], name: str, limit: int) -> bytes:

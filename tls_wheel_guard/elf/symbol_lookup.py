@@ -9,18 +9,16 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.dynamic_symbols import DT_SYMTAB, Strings
-from tls_wheel_guard.elf.headers import PT_DYNAMIC, Dynamic, Header, Image, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.constants import DT_GNU_HASH, DT_HASH, DT_SYMTAB, EM_ALPHA, EM_S390, SHN_UNDEF, STB_GLOBAL, STT_TLS
+from tls_wheel_guard.elf.dynamic_symbols import Strings
+from tls_wheel_guard.elf.headers import LoaderView, dynamic_of
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["Linkage", "defined_tls", "linkage"]
 
-DT_HASH, DT_GNU_HASH = 4, 0x6FFFFEF5
-STT_TLS = 6
-STB_GLOBAL = 1
-WIDE_HASH = frozenset({22, 0x9026})
+WIDE_HASH = frozenset({EM_S390, EM_ALPHA})
 """e_machine of s390x and alpha, where DT_HASH has words of eight bytes (glibc bits/elfclass.h: Elf_Symndx)."""
 MAX_CHAIN = 100_000
 """Symbols looked at for one name; a chain in a real file has fewer than ten."""
@@ -45,11 +43,11 @@ def sysv_hash(name: bytes) -> int:
 
 
 class _Tables:
-    def __init__(self, source: Source, header: Header, image: Image, dynamic: Dynamic, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, source: Source, view: LoaderView, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits, self._looks = limits, 0
-        self._source, self._fmt, self._image, self._dynamic = source, header.format, image, dynamic
-        self._wide_hash = header.format.bits == 64 and header.e_machine in WIDE_HASH
-        self._strings = Strings(source, image, dynamic, limits)
+        self._source, self._fmt, self._image, self._dynamic = source, view.header.format, view.image, view.dynamic
+        self._wide_hash = self._fmt.bits == 64 and view.header.e_machine in WIDE_HASH
+        self._strings = Strings(source, view.image, view.dynamic, limits)
 
     def _words(self, address: int, count: int, letter: str = "I") -> tuple[int, ...]:
         self._looks += 1
@@ -105,18 +103,19 @@ class _Tables:
                 if value & 1:
                     break
 
-    def _rows(self, indexes: Iterable[int]) -> Iterator[tuple[int, int, int, int]]:
+    def _rows(self, indexes: Iterable[int]) -> Iterator[tuple[int, ...]]:
         """Index, st_name, st_info and st_shndx of symbols, in ascending order."""
-        layout = struct.Struct(self._fmt.order + ("IBBHQQ" if self._fmt.bits == 64 else "IIIBBH"))
+        layout = self._fmt.sym
         for index in sorted(indexes):
             offset = self._image.offset_of(self._dynamic.get(DT_SYMTAB) + index * layout.size, layout.size, f"symbol {index}")
-            row = layout.unpack(self._source.read(offset, layout.size))
-            yield (index, row[0], row[1], row[3]) if self._fmt.bits == 64 else (index, row[0], row[3], row[5])
+            yield index, *layout.row(self._source.read(offset, layout.size), "name", "info", "shndx")
 
     def defined(self, names: Iterable[str], kind: int | None) -> set[str]:
         """Those of ``names`` that are defined here, as symbols of the type ``kind``, or of any where that is None."""
         candidates = self.candidates(names)
-        found = {index: name for index, name, info, section in self._rows(candidates) if section != 0 and (kind is None or info & 0xF == kind)}
+        found = {
+            index: name for index, name, info, section in self._rows(candidates) if section != SHN_UNDEF and (kind is None or info & 0xF == kind)
+        }
         texts = self._strings.all_at(found.values())
         return {texts[name] for index, name in found.items() if texts[name] in candidates[index]}
 
@@ -129,17 +128,13 @@ class _Tables:
         else:
             count = 0
         rows = self._rows(range(1, min(count, MAX_CHAIN)))
-        wanted = [name for _, name, info, section in rows if section == 0 and info >> 4 == STB_GLOBAL and name]
+        wanted = [name for _, name, info, section in rows if section == SHN_UNDEF and info >> 4 == STB_GLOBAL and name]
         return set(self._strings.all_at(wanted).values())
 
 
 def _tables_of(source: Source, limits: Limits = DEFAULT_LIMITS) -> _Tables | None:
-    header = read_header(source, limits)
-    segments = read_segments(source, header)
-    dynamic_segment = next((s for s in segments if s.type == PT_DYNAMIC), None)
-    if dynamic_segment is None:
-        return None
-    return _Tables(source, header, Image(segments), read_dynamic(source, header.format, dynamic_segment, limits), limits)
+    view = dynamic_of(source, limits)
+    return _Tables(source, view, limits) if view.dynamic.values else None
 
 
 def defined_tls(source: Source, names: Iterable[str], limits: Limits = DEFAULT_LIMITS) -> set[str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
+from tls_wheel_guard.elf.constants import EM_ARM, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_TLS
 from tls_wheel_guard.elf.headers import read_header
-from tls_wheel_guard.elf.section_headers import SHT_DYNSYM, SHT_SYMTAB, Section
+from tls_wheel_guard.elf.section_headers import Section
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 
 __all__ = ["Function", "Names", "TlsVariable", "read_names"]
 
-STT_NOTYPE, STT_FUNC, STT_TLS, STT_GNU_IFUNC = 0, 2, 6, 10
 MAX_TABLE, MAX_STRINGS = 64 << 20, 512 << 20
 """Bytes of one symbol table, and of its strings."""
 MAX_NAME = 512
@@ -76,26 +75,20 @@ def _read_table(
     if table.size > MAX_TABLE or strings.size > MAX_STRINGS:
         return
     header = read_header(source)
-    wide = header.format.bits == 64
-    layout = struct.Struct(header.format.order + ("IBBHQQ" if wide else "IIIBBH"))
-    data = source.read(table.offset, table.size // layout.size * layout.size)
+    data = source.read(table.offset, table.size)
     text = source.read(strings.offset, strings.size)
     exported = table.type == SHT_DYNSYM
     # The low bit of an address says Thumb on ARM (ELF for the Arm Architecture, 5.5.3).
     thumb = 1 if header.e_machine == EM_ARM else 0
-    for row in layout.iter_unpack(data):
-        name, info, section, value, size = (row[0], row[1], row[3], row[4], row[5]) if wide else (row[0], row[3], row[5], row[1], row[2])
+    for name, info, section, value, size in header.format.sym.rows(data, "name", "info", "shndx", "value", "size"):
         kind = info & 0xF
         if not name or kind not in (STT_NOTYPE, STT_FUNC, STT_TLS, STT_GNU_IFUNC):
             continue
         word = text[name : name + MAX_NAME].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
-        if section == 0:
+        if section == SHN_UNDEF:
             imports.add(word)
         elif kind == STT_TLS:
-            if info >> 4 or size:
+            if info >> 4 != STB_LOCAL or size:
                 variables[TlsVariable(word, value, size)] = None
         elif kind != STT_NOTYPE and word:
             functions.setdefault((word, value & ~thumb), Function(word, value & ~thumb, size, exported))
-
-
-EM_ARM = 40

@@ -5,15 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from tls_wheel_guard.elf.headers import PT_DYNAMIC, PT_LOAD, Image, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.constants import DT_REL, DT_RELA, DT_RELASZ, DT_RELR, DT_RELRSZ, DT_RELSZ, PF_W, PT_GNU_RELRO, PT_LOAD
+from tls_wheel_guard.elf.headers import Image, dynamic_of, read_header, read_segments
 from tls_wheel_guard.elf.shared_object import TlsSegment
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 
 __all__ = ["tls_pointers", "word_at"]
-
-DT_RELA, DT_RELASZ, DT_REL, DT_RELSZ, DT_RELRSZ, DT_RELR = 7, 8, 17, 18, 35, 36
-PT_GNU_RELRO, PF_W = 0x6474E552, 2
 
 
 def word_at(source: Source, address: int) -> int | None:
@@ -48,20 +46,14 @@ def tls_pointers(source: Source, segment: TlsSegment) -> dict[int, bool]:
 
 def _relocations(source: Source, first: int, last: int) -> Iterator[tuple[int, int | None]]:
     """(place, addend; None where it stands in the place itself) of plain dynamic relocations and of DT_RELR's in an address range."""
-    header = read_header(source)
-    fmt = header.format
-    segments = read_segments(source, header)
-    image = Image(segments)
-    dynamic = next((read_dynamic(source, fmt, s) for s in segments if s.type == PT_DYNAMIC), None)
-    if dynamic is None:
-        return
-    for tag, size_tag, words in ((DT_RELA, DT_RELASZ, 3), (DT_REL, DT_RELSZ, 2)):
+    view = dynamic_of(source)
+    fmt, image, dynamic = view.header.format, view.image, view.dynamic
+    for tag, size_tag, layout in ((DT_RELA, DT_RELASZ, fmt.rela), (DT_REL, DT_RELSZ, fmt.rel)):
         if size := dynamic.get(size_tag):
-            entry = fmt.word_size * words
-            table = source.read(image.offset_of(dynamic.get(tag), size, "a relocation table"), size // entry * entry)
-            for row in struct.iter_unpack(fmt.order + fmt.word * words, table):
+            table = source.read(image.offset_of(dynamic.get(tag), size, "a relocation table"), size)
+            for row in layout.rows(table, *layout.names):
                 if first <= row[0] < last:
-                    yield row[0], row[2] if words == 3 else None
+                    yield row[0], row[2] if layout is fmt.rela else None
     if size := dynamic.get(DT_RELRSZ):
         table = source.read(image.offset_of(dynamic.get(DT_RELR), size, "a RELR table"), size // fmt.word_size * fmt.word_size)
         for place in _relr_offsets(table, fmt.order + fmt.word, fmt.word_size, first, last):

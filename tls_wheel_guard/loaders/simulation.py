@@ -17,13 +17,14 @@ Deed = Literal["open", "close", "use"]
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One step: what was done to which module, the answer, and the numbers after it."""
+    """One step: what was done to which module, the answer, and the numbers after it. ``asked``: bytes of the module's TLS segment."""
 
     deed: Deed
     module: str
     step: Step
     used: int
     room: int
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def fold(steps: Sequence[tuple[Deed, Sequence[TlsModule]]], given: Given, loader
     for deed, modules in steps:
         for module in modules if deed == "open" else reversed(modules):
             state, step = loader.step(state, _event(deed, module, given))
-            reports.append(StepReport(deed, _named(module), step, state.used, state.room))
+            reports.append(StepReport(deed, _named(module), step, state.used, state.room, module.demand.block_size))
     return Simulation(loader, start, room, tuple(reports))
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.headers import PT_DYNAMIC, PT_LOAD, Segment, read_dynamic, read_header, read_segments
+from tls_wheel_guard.elf.constants import DT_PLTGOT, PT_LOAD
+from tls_wheel_guard.elf.headers import Segment, dynamic_of
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 
 __all__ = ["Code", "Piece", "read_code"]
 
-DT_PLTGOT = 3
 MAX_CODE = 512 << 20
 """Bytes of code that are held in memory."""
 
@@ -62,10 +62,8 @@ class Code:
 
 def read_code(source: Source, machine: str) -> Code:
     """The code of a file; raises MalformedElf where it lies outside the file or is too large."""
-    header = read_header(source)
-    segments = read_segments(source, header)
-    dynamic = next((s for s in segments if s.type == PT_DYNAMIC), None)
-    got = read_dynamic(source, header.format, dynamic).get(DT_PLTGOT) if dynamic is not None else 0
+    view = dynamic_of(source)
+    segments, got = view.segments, view.dynamic.get(DT_PLTGOT)
     executable = [s for s in segments if s.is_code and s.filesz]
     if sum(s.filesz for s in executable) > MAX_CODE:
         raise MalformedElf(f"more than {MAX_CODE} bytes of code")

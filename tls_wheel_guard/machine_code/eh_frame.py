@@ -10,11 +10,11 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tls_wheel_guard.elf.constants import PT_GNU_EH_FRAME
 from tls_wheel_guard.machine_code.code import Code
 
 __all__ = ["Frame", "encoded_pointer", "frames", "function_ranges"]
 
-PT_GNU_EH_FRAME = 0x6474E550
 MAX_TABLE = 128 << 20
 ABSOLUTE, PC_RELATIVE, DATA_RELATIVE, OMITTED = 0x00, 0x10, 0x30, 0xFF
 _LETTERS = {0x02: "H", 0x03: "I", 0x04: "Q", 0x0A: "h", 0x0B: "i", 0x0C: "q"}

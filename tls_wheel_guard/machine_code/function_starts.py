@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 
+from tls_wheel_guard.elf.constants import PT_GNU_EH_FRAME
 from tls_wheel_guard.machine_code.code import Code
-from tls_wheel_guard.machine_code.eh_frame import PT_GNU_EH_FRAME, function_ranges
+from tls_wheel_guard.machine_code.eh_frame import function_ranges
 from tls_wheel_guard.machine_code.frame_depth import depth_at
 
 __all__ = ["FunctionStarts"]

@@ -6,39 +6,34 @@ behind it are ignored), and the last one must stay as the end mark.
 
 from __future__ import annotations
 
-import struct
-
-from tls_wheel_guard.elf.headers import PT_DYNAMIC, read_header, read_segments
+from tls_wheel_guard.elf.constants import DF_STATIC_TLS, DT_FLAGS, DT_NULL
+from tls_wheel_guard.elf.headers import dynamic_segment, read_header, read_segments
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import Refused
 from tls_wheel_guard.repair.patch import Patch
 
 __all__ = ["plan_flag"]
 
-DT_NULL, DT_FLAGS = 0, 30
-DF_STATIC_TLS = 0x10
-
 
 def plan_flag(source: Source) -> Patch | None:
     """The patch that sets DF_STATIC_TLS, None where it is set; raises Refused where neither place exists."""
     header = read_header(source)
-    fmt = header.format
-    segment = next((s for s in read_segments(source, header) if s.type == PT_DYNAMIC), None)
+    segment = dynamic_segment(read_segments(source, header))
     if segment is None:
         raise Refused("it has no dynamic segment")
-    layout = struct.Struct(f"{fmt.order}{fmt.word}{fmt.word}")
+    layout = header.format.dyn
     data = source.read(segment.offset, segment.filesz // layout.size * layout.size)
-    entries = list(layout.iter_unpack(data))
+    entries = list(layout.rows(data, "tag", "val"))
     for index, (tag, value) in enumerate(entries):
         offset = segment.offset + index * layout.size
         old = data[index * layout.size : (index + 1) * layout.size]
         if tag == DT_FLAGS:
             if value & DF_STATIC_TLS:
                 return None
-            return Patch(offset, old, layout.pack(DT_FLAGS, value | DF_STATIC_TLS), "DF_STATIC_TLS added to DT_FLAGS")
+            return Patch(offset, old, layout.struct.pack(DT_FLAGS, value | DF_STATIC_TLS), "DF_STATIC_TLS added to DT_FLAGS")
         if tag == DT_NULL:
             if index + 1 < len(entries) and entries[index + 1][0] == DT_NULL:
-                return Patch(offset, old, layout.pack(DT_FLAGS, DF_STATIC_TLS), "DT_FLAGS with DF_STATIC_TLS in a spare DT_NULL slot")
+                return Patch(offset, old, layout.struct.pack(DT_FLAGS, DF_STATIC_TLS), "DT_FLAGS with DF_STATIC_TLS in a spare DT_NULL slot")
             break
     raise Refused(
         "its dynamic segment has no DT_FLAGS and no spare DT_NULL slot", hint="link it again with -Wl,-z,now or any flag that makes DT_FLAGS"
