@@ -38,6 +38,7 @@ def test_the_documents_example(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "start": {"used": 2384, "limit": 4096, "align": 64, "optional": 512},
         "room": 1712,
         "steps": [{"module": path, "loads": True, "taken": 160, "used": 2544, "room": 1552, "error": None}],
+        "assumed": [],
     }
 
 

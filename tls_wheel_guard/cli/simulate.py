@@ -10,7 +10,9 @@ from tls_wheel_guard.cli.options import refuse_inputs_as_output, write_text
 from tls_wheel_guard.cli.reports import require_extra
 from tls_wheel_guard.commands.simulate import ReadModules, loaders_for, machine_of, parse_acts, read_modules, read_start, simulate
 from tls_wheel_guard.errors import UnreadableInput, UsageError
+from tls_wheel_guard.inputs.host_libraries import host_folders
 from tls_wheel_guard.limits import limits_from
+from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.live.reading import read_live
 from tls_wheel_guard.loaders import LOADERS, Loader, loader_called
 from tls_wheel_guard.loaders.simulation import Simulation
@@ -39,13 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "steps",
         nargs="*",
         metavar="PATH",
-        help="shared objects and wheels, opened in this order; @close PATH closes, @use PATH is a first dynamic access",
+        help="shared objects and wheels, opened in this order; @global PATH opens with RTLD_GLOBAL, @close PATH closes, @use PATH is a first"
+        " dynamic access",
     )
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--python", metavar="EXE", help="start from this live interpreter")
+    start.add_argument("--python", metavar="EXE", help="start from this live interpreter, and look up what the files need")
     start.add_argument("--start", type=Path, metavar="FILE", help="start from what `env --format json` wrote")
     parser.add_argument(
         "--loader", metavar="NAME", help=f"{', '.join(LOADERS)}, with a version as in glibc-2.36 (default: each that the wheels' tags name)"
+    )
+    parser.add_argument(
+        "--library-path", action="append", default=[], metavar="DIR", help="look up here what the files need and nobody gave; repeatable"
     )
     parser.add_argument("--machine", metavar="NAME", help="the machine of the process (default: that of the modules)")
     numbers = parser.add_argument_group("numbers of the start, in bytes, under the loader's own names")
@@ -70,14 +76,15 @@ def run(options: argparse.Namespace) -> int:
     acts = parse_acts(options.steps)
     refuse_inputs_as_output(options.output, [act.path for act in acts] + ([options.start] if options.start else []))
     limits = limits_from(word for word in options.limit if isinstance(word, str))
-    read = read_modules([act.path for act in acts], limits)
-    found, numbers = _start(options, read)
+    live = _live(options)
+    read = read_modules([act.path for act in acts], limits, live.files if live else (), _folders(options, live))
+    found, numbers = _start(options, live, read)
     options.limit = next((word for word in reversed(options.limit) if isinstance(word, int)), None)
     numbers |= {name: getattr(options, name) for name in NUMBERS if getattr(options, name) is not None}
     if numbers and len(found) > 1:
         names = ", ".join(loader.name for loader in found)
         raise UsageError(f"these files are for several loaders ({names}), and the numbers are those of one", hint=f"--loader {found[0].name}")
-    simulations = [simulate(acts, read.modules, loader, loader.start(numbers)) for loader in found]
+    simulations = [simulate(acts, read, loader, loader.start(numbers)) for loader in found]
     write_text(_written(simulations, options.format), options.output)
     return int(any(simulation.fails for simulation in simulations))
 
@@ -96,13 +103,28 @@ def _written(simulations: list[Simulation], name: str) -> str:
     return "\n".join(map(text, simulations))
 
 
-def _start(options: argparse.Namespace, read: ReadModules) -> tuple[tuple[Loader[Any], ...], dict[str, int | None]]:
+def _live(options: argparse.Namespace) -> Live | None:
+    """The interpreter that was asked for."""
+    if options.python is None:
+        return None
+    live = read_live(options.python)
+    if live.used is None and live.room is None:
+        raise UsageError(f"{options.python}: {live.method}", hint="there is nothing to simulate")
+    return live
+
+
+def _folders(options: argparse.Namespace, live: Live | None) -> tuple[str, ...]:
+    """Where libraries are looked for: where the user says, then where an interpreter of this machine finds them."""
+    for folder in options.library_path:
+        if not Path(folder).is_dir():
+            raise UsageError(f"--library-path {folder}: no such folder", hint="name a folder that holds shared libraries")
+    return (*options.library_path, *(host_folders() if live is not None else ()))
+
+
+def _start(options: argparse.Namespace, live: Live | None, read: ReadModules) -> tuple[tuple[Loader[Any], ...], dict[str, int | None]]:
     """The loaders, and the numbers that a live interpreter or a file gives."""
     machine = machine_of(read.modules, options.machine)
-    if options.python is not None:
-        live = read_live(options.python)
-        if live.used is None and live.room is None:
-            raise UsageError(f"{options.python}: {live.method}", hint="there is nothing to simulate")
+    if live is not None:
         return _from_document(live_document(live), str(options.python), options.loader, machine)
     if options.start is not None:
         return _from_document(read_start(options.start), str(options.start), options.loader, machine)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tls_wheel_guard.errors import UnreadableInput, UsageError
+from tls_wheel_guard.commands.outside import found_outside
+from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UsageError
 from tls_wheel_guard.inputs.files import expand
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.loaders import LOADERS, Given, Loader, dependencies_first, loader_called
+from tls_wheel_guard.loaders.link_map import there_from_the_start
 from tls_wheel_guard.loaders.simulation import Deed, Simulation, fold
 from tls_wheel_guard.platforms import Target, machine_called
 from tls_wheel_guard.targets import promised_by, targets_for
@@ -22,7 +24,7 @@ from tls_wheel_guard.tls import TlsModule, names_asked, tls_module
 
 __all__ = ["Act", "ReadModules", "loaders_for", "machine_of", "parse_acts", "read_modules", "read_start", "simulate"]
 
-WORDS: dict[str, Deed] = {"@open": "open", "@close": "close", "@use": "use"}
+WORDS: dict[str, Deed] = {"@open": "open", "@global": "global", "@close": "close", "@use": "use"}
 MAX_START = 1 << 20
 
 
@@ -35,7 +37,10 @@ class Act:
 
 
 def parse_acts(words: Sequence[str]) -> tuple[Act, ...]:
-    """What the words on the command line ask for: PATH opens, ``@close PATH`` closes, ``@use PATH`` is a first dynamic access."""
+    """What the words on the command line ask for.
+
+    PATH opens, ``@global PATH`` opens with RTLD_GLOBAL, ``@close PATH`` closes, ``@use PATH`` is a first dynamic access.
+    """
     acts: list[Act] = []
     deed: Deed = "open"
     waiting: str | None = None
@@ -56,30 +61,50 @@ def parse_acts(words: Sequence[str]) -> tuple[Act, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ReadModules:
-    """The shared objects of some files. ``targets``: what the wheels' tags promise, or else the evidence in each file."""
+    """The modules of a simulation.
+
+    ``modules``: the shared objects of each file, dependencies first; ``targets``: what the wheels' tags promise, or else the evidence in
+    each file; ``at_start``: what is there from the start; ``needed``: libraries that were looked up.
+    """
 
     modules: dict[Path, tuple[TlsModule, ...]]
     targets: tuple[Target, ...]
+    at_start: tuple[TlsModule, ...] = ()
+    needed: tuple[TlsModule, ...] = ()
 
 
-def read_modules(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> ReadModules:
-    """The shared objects of each file, dependencies first; raises UnreadableInput. A module of a wheel is named ``WHEEL:MEMBER``.
+def read_modules(
+    paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS, start: Sequence[str] = (), folders: Sequence[str] = ()
+) -> ReadModules:
+    """The shared objects of each file; raises UnreadableInput. A module of a wheel is named ``WHEEL:MEMBER``.
 
-    Files that may define thread-local variables stay open until all have been read: only then is it known which ones are wanted.
+    ``start``: files that the process has from its start. ``folders``: where libraries are looked for that the files need; none, and they
+    are assumed. Files stay open until all have been read: only then is it known which variables are wanted.
     """
     with ExitStack() as stack:
         inputs: dict[Path, OpenInput] = {}
         for path in paths:
             if path not in inputs:
                 with _naming(path):
-                    inputs[path] = _opened(path, limits, stack)
-        wanted = {name for opened in inputs.values() for module in opened.contents.modules for name in names_asked(module.facts)}
+                    inputs[path] = _opened(path, limits, stack, keep=bool(start or folders))
+        outside = found_outside(inputs, start, tuple(folders), limits, stack)
+        every = [*inputs.values(), *outside.at_start, *outside.needed]
+        wanted = {name for opened in every for module in opened.contents.modules for name in names_asked(module.facts)}
         found = {}
         for path, opened in inputs.items():
             with _naming(path):
                 found[path] = dependencies_first(_modules(opened, wanted))
         targets = (target for opened in inputs.values() for target in _targets(opened))
-        return ReadModules(found, tuple(dict.fromkeys(targets)))
+        return ReadModules(found, tuple(dict.fromkeys(targets)), _sound(outside.at_start, wanted), _sound(outside.needed, wanted))
+
+
+def _sound(inputs: Sequence[OpenInput], wanted: set[str]) -> tuple[TlsModule, ...]:
+    """The modules of files that nobody named, those that are damaged left out."""
+    found: list[TlsModule] = []
+    for opened in inputs:
+        with suppress(UnreadableInput, UnreadableMember, MalformedElf):
+            found += _modules(opened, wanted)
+    return tuple(found)
 
 
 def _targets(opened: OpenInput) -> Iterator[Target]:
@@ -104,7 +129,7 @@ def loaders_for(read: ReadModules, asked: str | None, machine: str | None) -> tu
     return tuple(loader_called(name, process) for name in known or list(names.values())[:1] or ["glibc"])
 
 
-def _opened(path: Path, limits: Limits, stack: ExitStack) -> OpenInput:
+def _opened(path: Path, limits: Limits, stack: ExitStack, *, keep: bool) -> OpenInput:
     """One input, read, its shared objects alone; closed again where it can't define a variable."""
     with ExitStack() as own:
         opened = own.enter_context(open_input(path, limits))
@@ -117,7 +142,7 @@ def _opened(path: Path, limits: Limits, stack: ExitStack) -> OpenInput:
             kind = contents.modules[0].facts.kind if contents.modules else "of another format"
             raise UnreadableInput(f"it is no shared object ({kind})", hint="dlopen opens shared objects")
         contents.modules = shared
-        if contents.definitions:
+        if contents.definitions or keep:
             stack.enter_context(own.pop_all())
         return opened
 
@@ -157,10 +182,12 @@ def machine_of(modules: Mapping[Path, tuple[TlsModule, ...]], asked: str | None)
     return machine
 
 
-def simulate(acts: Sequence[Act], modules: Mapping[Path, tuple[TlsModule, ...]], loader: Loader[Any], state: Any) -> Simulation:
+def simulate(acts: Sequence[Act], read: ReadModules, loader: Loader[Any], state: Any) -> Simulation:
     """What the steps do to a process that starts in ``state``."""
-    given = Given(module for found in modules.values() for module in found)
-    return fold([(act.deed, modules[act.path]) for act in acts], given, loader, state)
+    given = Given([*(module for found in read.modules.values() for module in found), *read.needed])
+    if read.at_start:
+        state = replace(state, loaded=tuple(there_from_the_start(module) for module in read.at_start))
+    return fold([(act.deed, read.modules[act.path]) for act in acts], given, loader, state)
 
 
 def read_start(path: Path) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from tls_wheel_guard.elf.constants import (
     DT_RELR,
     DT_RELRSZ,
     DT_RELSZ,
+    DT_RPATH,
+    DT_RUNPATH,
     DT_SONAME,
     DT_STRTAB,
     DT_SYMTAB,
@@ -80,7 +82,8 @@ def read_shared_object(source: Source, limits: Limits = DEFAULT_LIMITS) -> Share
     image = Image(segments)
     dynamic, is_debug = _dynamic(source, header, dynamic_segment(segments), limits)
     strings = Strings(source, image, dynamic, limits)
-    names = strings.all_at([*dynamic.needed, *([dynamic.get(DT_SONAME)] if DT_SONAME in dynamic.values else [])])
+    wanted = [tag for tag in (DT_SONAME, DT_RUNPATH, DT_RPATH) if tag in dynamic.values]
+    names = strings.all_at([*dynamic.needed, *(dynamic.get(tag) for tag in wanted)])
     soname = names[dynamic.get(DT_SONAME)] if DT_SONAME in dynamic.values else None
     interpreter = _interpreter(source, segments) if not is_debug else None
     needed = tuple(names[index] for index in dynamic.needed)
@@ -102,6 +105,7 @@ def read_shared_object(source: Source, limits: Limits = DEFAULT_LIMITS) -> Share
         machine=machine_of(header.e_machine, header.format.bits, header.format.little_endian),
         soname=soname,
         needed=needed,
+        search_path=_search_path(dynamic, names),
         interpreter=interpreter,
         df_static_tls=bool(flags & DF_STATIC_TLS),
         df_1_pie=bool(flags_1 & DF_1_PIE),
@@ -118,6 +122,12 @@ def read_shared_object(source: Source, limits: Limits = DEFAULT_LIMITS) -> Share
         dynamic_relocations=tally.entries,
         relr_relative=relr,
     )
+
+
+def _search_path(dynamic: Dynamic, names: dict[int, str]) -> tuple[str, ...]:
+    """The folders of DT_RUNPATH, else of DT_RPATH."""
+    tag = next((tag for tag in (DT_RUNPATH, DT_RPATH) if tag in dynamic.values), None)
+    return tuple(folder for folder in names[dynamic.get(tag)].split(":") if folder) if tag is not None else ()
 
 
 def _dynamic(source: Source, header: Header, segment: Segment | None, limits: Limits) -> tuple[Dynamic, bool]:

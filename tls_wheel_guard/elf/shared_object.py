@@ -119,7 +119,7 @@ class SharedObject:
 
     ``accesses``: the different TLS relocations, each once, in the order in which a loader meets the first of them (DT_RELA or
     DT_REL, then DT_JMPREL). ``local_exec``: virtual addresses of local-exec code. ``nodelete``: DF_1_NODELETE.
-    ``tls_optimised``: DT_PPC64_OPT or DT_PPC_OPT has the TLS bit.
+    ``tls_optimised``: DT_PPC64_OPT or DT_PPC_OPT has the TLS bit. ``search_path``: folders of DT_RUNPATH, else of DT_RPATH, as written.
 
     ``note_owners``: names in PT_NOTE, such as GNU, Android, FreeBSD. ``relr_relative``: relative relocations packed in DT_RELR.
     ``dynamic_relocations``: entries of the other dynamic tables, overlapping ranges once.
@@ -148,6 +148,7 @@ class SharedObject:
     local_exec: tuple[int, ...] = ()
     nodelete: bool = False
     tls_optimised: bool = False
+    search_path: tuple[str, ...] = ()
     dynamic_relocations: int = 0
     relr_relative: int = 0
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tls_wheel_guard.elf import SharedObject, read_shared_object
@@ -50,6 +51,28 @@ def _find(library: str, facts: SharedObject, limits: Limits) -> tuple[Path, Shar
         if (other.e_machine, other.bits, other.little_endian) == (facts.e_machine, facts.bits, facts.little_endian):
             return path, other
     return None
+
+
+def library_at(library: str, user: str, facts: SharedObject, folders: Sequence[str]) -> Path | None:
+    """The file that a module's DT_NEEDED means: by its own search path, then in ``folders``; None where there is none.
+
+    ``user``: the module's own path, which $ORIGIN stands for. What is found may still be of another machine.
+    """
+    if "/" in library or not library.isprintable():
+        return None
+    origin = os.path.dirname(os.path.realpath(user))  # noqa: PTH120  (a path of any form)
+    own = (folder.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for folder in facts.search_path)
+    for folder in (*own, *folders):
+        path = Path(folder) / library
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_file():
+                return path
+    return None
+
+
+def host_folders() -> tuple[str, ...]:
+    """Where this machine's loader looks: LD_LIBRARY_PATH, then the folders of the system."""
+    return _folders()
 
 
 def _folders() -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from tls_wheel_guard.platforms import LIBCS, Machine, machine_called, machine_of
 
 __all__ = ["Answer", "live_from"]
 
+MAX_FILES = 10_000
+
 
 class Answer:
     """The lines of an answer. What a child writes is not trusted: whatever it imported ran in the same process."""
@@ -79,6 +81,7 @@ def live_from(answer: Answer, imports: tuple[str, ...] = ()) -> Live:
         method=method,
         tunables=_tunables(answer),
         imported=imports,
+        files=tuple(path for path in answer.all("file")[:MAX_FILES] if path.startswith("/")),
     )
 
 

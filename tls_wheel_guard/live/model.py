@@ -24,7 +24,7 @@ class Live:
     found by bisecting, ``used`` and ``limit`` are right modulo ``align`` and in their difference, which is all that decides about
     later modules. They are None for other libcs. ``optional`` is what descriptors may still take; None where there is no such
     limit, and where it was not read. ``room`` is the largest block of alignment 1 that fits; None where the question has no
-    meaning. ``tunables``: of glibc, in force when the process started.
+    meaning. ``tunables``: of glibc, in force when the process started. ``files``: those that were mapped when it was read.
     """
 
     python: str
@@ -41,6 +41,7 @@ class Live:
     method: str
     tunables: Mapping[str, int]
     imported: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def glibc_state(self) -> glibc.State | None:
         """The process as the model of glibc sees it; None for another loader's."""

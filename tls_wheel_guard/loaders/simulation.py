@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,9 +11,14 @@ from tls_wheel_guard.loaders.link_map import Close, Event, Given, Open, Step, Us
 from tls_wheel_guard.loaders.registry import Loader
 from tls_wheel_guard.tls import TlsModule
 
-__all__ = ["Deed", "Simulation", "StepReport", "fold"]
+__all__ = ["Assumed", "Deed", "Simulation", "StepReport", "fold"]
 
-Deed = Literal["open", "close", "use"]
+Deed = Literal["open", "global", "close", "use"]
+_C_LIBRARY = re.compile(
+    r"(ld-linux|ld64|ld-musl|ld-elf|libc|libm|libdl|librt|libpthread|libutil|libresolv|libanl|libnsl|libcrypt|libmvec|libthr|linux-vdso)"
+    r"([-.].*)?"
+)
+"""Libraries of the C library itself: in every process, or without TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +34,26 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Assumed:
+    """What was not given and is taken to be there. ``module``: the first that wants it."""
+
+    kind: Literal["library", "variable"]
+    name: str
+    module: str
+
+
+@dataclass(frozen=True, slots=True)
 class Simulation:
-    """A loader, the process that it started from, and what each step did."""
+    """A loader, the process that it started from, and what each step did.
+
+    ``assumed``: libraries and thread-local variables that were not given; what they take of the room is not counted.
+    """
 
     loader: Loader[Any]
     start: dict[str, int | None]
     room: int
     steps: tuple[StepReport, ...]
+    assumed: tuple[Assumed, ...] = ()
 
     @property
     def fails(self) -> bool:
@@ -43,19 +62,39 @@ class Simulation:
 
 
 def fold(steps: Sequence[tuple[Deed, Sequence[TlsModule]]], given: Given, loader: Loader[Any], state: Any) -> Simulation:
-    """What the steps do to a process that starts in ``state``; each is done with all its modules, closing in reverse."""
+    """What the steps do to a process that starts in ``state``; each is done with all its modules, closing in reverse.
+
+    Several modules of one step are those of a wheel: one that others of it need comes by its name, as their DT_NEEDED would bring it, so a
+    library of that SONAME that is there already is found again.
+    """
     start, room = loader.start_numbers(state), state.room
     reports: list[StepReport] = []
+    assumed: dict[tuple[str, str], Assumed] = {}
     for deed, modules in steps:
-        for module in modules if deed == "open" else reversed(modules):
-            state, step = loader.step(state, _event(deed, module, given))
-            reports.append(StepReport(deed, _named(module), step, state.used, state.room, module.demand.block_size))
-    return Simulation(loader, start, room, tuple(reports))
+        needed = {name for module in modules for name in module.needed}
+        for module in reversed(modules) if deed == "close" else modules:
+            meant = _by_name(module, state) if needed & {module.soname, module.name} else module
+            state, step = loader.step(state, _event(deed, meant, given))
+            reports.append(StepReport(deed, _named(meant), step, state.used, state.room, meant.demand.block_size))
+            for found in _assumed(step, _named(module)):
+                assumed.setdefault((found.kind, found.name), found)
+    return Simulation(loader, start, room, tuple(reports), tuple(assumed.values()))
+
+
+def _by_name(module: TlsModule, state: Any) -> TlsModule:
+    """The module that is there under this one's SONAME, else itself."""
+    name = module.soname or module.name
+    return next((row.module for row in state.loaded if name in row.names), module)
+
+
+def _assumed(step: Step, module: str) -> Iterator[Assumed]:
+    yield from (Assumed("library", name, module) for name in step.missing if not _C_LIBRARY.fullmatch(name))
+    yield from (Assumed("variable", name, module) for name in step.assumed)
 
 
 def _event(deed: Deed, module: TlsModule, given: Given) -> Event:
-    if deed == "open":
-        return Open(module, given)
+    if deed in ("open", "global"):
+        return Open(module, given, assumes=True, is_global=deed == "global")
     return Close(module) if deed == "close" else Use(module)
 
 

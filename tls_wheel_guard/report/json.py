@@ -199,8 +199,10 @@ def live_document(live: Live) -> dict[str, Any]:
 def simulation_document(simulation: Simulation) -> dict[str, Any]:
     """The document of ``simulate --format json``."""
     loader = {"name": simulation.loader.name, "version": simulation.loader.spelling, "machine": simulation.loader.machine}
-    steps = [_step(report) for report in simulation.steps]
-    return {"version": 1, "loader": loader, "start": simulation.start, "room": simulation.room, "steps": steps}
+    document: dict[str, Any] = {"version": 1, "loader": loader, "start": simulation.start, "room": simulation.room}
+    document["steps"] = [_step(report) for report in simulation.steps]
+    document["assumed"] = [{"kind": each.kind, "name": each.name, "module": each.module} for each in simulation.assumed]
+    return document
 
 
 def _step(report: StepReport) -> dict[str, Any]:

@@ -159,6 +159,8 @@ def imports(names):
 def measure(rows, method):
     """Answer with the process's numbers; gives what reads them again, as a text that is empty where they can't be read."""
     machine, files = header(), mapped()
+    for path in files:
+        answer("file", path)
     name, version, loader = libc(files)
     answer("libc", name)
     answer("libc-version", version)
