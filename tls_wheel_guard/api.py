@@ -103,7 +103,7 @@ def simulate(
     if start and len(found) > 1:
         names = ", ".join(each.name for each in found)
         raise UsageError(f"these files are for several loaders ({names}), and start has the numbers of one", hint="name the loader")
-    return [fold_acts(acts, read.modules, each, each.start(dict(start or {}))) for each in found]
+    return [fold_acts(acts, read, each, each.start(dict(start or {}))) for each in found]
 
 
 def load_config(folder: PathLike = ".", **settings: Any) -> Config:

@@ -73,9 +73,7 @@ class ReadModules:
     needed: tuple[TlsModule, ...] = ()
 
 
-def read_modules(
-    paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS, start: Sequence[str] = (), folders: Sequence[str] = ()
-) -> ReadModules:
+def read_modules(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS, start: Sequence[str] = (), folders: Sequence[str] = ()) -> ReadModules:
     """The shared objects of each file; raises UnreadableInput. A module of a wheel is named ``WHEEL:MEMBER``.
 
     ``start``: files that the process has from its start. ``folders``: where libraries are looked for that the files need; none, and they
