@@ -17,6 +17,7 @@ from tls_wheel_guard.fix.init import init_proposal
 from tls_wheel_guard.fix.paths import folder_of
 from tls_wheel_guard.fix.propose import Ambiguous, Asked, Project, check_syntax, propose
 from tls_wheel_guard.fix.result import Fix
+from tls_wheel_guard.fix.settle import holds
 from tls_wheel_guard.inputs.project import ProjectFiles, read_file, read_project
 
 __all__ = ["Plan", "fix_project", "plan_fix", "write_fix"]
@@ -34,13 +35,14 @@ class Plan:
         self.fix = Fix(str(read.top / read.folder), tuple(proposal.edits), tuple(proposal.advice), texts)
 
     def changed(self, unsafe: bool) -> dict[str, tuple[bytes | None, bytes]]:
-        """Old and new bytes of each file with the edits in it, parsed once more; raises UnreadableInput."""
+        """Old and new bytes of each file with the edits in it, proved once more; raises Refused and UnreadableInput."""
         chosen = [edit for edit in self.fix.edits if edit.safe or unsafe]
         found: dict[str, tuple[bytes | None, bytes]] = {}
         for path in dict.fromkeys(edit.path for edit in chosen):
             text = self.fix.new_text(path, chosen)
+            if not holds(self.fix.texts[path] or "", [edit for edit in chosen if edit.path == path], check_syntax):
+                raise Refused(f"{path}: these edits do not hold together, so nothing was written", hint="read the diff, and make them by hand")
             with _readable():
-                check_syntax(path, text)
                 file = self._decoded.get(path) or BuildFile(path, "")
                 found[path] = (self.read.files.get(path), file.encode(text))
         return found

@@ -9,8 +9,9 @@ from typing import Any
 from tls_wheel_guard.fix.cibuildwheel import audit_proposal, uses_audit
 from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, line_of, named, newline_of
 from tls_wheel_guard.fix.paths import joined
-from tls_wheel_guard.fix.propose import Project
+from tls_wheel_guard.fix.propose import Project, check_syntax
 from tls_wheel_guard.fix.pyproject import backend_of
+from tls_wheel_guard.fix.settle import settle
 from tls_wheel_guard.fix.toml_text import Splice, TomlText
 from tls_wheel_guard.fix.versions import numbers
 
@@ -37,6 +38,12 @@ def init_proposal(project: Project, parse_yaml: Callable[[str], Any] | None) -> 
 
     Raises Unparsable, with the path, for a pyproject.toml that is no TOML.
     """
+    found = _proposed(project, parse_yaml)
+    settle(found, project.files, check_syntax)
+    return found
+
+
+def _proposed(project: Project, parse_yaml: Callable[[str], Any] | None) -> Proposal:
     found = Proposal()
     path = project.pyproject
     text = project.files.get(path)

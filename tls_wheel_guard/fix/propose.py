@@ -20,9 +20,10 @@ from tls_wheel_guard.culprits.remedy_edits import (
 )
 from tls_wheel_guard.fix import advice, cargo, cibuildwheel, cmake, meson, pyproject, setuptools, source_code
 from tls_wheel_guard.fix.crates import Crates, library_crates
-from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, apply, named
+from tls_wheel_guard.fix.edit import Advice, Proposal, named
 from tls_wheel_guard.fix.literals import Reader, flag_proposal, has_flag
 from tls_wheel_guard.fix.paths import folder_of, is_below, joined, name_of, suffix_of
+from tls_wheel_guard.fix.settle import settle
 from tls_wheel_guard.fix.toml_text import TomlText, parse_toml, string_literals
 
 __all__ = ["Ambiguous", "Asked", "Project", "check_syntax", "crates_of", "propose"]
@@ -272,21 +273,10 @@ class _Search:
         return any(pattern.search(text) for path, text in files.items() if path.endswith((".cmake", "CMakeLists.txt")))
 
     def _settle(self) -> None:
-        """Drop what was proposed twice, and prove that each file still parses with all its edits in it."""
+        """Doubt all edits of an allocator that stands in for the process's own, and prove those of one file together."""
         doubt = _INTERPOSES.format(self.asked.interposers[0]) if self.asked and self.asked.interposers else ""
-        self.found.edits = list(dict.fromkeys(edit.doubted(doubt) for edit in self.found.edits))
-        self.found.advice = list(dict.fromkeys(self.found.advice))
-        kept: list[TextEdit] = []
-        for edit in self.found.edits:
-            text = self.project.files.get(edit.path, "")
-            try:
-                check_syntax(edit.path, apply(text, [*(e for e in kept if e.path == edit.path), edit]))
-            except (Unparsable, ValueError):
-                why_not = "another edit stands in its way; run fix again once that one is written"
-                self.found.advice.append(Advice(edit.path, text.count("\n", 0, edit.start) + 1, edit.new.strip(), why_not, edit.culprit))
-            else:
-                kept.append(edit)
-        self.found.edits = kept
+        self.found.edits = [edit.doubted(doubt) for edit in self.found.edits]
+        settle(self.found, self.project.files, check_syntax)
 
     def _say_what_is_left(self) -> None:
         """Advice for culprits that a report names and that nothing is proposed for."""
