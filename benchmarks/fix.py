@@ -110,6 +110,7 @@ def init(bench: Bench) -> int:
         again = _guard(bench, "fix", project, "--init", "--check")
         first = _pip_wheel(bench, project, links)
         fixed = _guard(bench, "fix", project, "--write")
+        shutil.rmtree(project / "build", ignore_errors=True)
         second = _pip_wheel(bench, project, links)
         good = done.returncode == again.returncode == fixed.returncode == 0 and first == "stopped by the guard" and second == "a wheel"
         wrong += not good
@@ -161,7 +162,7 @@ def commands_for(bench: Bench, project: Path) -> list[list[str]]:
     if (project / "Cargo.toml").exists():
         found += [["cargo", "metadata", "--locked", "--format-version", "1"], ["cargo", "build", "-q", "--locked"]]
     if (project / "meson.build").exists():
-        found.append([str(beside / "meson"), "introspect", "--targets", "meson.build"])
+        found.append([str(beside / "meson"), "introspect", "--ast", "meson.build"])
     if (project / "CMakeLists.txt").exists():
         # A script may not have project(): parsed whole, and not run.
         script = project / "parse.cmake"

@@ -52,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
     if options.write and fix.edits:
         fix = write_fix(plan, options.unsafe)
         _say_left_out(len(fix.edits) - len(fix.written))
+        if any(edit.path.endswith(".py") for edit in fix.written) and Path(fix.project, "build").is_dir():
+            say("build/ holds objects of the old flags; hint: remove it, setuptools compiles nothing again for a changed flag")
     if options.prove and fix.edits:
         from tls_wheel_guard.commands.fix_prove import DEFAULT_BUILD, Recipe, prove_fix
 
