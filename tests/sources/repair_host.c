@@ -221,12 +221,12 @@ static void step_through(void *library, int count, long size)
     action.sa_sigaction = on_step;
     action.sa_flags = SA_SIGINFO;
     sigaction(SIGTRAP, &action, 0);
-    dladdr(need(library, "probe_0"), &where);
+    dladdr(need(library, "step_0"), &where);
     object_start = (uintptr_t)where.dli_fbase;
     object_end = object_start + size;
     for (int i = 0; i < count; i++) {
         pthread_t thread;
-        snprintf(name, sizeof name, "probe_%d", i);
+        snprintf(name, sizeof name, "step_%d", i);
         probe = (probe_function *)need(library, name);
         pthread_create(&thread, 0, stepping, 0);
         pthread_join(thread, 0);

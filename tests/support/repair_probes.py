@@ -40,22 +40,31 @@ def all_probes() -> list[Probe]:
     return movs + dead + adds
 
 
-def probe_source(probes: list[Probe], wide: int, trap: bool = False) -> str:
+def probe_source(probes: list[Probe], wide: int, trap: bool = False, room: int = 1000) -> str:
     """The assembler of probes. ``wide``: 0 for xmm, 1 for ymm, 2 for zmm and masks; ``trap``: flags for a single step behind each instruction.
 
-    The block is larger than what glibc gives a descriptor statically, and small enough for a fresh process.
+    Names of the latter begin with step, so that one object can have both. ``room``: bytes that make the block larger than what glibc gives
+    a descriptor statically; a fresh process must still have room for it.
     """
     names = (["xmm", "ymm", "zmm"][wide], 16 << wide)
     count = 32 if wide == 2 else 16
     masks = (1, 2, 7) if wide == 2 else ()
     size = 16 * 8 + 8 + 8 + 16 * 8 + count * names[1] + 8 * len(masks)
+    name = "step" if trap else "probe"
     lines = [".text"]
     for number, probe in enumerate(probes):
         lines += _probe(number, probe, names, count, masks, trap)
-    lines += [".section .rodata", *_object("probe_dump_size", "dump_size", 8), f".quad {size}", ".balign 64", "patterns:"]
+    lines += [".section .rodata", *_object(f"{name}_dump_size", "dump_size", 8), f".quad {size}", ".balign 64", "patterns:"]
     lines += [f".quad {0x0101010101010101 * (n % 200 + 1) + n:#x}" for n in range(count * 8 + 16)]
-    lines += [".bss", ".balign 64", *_object("probe_dump", "dump", size), f".zero {size}", "saved_stack:", ".zero 8"]
-    lines += ['.section .tdata,"awT",@progbits', ".balign 16", "variable:", f".quad {VARIABLE:#x}", '.section .tbss,"awT",@nobits', ".zero 1000"]
+    lines += [".bss", ".balign 64", *_object(f"{name}_dump", "dump", size), f".zero {size}", "saved_stack:", ".zero 8"]
+    lines += [
+        '.section .tdata,"awT",@progbits',
+        ".balign 16",
+        "variable:",
+        f".quad {VARIABLE:#x}",
+        '.section .tbss,"awT",@nobits',
+        f".zero {room}",
+    ]
     lines += ['.section .note.GNU-stack,"",@progbits', ""]
     return "\n".join(lines)
 
@@ -67,7 +76,8 @@ def _object(name: str, local: str, size: int) -> list[str]:
 def _probe(number: int, probe: Probe, names: tuple[str, int], count: int, masks: tuple[int, ...], trap: bool) -> list[str]:
     vector, width = names
     move = "movups" if vector == "xmm" else "vmovups"
-    out = [f".globl probe_{number}", f".type probe_{number}, @function", f"probe_{number}:", ".cfi_startproc"]
+    name = f"{'step' if trap else 'probe'}_{number}"
+    out = [f".globl {name}", f".type {name}, @function", f"{name}:", ".cfi_startproc"]
     for place, register in enumerate(CALLEE_SAVED):
         out += [f"push %{register}", f".cfi_def_cfa_offset {16 + 8 * place}", f".cfi_offset {register}, -{16 + 8 * place}"]
     # Six pushes and the return address: eight bytes more or less are the two alignments.
@@ -93,7 +103,7 @@ def _probe(number: int, probe: Probe, names: tuple[str, int], count: int, masks:
     out += [f"add ${room}, %rsp", f".cfi_def_cfa_offset {8 + 8 * len(CALLEE_SAVED)}"]
     for place, register in reversed(list(enumerate(CALLEE_SAVED))):
         out += [f"pop %{register}", f".cfi_def_cfa_offset {8 + 8 * place}", f".cfi_restore {register}"]
-    return [*out, *(["vzeroupper"] if vector != "xmm" else []), "ret", ".cfi_endproc", f".size probe_{number}, .-probe_{number}"]
+    return [*out, *(["vzeroupper"] if vector != "xmm" else []), "ret", ".cfi_endproc", f".size {name}, .-{name}"]
 
 
 def _dump(probe: Probe, vector: str, width: int, count: int, masks: tuple[int, ...]) -> list[str]:

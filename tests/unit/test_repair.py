@@ -14,12 +14,14 @@ import pytest
 from tests.support.repair_sources import c_source
 from tests.support.repairing import GLIBC, MUSL, build_object, planned, repair_file
 from tests.support.toolchain import require
+from tls_wheel_guard import check_wheel
 from tls_wheel_guard.elf import BytesSource
 from tls_wheel_guard.errors import Refused
 from tls_wheel_guard.machine_code import read_code
 from tls_wheel_guard.machine_code.call_frames import FrameTable, Row, sleb, uleb
 from tls_wheel_guard.machine_code.eh_frame import frames
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.repair.damage import damage_of
 from tls_wheel_guard.repair.elf_file import read_elf_file
 from tls_wheel_guard.repair.machine import Site
 from tls_wheel_guard.repair.patch import apply_to
@@ -314,3 +316,42 @@ def test_a_table_of_another_form(tmp_path: Path) -> None:
     assert plan.unwinding == "copy"
     run = subprocess.run(["readelf", "-wf", str(tmp_path / "after.so")], capture_output=True, text=True, check=True)
     assert run.stderr == ""
+
+
+# Damage afterwards.
+
+
+def test_damage_is_seen(tmp_path: Path) -> None:
+    """A changed byte of guard, thunk or site; zeroed code; a section under the program headers; a descriptor without its relocation."""
+    data = repaired(object_of(tmp_path, PLAIN), planned(object_of(tmp_path, PLAIN)))
+    assert damage_of(data) == ()
+    plan = planned(object_of(tmp_path, PLAIN))
+    text = read_elf_file(data).section(".tls_guard.text")
+    assert text is not None
+    site = plan.sites[0].site
+    damages = {
+        text.offset + 100: b"\xcc",
+        text.offset + len(GUARD) + 6: b"\xcc",
+        read_elf_file(data).offset_of(site.address, 5, "a site") + 2: b"\xcc",
+        text.offset: bytes(text.size),
+        plan.slots[0].entry + 8: b"\0",
+        56: struct.pack("<H", 30),
+    }
+    for offset, new in damages.items():
+        assert damage_of(data[:offset] + new + data[offset + len(new) :]) != (), offset
+
+
+def test_the_rule(tmp_path: Path) -> None:
+    """`check` says it of a module that was repaired and broken, and nothing of one that was not broken or not repaired."""
+    data = repaired(object_of(tmp_path, PLAIN), planned(object_of(tmp_path, PLAIN)))
+    path = tmp_path / "r.so"
+    path.write_bytes(data)
+    assert [finding.rule for finding in check_wheel(path).findings] == []
+    text = read_elf_file(data).section(".tls_guard.text")
+    assert text is not None
+    path.write_bytes(data[: text.offset] + bytes(text.size) + data[text.offset + text.size :])
+    (finding,) = check_wheel(path).findings
+    assert (finding.rule, finding.severity) == ("damaged-repair", "error")
+    assert "is not what was written there" in finding.message
+    object_of(tmp_path, "__thread int v[9]; int work(int n) { return v[n]++; }", "-mtls-dialect=gnu2")
+    assert [finding.rule for finding in check_wheel(tmp_path / "m.so").findings] == []

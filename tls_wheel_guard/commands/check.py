@@ -57,7 +57,7 @@ def _judged(opened: OpenInput, config: Config, asked: Asked) -> Report:
     if contents.is_tree and not contents.modules and not contents.unreadable:
         raise UsageError("no ELF file below this folder", hint="give a folder such as site-packages, or the root of a package")
     promised = (promised_by(contents.tags) if asked.own_tags else ()) + config.more_targets
-    modules = _module_reports(contents, promised, _traced(opened), _sites(opened) if asked.sites else {})
+    modules = _module_reports(contents, promised, _traced(opened), _sites(opened) if asked.sites else {}, _damaged(opened))
     excluded = tuple(module.path for module in modules if config.excludes(module.path))
     modules = tuple(module for module in modules if module.path not in excluded)
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable if not config.excludes(path))
@@ -96,8 +96,22 @@ def _sites(opened: OpenInput) -> dict[int, Sites]:
     return sites_in(opened)
 
 
+def _damaged(opened: OpenInput) -> dict[int, tuple[str, ...]]:
+    """What is wrong with modules that were repaired. Only a module with descriptors and section headers can be one."""
+    asked = [m for m in opened.contents.modules if m.is_shared and m.facts.dynamic.tlsdesc and m.facts.has_section_headers]
+    if not asked:
+        return {}
+    from tls_wheel_guard.commands.damage import damage_in  # noqa: PLC0415
+
+    return {module.index: damage_in(opened, module) for module in asked}
+
+
 def _module_reports(
-    contents: Contents, promised: tuple[Target, ...], traced: dict[int, Traced], sites: dict[int, Sites]
+    contents: Contents,
+    promised: tuple[Target, ...],
+    traced: dict[int, Traced],
+    sites: dict[int, Sites],
+    damaged: dict[int, tuple[str, ...]],
 ) -> tuple[ModuleReport, ...]:
     demands = {module.index: demand_of(module.facts, module.name) for module in contents.modules}
     definers = {symbol: demands[index] for symbol, index in contents.definers.items()}
@@ -108,7 +122,9 @@ def _module_reports(
         exports = [symbol for symbol, index in contents.definers.items() if index == module.index]
         late = tls_module(facts, module.name, exports, demand)
         verdicts = tuple(judge(late, t) for t in targets_for(facts, module.name, promised)) if module.is_shared else ()
-        reports.append(ModuleReport(module.name, facts, late, verdicts, traced.get(module.index, Traced()), sites.get(module.index)))
+        index = module.index
+        more = (traced.get(index, Traced()), sites.get(index), damaged.get(index, ()))
+        reports.append(ModuleReport(module.name, facts, late, verdicts, *more))
     return tuple(reports)
 
 

@@ -16,7 +16,7 @@ from tls_wheel_guard.repair.machine import MachineRepair
 from tls_wheel_guard.repair.patch import Patch
 from tls_wheel_guard.repair.refusal import CannotRepair
 
-__all__ = ["DESCRIPTOR", "Slot", "descriptor_patches", "find_slots", "require_lonely"]
+__all__ = ["DESCRIPTOR", "Slot", "descriptor_patches", "descriptor_places", "find_slots", "require_lonely"]
 
 DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_RELAENT, DT_REL, DT_PLTREL, DT_JMPREL, DT_FLAGS = 2, 7, 8, 9, 17, 20, 23, 30
 DT_SYMTAB, DT_RELRSZ, DT_RELR = 6, 35, 36
@@ -62,6 +62,12 @@ def find_slots(file: ElfFile, machine: MachineRepair) -> tuple[Slot, ...]:
         for n, info in enumerate(table.infos)
         if info & 0xFFFFFFFF == machine.tpoff
     )
+
+
+def descriptor_places(file: ElfFile, machine: MachineRepair) -> frozenset[int]:
+    """The addresses that descriptor relocations of DT_RELA fill; raises MalformedElf."""
+    table = _read(file, DT_RELA, DT_RELASZ)
+    return frozenset(place for place, info in zip(table.places, table.infos, strict=True) if info & 0xFFFFFFFF == machine.tlsdesc)
 
 
 def require_lonely(file: ElfFile, slots: Sequence[Slot]) -> None:

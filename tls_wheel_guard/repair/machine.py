@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ from tls_wheel_guard.machine_code import Code
 from tls_wheel_guard.machine_code.eh_frame import Frame
 from tls_wheel_guard.repair.elf_file import ElfFile
 
-__all__ = ["Flavour", "FrameNumbers", "MachineRepair", "Piece", "Proof", "Site", "Step"]
+__all__ = ["Flavour", "FoundThunk", "FrameNumbers", "MachineRepair", "Piece", "Proof", "Site", "Step"]
 
 Flavour = Literal["guarded", "plain"]
 """``guarded``: a thread's first call of a descriptor may run C code that overwrites vector registers (glibc before 2.40, bug 31372), so they
@@ -59,6 +59,16 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundThunk:
+    """A thunk in a repaired file: its address and size, the site that it goes back behind, the descriptor that it calls."""
+
+    address: int
+    size: int
+    site: int
+    descriptor: int
+
+
+@dataclass(frozen=True, slots=True)
 class FrameNumbers:
     """What the machine's call frame information is made of: DWARF register numbers, and a CIE's first instructions."""
 
@@ -74,11 +84,11 @@ class FrameNumbers:
 class MachineRepair:
     """A machine's row. ``tpoff``, ``tlsdesc``: relocation numbers. ``page``: bytes of a page in which code may be added, 0: the largest p_align.
 
-    ``poison``: what a slot holds afterwards, so that a read of it faults. ``reach``: bytes that a jump spans.
+    ``poison``: what a slot holds afterwards, so that a read of it faults. ``site_size``: bytes of a read.
     ``find_sites(file, code, frames, slots)`` raises CannotRepair where a use is not certain.
     ``thunk(site, flavour, at, descriptor, guard)``: its length does not depend on the addresses.
     ``redirect(site, thunk)``: the site's new bytes. ``prove(site, code, at, thunk, descriptor, guard)``: the same
-    bytes read again.
+    bytes read again. ``read_thunks(code, at)`` and ``is_redirected(site's bytes, thunk)``: the same in a file that was repaired before.
     """
 
     name: str
@@ -87,10 +97,12 @@ class MachineRepair:
     tlsdesc: int
     page: int
     poison: bytes
-    reach: int
+    site_size: int
     frame: FrameNumbers
     find_sites: Callable[[ElfFile, Code, list[Frame], frozenset[int]], tuple[Site, ...]]
     guard: Callable[[Flavour], Piece]
     thunk: Callable[[Site, Flavour, int, int, int], Piece]
     redirect: Callable[[Site, int], bytes]
     prove: Callable[[Site, bytes, int, bytes, int, int], Proof]
+    read_thunks: Callable[[bytes, int], Iterator[FoundThunk]]
+    is_redirected: Callable[[bytes, FoundThunk], bool]

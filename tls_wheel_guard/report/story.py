@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cause", "Place", "Story", "conditions", "stories_of"]
 
-_NO_BAR = frozenset({"static-tls-overflow", "static-tls-crowding", "local-exec-tls", "unflagged-static-tls"})
+_NO_BAR = frozenset({"static-tls-overflow", "static-tls-crowding", "local-exec-tls", "unflagged-static-tls", "damaged-repair"})
 """Rules whose numbers are not those of one module in a fresh process."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tls_wheel_guard.findings import Finding
-from tls_wheel_guard.rules import access, grafted, room, unsupported
+from tls_wheel_guard.rules import access, grafted, repaired, room, unsupported
 from tls_wheel_guard.rules.input import DEFAULTS, Graft, LiveProcess, RuleInput, Thresholds, Unreadable
 
 __all__ = ["DEFAULTS", "RULES", "Graft", "LiveProcess", "Rule", "RuleInput", "Thresholds", "Unreadable", "run_rules"]
@@ -36,6 +36,7 @@ RULES: dict[str, Rule] = {
         Rule("local-exec-tls", "code for programs only that a linker let into a shared object", "warning", access.local_exec),
         Rule("grafted-initial-exec", "a library with initial-exec TLS that auditwheel will copy into the wheel", "note", grafted.grafts),
         Rule("unsupported-elf-tls", "a TLS segment where the loader refuses any", "error", unsupported.unsupported),
+        Rule("damaged-repair", "a repaired module that another tool broke afterwards", "error", repaired.damaged),
         Rule("unknown-machine", "an ELF machine without a row in the table", "warning, error with --strict", unsupported.unknown_machine),
         Rule("unreadable-module", "an ELF member that can't be read in part or whole", "warning, error with --strict", unsupported.unreadable),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tls_wheel_guard.repair.machine import FrameNumbers, MachineRepair
 from tls_wheel_guard.repair.x86_64.proof import prove
-from tls_wheel_guard.repair.x86_64.sites import find_sites
+from tls_wheel_guard.repair.x86_64.reading import is_redirected, read_thunks
+from tls_wheel_guard.repair.x86_64.sites import SITE_SIZE, find_sites
 from tls_wheel_guard.repair.x86_64.thunks import guard, redirect, thunk
 
 __all__ = ["MACHINE"]
@@ -17,7 +18,7 @@ MACHINE = MachineRepair(
     page=4096,
     # %fs with this added is no canonical address.
     poison=(0x4000000000000000).to_bytes(8, "little"),
-    reach=0x7FFF0000,
+    site_size=SITE_SIZE,
     frame=FrameNumbers(
         code_align=1,
         stack_register=7,
@@ -30,4 +31,6 @@ MACHINE = MachineRepair(
     thunk=thunk,
     redirect=redirect,
     prove=prove,
+    read_thunks=read_thunks,
+    is_redirected=is_redirected,
 )
