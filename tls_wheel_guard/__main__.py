@@ -19,27 +19,32 @@ def _open_what_is_closed() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments in (["--version"], ["-V"]):
-        from tls_wheel_guard.version import __version__
-
-        print(f"tls-wheel-guard {__version__}")
-        return 0
     _open_what_is_closed()
     try:
+        if arguments in (["--version"], ["-V"]):
+            from tls_wheel_guard.version import __version__
+
+            print(f"tls-wheel-guard {__version__}", flush=True)
+            return 0
         # Here, so that an interruption of the imports is one line too.
         from tls_wheel_guard.cli import run
 
-        code = run(arguments)
-        sys.stdout.flush()
+        return run(arguments)
     except KeyboardInterrupt:
         print("tls-wheel-guard: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        from tls_wheel_guard.cli.options import forget_stdout
+        from tls_wheel_guard.cli.output import forget_stdout
 
         forget_stdout()
         return 0
-    return code
+    except OSError as error:
+        # Only stdout is left: a full disk behind `--version > FILE`.
+        from tls_wheel_guard.cli.output import forget_stdout, say
+
+        forget_stdout()
+        say(f"stdout: it can't be written: {error.strerror}; hint: see where it goes")
+        return 2
 
 
 if __name__ == "__main__":

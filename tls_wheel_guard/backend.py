@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tls_wheel_guard.build_guard.staging import release, source_date_epoch, unre
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.config.sources import from_settings, project_config
 from tls_wheel_guard.errors import ConfigError, TlsWheelGuardError
+from tls_wheel_guard.report.style import printable, safe_text
 
 __all__ = ["HOOKS"]
 
@@ -70,7 +72,7 @@ class _one_line_errors:  # noqa: N801  (used as a statement)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, TlsWheelGuardError):
-            print(f"tls-wheel-guard: {error.line()}", file=sys.stderr)
+            _say(f"tls-wheel-guard: {printable(error.line())}")
             raise SystemExit(error.exit_code) from None
 
 
@@ -185,4 +187,6 @@ def _in_own_folder(settings: Settings, rebuilding: Rebuilding | None) -> Setting
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    """Some lines on stderr. Where they can't be written, nobody can be told."""
+    with suppress(OSError):
+        print(safe_text(message), file=sys.stderr, flush=True)

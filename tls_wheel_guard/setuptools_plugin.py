@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -127,7 +127,11 @@ def _rename_outputs(distribution: Any, before: int, final: Path) -> None:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    """Some lines on stderr. Where they can't be written, nobody can be told."""
+    from tls_wheel_guard.report.style import safe_text
+
+    with suppress(OSError):
+        print(safe_text(message), file=sys.stderr, flush=True)
 
 
 def _stop(error: Any) -> NoReturn:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tls_wheel_guard.cli.options import say, wants_traceback
+from tls_wheel_guard.cli.output import flush_stdout, say, wants_traceback
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.version import __version__
 
@@ -104,12 +104,7 @@ def run(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
     try:
-        only = arguments[0] if arguments and arguments[0] in COMMANDS else None
-        # What stands behind -- is not for us; argparse would look for our options in it.
-        at = arguments.index("--") if only == "doctor" and "--" in arguments else len(arguments)
-        options = build_parser(only).parse_args(arguments[:at])
-        options.rest = list(arguments[at + 1 :])
-        return int(_command(options.command).run(options))
+        return _run(arguments)
     except TlsWheelGuardError as error:
         say(error.line())
         return error.exit_code
@@ -121,3 +116,16 @@ def run(arguments: Sequence[str]) -> int:
         if wants_traceback(os.environ):
             raise
         return bug.exit_code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    only = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    # What stands behind -- is not for us; argparse would look for our options in it.
+    at = arguments.index("--") if only == "doctor" and "--" in arguments else len(arguments)
+    try:
+        options = build_parser(only).parse_args(arguments[:at])
+        options.rest = list(arguments[at + 1 :])
+        return int(_command(options.command).run(options))
+    finally:
+        # --help and --version end with SystemExit, and what they print waits until now.
+        flush_stdout()

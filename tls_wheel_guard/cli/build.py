@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,8 @@ from tls_wheel_guard.build_guard.judged import judged_inside
 from tls_wheel_guard.build_guard.products import cargo_folders, changed_modules, installed_modules, wheels_in
 from tls_wheel_guard.build_guard.rewrite.environment import rewritten
 from tls_wheel_guard.build_guard.staging import source_date_epoch
-from tls_wheel_guard.cli.options import add_judging, config_from, say
+from tls_wheel_guard.cli.options import add_judging, config_from
+from tls_wheel_guard.cli.output import say, say_text
 from tls_wheel_guard.config.model import ACTIONS
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
 
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         left = [path for path in made if not (same and judged(path))] if made else _in_place(command, started)
         try:
             if left:
-                guard(left, config, say_plain, epoch, rebuilding)
+                guard(left, config, say_text, epoch, rebuilding)
         except TlsWheelGuardError as error:
             say(error.line())
             return code or error.exit_code
@@ -96,7 +96,7 @@ def _release(wheels: list[Path], folder: Path) -> None:
     for wheel in wheels:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.move(wheel, folder / wheel.name)
-        say_plain(f"released {folder / wheel.name}")
+        say_text(f"released {folder / wheel.name}")
 
 
 def folders_named(command: list[str]) -> list[Path]:
@@ -112,11 +112,6 @@ def _values(command: list[str], options: tuple[str, ...]) -> Iterator[str]:
             yield value
         elif word in options and index + 1 < len(command):
             yield command[index + 1]
-
-
-def say_plain(message: str) -> None:
-    """The report on stderr: stdout belongs to the command."""
-    print(message, file=sys.stderr, flush=True)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

@@ -6,19 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tls_wheel_guard.cli.options import (
-    add_failing,
-    add_input,
-    add_judging,
-    add_output,
-    config_from,
-    exit_code,
-    paths_from,
-    say,
-    say_unreadable,
-    write_report,
-    write_text,
-)
+from tls_wheel_guard.cli.options import add_failing, add_input, add_judging, add_output, config_from, exit_code, paths_from, write_report
+from tls_wheel_guard.cli.output import say, say_unreadable, write_text
 from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.cli.reports import add_reports, wanted_reports
 from tls_wheel_guard.commands.allow import with_allow_notes

@@ -7,7 +7,8 @@ import math
 import sys
 from pathlib import Path
 
-from tls_wheel_guard.cli.options import add_limit, write_text
+from tls_wheel_guard.cli.options import add_limit
+from tls_wheel_guard.cli.output import write_text
 from tls_wheel_guard.cli.progress import Status
 from tls_wheel_guard.cli.reports import require_extra
 from tls_wheel_guard.doctor.diagnosis import examine

@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from tls_wheel_guard.cli.options import write_text
+from tls_wheel_guard.cli.output import write_text
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.live.reading import METHODS, read_live
 from tls_wheel_guard.report.env import text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from tls_wheel_guard.cli.output import write_line
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.rules import RULES
 
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     """0, or 2 for a rule or culprit that does not exist."""
     if options.rule in RULES:
         rule = RULES[options.rule]
-        print(f"{rule.name}: {rule.summary}\nseverity: {rule.severity}\n\n{page(rule.name).rstrip()}")
+        write_line(f"{rule.name}: {rule.summary}\nseverity: {rule.severity}\n\n{page(rule.name).rstrip()}")
         return 0
     names = culprit_names()
     if options.rule not in names:
@@ -51,5 +52,5 @@ def run(options: argparse.Namespace) -> int:
 
     (culprit,) = (c for c in known_culprits() if c.id == options.rule)
     title = culprit.id if culprit.name == culprit.id else f"{culprit.id}: {culprit.name}"
-    print(f"{title}\n\n{page_of(culprit).rstrip()}")
+    write_line(f"{title}\n\n{page_of(culprit).rstrip()}")
     return 0

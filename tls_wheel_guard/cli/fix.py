@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tls_wheel_guard.cli.options import path_typed, say, write_text
+from tls_wheel_guard.cli.options import path_typed
+from tls_wheel_guard.cli.output import say, write_text
 from tls_wheel_guard.errors import UsageError
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from tls_wheel_guard.build_guard.staging import source_date_epoch
-from tls_wheel_guard.cli.options import add_destination, add_limit, path_typed, paths_from, say
+from tls_wheel_guard.cli.options import add_destination, add_limit, path_typed, paths_from
+from tls_wheel_guard.cli.output import say, write_line
 from tls_wheel_guard.commands.mark import copy_input, mark_input, place_in
 from tls_wheel_guard.errors import TlsWheelGuardError
 from tls_wheel_guard.inputs.opening import open_input
@@ -51,11 +52,11 @@ def _mark(path: Path, options: argparse.Namespace, epoch: int | None) -> int:
         if nothing and destination != path:
             copy_input(opened, destination)
     for module, how in marking.marked:
-        print(f"{path}: marked {module}: {how}")
+        write_line(f"{path}: marked {module}: {how}")
     for module, why in marking.refused:
         say(f"{path}: {module} is left as it is, DF_STATIC_TLS could not be set: {why}")
     for module, why in marking.unreadable:
         say(f"{path}: {module} is left as it is, it can't be read: {why}; hint: see `tls-wheel-guard check`")
     if nothing:
-        print(f"{path}: nothing to mark")
+        write_line(f"{path}: nothing to mark")
     return 4 if marking.refused else 3 if marking.unreadable else 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.cli.links import terminal_pages
+from tls_wheel_guard.cli.output import say, write_text
 from tls_wheel_guard.cli.reports import enriched, file_style, summary_file, wanted_reports
 from tls_wheel_guard.config.fields import allow_from_option
 from tls_wheel_guard.config.model import FAIL_ON, Config
@@ -21,7 +22,6 @@ from tls_wheel_guard.findings import Report
 from tls_wheel_guard.inputs.files import expand
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, limits_from
 from tls_wheel_guard.report import WRITERS, Style
-from tls_wheel_guard.report.style import printable
 from tls_wheel_guard.rules import RULES
 from tls_wheel_guard.targets import require_target
 
@@ -33,16 +33,11 @@ __all__ = [
     "add_output",
     "config_from",
     "exit_code",
-    "forget_stdout",
     "path_typed",
     "paths_from",
-    "say",
-    "say_unreadable",
     "refuse_inputs_as_output",
     "style_from",
-    "wants_traceback",
     "write_report",
-    "write_text",
 ]
 
 
@@ -103,11 +98,6 @@ def add_destination(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-w", "--wheel-dir", type=Path, default=Path("wheelhouse"), metavar="DIR", help="write to DIR (default: wheelhouse/)")
     where.add_argument("--in-place", action="store_true", help="replace the files themselves")
-
-
-def say(message: str) -> None:
-    """One line on stderr, whatever a file's name may hold."""
-    print(f"tls-wheel-guard: {printable(message)}", file=sys.stderr)
 
 
 def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
@@ -254,59 +244,6 @@ def _summarise(reports: Sequence[Report]) -> int:
         say(f"GITHUB_STEP_SUMMARY {path}: it can't be written: {error.strerror}")
         return UsageError.exit_code
     return 0
-
-
-def write_text(text: str, output: Path | None) -> None:
-    """A text to stdout or to a file, whole or not at all; raises UsageError."""
-    if output is None:
-        _to_stdout(text)
-        return
-    try:
-        _to_file(text, output)
-    except OSError as error:
-        raise UsageError(f"{output}: it can't be written: {error.strerror}", hint="name a file in a folder that exists") from error
-
-
-def _to_stdout(text: str) -> None:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # `| head` has read enough. The exit code still says what was found.
-        forget_stdout()
-
-
-def forget_stdout() -> None:
-    """Send what is still to come nowhere: nobody reads it, and the interpreter would complain when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _to_file(text: str, output: Path) -> None:
-    if output.exists() and not output.is_file():
-        # /dev/stderr, a FIFO: there is nothing to replace.
-        output.write_text(text, encoding="utf-8")
-        return
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(output)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
-def wants_traceback(environment: Mapping[str, str]) -> bool:
-    """Whether the user asked to see where a bug of ours arises."""
-    return environment.get("TLS_WHEEL_GUARD_TRACEBACK") == "1"
-
-
-def say_unreadable(reports: Iterable[Report]) -> None:
-    """A line on stderr for each file that could not be read."""
-    for report in reports:
-        if report.error is not None:
-            say(f"{report.path}: {report.error}" + (f"; hint: {report.error_hint}" if report.error_hint else ""))
-        if report.error_trace is not None and wants_traceback(os.environ):
-            print(report.error_trace, file=sys.stderr)
 
 
 def exit_code(reports: Sequence[Report], so_far: int) -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tls_wheel_guard.build_guard.staging import source_date_epoch
-from tls_wheel_guard.cli.options import add_destination, add_judging, config_from, path_typed, paths_from, say, write_text
+from tls_wheel_guard.cli.options import add_destination, add_judging, config_from, path_typed, paths_from
+from tls_wheel_guard.cli.output import say, write_text
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tls_wheel_guard.cli.options import refuse_inputs_as_output, write_text
+from tls_wheel_guard.cli.options import refuse_inputs_as_output
+from tls_wheel_guard.cli.output import write_text
 from tls_wheel_guard.cli.reports import require_extra
 from tls_wheel_guard.commands.simulate import ReadModules, loaders_for, machine_of, parse_acts, read_modules, read_start, simulate
 from tls_wheel_guard.errors import UnreadableInput, UsageError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from tls_wheel_guard.report.proposed import Proposed
 
-__all__ = ["Anchor", "Style", "printable", "shortened", "wrap"]
+__all__ = ["Anchor", "Style", "printable", "safe_text", "shortened", "wrap"]
 
 Colour = Literal["bold", "dim", "red", "yellow", "green", "cyan"]
 _CODES: dict[Colour, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32", "cyan": "36"}
@@ -69,6 +70,25 @@ def shortened(text: str, most: int) -> str:
 def printable(text: str) -> str:
     """Text from a wheel without control characters: a member's name must not be able to steer a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+_COLOUR_CODES = "|".join(_CODES.values())
+_OWN = rf"\x1b\[(?:0|(?:{_COLOUR_CODES})(?:;(?:{_COLOUR_CODES}))*)m|\x1b\]8;;[!-~]*\x1b\\"
+"""What a Style puts in: colours, and hyperlinks (OSC 8)."""
+_UNSAFE = (
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\U000110bd\U000110cd\U000e0001-\U000e007f]"
+)
+"""Characters that steer a terminal or reorder a line, and halves of surrogate pairs: Unicode's Cc, Cf, Cs, Zl, Zp but newline and tab."""
+_PATTERN = re.compile(f"({_OWN})|{_UNSAFE}")
+
+
+def safe_text(text: str) -> str:
+    """A whole text as it may be shown: what a writer left in of control characters is escaped, line ends and a Style's own stay.
+
+    Every text of this package passes here on its way out, whatever names it holds.
+    """
+    return _PATTERN.sub(lambda found: found[1] or found[0].encode("unicode_escape").decode(), text)
 
 
 def wrap(text: str, width: int, indent: str, first: str | None = None) -> list[str]:

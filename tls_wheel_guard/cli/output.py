@@ -1,0 +1,93 @@
+"""The one way out: stdout, stderr, files. What goes out is made safe to show here, and a failure to write is one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tls_wheel_guard.errors import UsageError, reason_of
+from tls_wheel_guard.findings import Report
+from tls_wheel_guard.report.style import printable, safe_text
+
+__all__ = ["flush_stdout", "forget_stdout", "say", "say_text", "say_unreadable", "wants_traceback", "write_line", "write_text"]
+
+
+def say(message: str) -> None:
+    """One line on stderr, whatever a file's name may hold."""
+    say_text(f"tls-wheel-guard: {printable(message)}")
+
+
+def say_text(text: str) -> None:
+    """Some lines on stderr. Where they can't be written, nobody can be told."""
+    with contextlib.suppress(OSError):
+        print(safe_text(text), file=sys.stderr, flush=True)
+
+
+def write_line(line: str) -> None:
+    """One line on stdout; raises UsageError."""
+    write_text(f"{line}\n", None)
+
+
+def write_text(text: str, output: Path | None) -> None:
+    """A text to stdout or to a file, whole or not at all; raises UsageError."""
+    if output is None:
+        _to_stdout(safe_text(text))
+        return
+    try:
+        _to_file(safe_text(text), output)
+    except OSError as error:
+        raise UsageError(f"{output}: it can't be written: {reason_of(error)}", hint="name a file in a folder that can be written") from error
+
+
+def flush_stdout() -> None:
+    """Write what is waiting; raises UsageError where that fails, but not where `| head` has read enough."""
+    _to_stdout("")
+
+
+def _to_stdout(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The exit code still says what was found.
+        forget_stdout()
+    except OSError as error:
+        forget_stdout()
+        hint = "see where it goes; -o FILE writes a report elsewhere"
+        raise UsageError(f"stdout: it can't be written: {reason_of(error)}", hint=hint) from error
+
+
+def forget_stdout() -> None:
+    """Send what is still to come nowhere: nobody reads it, and the interpreter would complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _to_file(text: str, output: Path) -> None:
+    if output.exists() and not output.is_file():
+        # /dev/stderr, a FIFO: there is nothing to replace.
+        output.write_text(text, encoding="utf-8")
+        return
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(output)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def wants_traceback(environment: Mapping[str, str]) -> bool:
+    """Whether the user asked to see where a bug of ours arises."""
+    return environment.get("TLS_WHEEL_GUARD_TRACEBACK") == "1"
+
+
+def say_unreadable(reports: Iterable[Report]) -> None:
+    """A line on stderr for each file that could not be read."""
+    for report in reports:
+        if report.error is not None:
+            say(f"{report.path}: {report.error}" + (f"; hint: {report.error_hint}" if report.error_hint else ""))
+        if report.error_trace is not None and wants_traceback(os.environ):
+            say_text(report.error_trace)
