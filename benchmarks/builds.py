@@ -28,7 +28,7 @@ from benchmarks.bench import BACKEND, BACKENDS, CROSS, PLUGIN, Bench, flagged, m
 from benchmarks.kills import killed  # noqa: E402
 from benchmarks.markdown import heading, row  # noqa: E402
 from benchmarks.unchanged import sdists, transparent  # noqa: E402
-from tests.support.interpreters import NEW, OLD, environment  # noqa: E402
+from tests.support.interpreters import OLD, environment  # noqa: E402
 from tests.support.projects import Built, add_table, build, run  # noqa: E402
 
 MESSAGES = {"fail": "is not released", "warn": "will not load everywhere"}
@@ -151,8 +151,8 @@ def front_ends(bench: Bench) -> int:
     """One project, setuptools old and new, every front end."""
     heading("setuptools", "front end", "isolated", "fail: exit, wheel left", "warn: exit, wheel left")
     wrong = 0
-    for name, requirements in (("65.5.0", OLD), ("newest", NEW)):
-        if requirements is OLD and sys.version_info >= (3, 12):
+    for name, requirements in (("65.5.0", "old"), ("newest", "new")):
+        if requirements == "old" and sys.version_info >= (3, 12):
             print("| 65.5.0 | does not start on Python 3.12 and newer | | | |")
             continue
         python = environment(bench.folder / f"venv-{name}", requirements)
@@ -162,7 +162,7 @@ def front_ends(bench: Bench) -> int:
                 project = bench.sample("setuptools-flag")
                 add_table(project, f'action = "{action}"')
                 path = project / "pyproject.toml"
-                requires = [f"tls-wheel-guard @ {ROOT.as_uri()}", *(OLD if requirements is OLD else ("setuptools",))]
+                requires = [f"tls-wheel-guard @ {ROOT.as_uri()}", *(OLD if requirements == "old" else ("setuptools",))]
                 path.write_text(path.read_text().replace('requires = ["setuptools >=65"]', f"requires = {requires}"))
                 built = build(project, front_end, isolated=isolated, python=python)
                 cells.append(f"{built.code}, {'yes' if built.wheels else 'none'}")

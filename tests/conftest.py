@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterator
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
+
+from tests.support.marks import MARKERS, OF_FIXTURES, running
+
+LEFT_OUT: Counter[str] = Counter()
+"""Marker -> how many tests that have it were left out by ``-m``."""
 
 
-def pytest_configure() -> None:
-    """A shell that runs the tests in the background lets them ignore SIGINT, and all that they start: nothing could be interrupted."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the markers known; let tests be interrupted.
+
+    A shell that runs the tests in the background lets them ignore SIGINT, and all that they start: nothing could be interrupted.
+    """
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests whose fixtures install from an index."""
+    for item in items:
+        for name in {OF_FIXTURES[name] for name in getattr(item, "fixturenames", ()) if name in OF_FIXTURES}:
+            item.add_marker(name)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Count what ``-m`` and ``-k`` leave out."""
+    for item in items:
+        LEFT_OUT.update({name for name in MARKERS if item.get_closest_marker(name)} or {"no marker"})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let helpers know the test that uses them."""
+    running(item)
+    try:
+        return (yield)
+    finally:
+        running(None)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many tests ran, how many were skipped, and how many of those were ground truth."""
+    """How many tests ran, how many were skipped, how many of those were ground truth, and what was left out by markers."""
     stats = terminalreporter.stats
     skipped = stats.get("skipped", [])
     ground = sum("ground_truth" in str(report.nodeid) for report in skipped)
     ran = sum(len(stats.get(kind, [])) for kind in ("passed", "failed"))
     terminalreporter.write_line(f"tests: {ran} ran, {len(skipped)} skipped ({ground} of them ground truth)")
+    if left := len(stats.get("deselected", [])):
+        marked = ", ".join(f"{count} {name}" for name, count in sorted(LEFT_OUT.items()))
+        terminalreporter.write_line(f"left out: {left} tests, by what they need ({marked}; a test can need more than one)")

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from tests.support.interpreters import NEW, OLD, environment
+from tests.support.interpreters import environment
 
 
 @pytest.fixture(scope="session")
 def new_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An interpreter with the guard and the newest setuptools."""
-    return environment(tmp_path_factory.mktemp("new") / "venv", NEW)
+    return environment(tmp_path_factory.mktemp("new") / "venv", "new")
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def old_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An interpreter with the guard and setuptools 65."""
     if sys.version_info >= (3, 12):
         pytest.skip("setuptools 65 does not start on Python 3.12 and newer")
-    return environment(tmp_path_factory.mktemp("old") / "venv", OLD)
+    return environment(tmp_path_factory.mktemp("old") / "venv", "old")
 
 
 @pytest.fixture(params=["old", "new"])

@@ -190,6 +190,7 @@ def test_a_wheel_that_cannot_be_read_is_not_released(new_python: str, tmp_path: 
 # ---- real inner backends under real front ends
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("front_end", ["pip", "build"])
 @pytest.mark.parametrize("sample", ["setuptools-flag", "hatchling", "poetry-core", "pdm-backend", "meson-python"])
 def test_real_backends(sample: str, front_end: str, new_python: str, tmp_path: Path) -> None:
@@ -217,6 +218,7 @@ def test_an_sdist_and_a_wheel_from_it(new_python: str, tmp_path: Path) -> None:
     assert sorted(path.suffix for path in (project / "out").iterdir()) == [".gz", ".whl"]
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize(("action", "code"), [("fail", 1), ("warn", 0)])
 def test_an_editable_install_through_the_backend(action: str, code: int, new_python: str, tmp_path: Path) -> None:
     project = copy_project("setuptools-flag", tmp_path)

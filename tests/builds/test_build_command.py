@@ -141,6 +141,7 @@ def test_what_the_command_installed_from_the_project_is_judged(tmp_path: Path) -
     assert f"{module.name} is not released" in output
 
 
+@pytest.mark.compiler
 def test_a_real_build(new_python: str, tmp_path: Path) -> None:
     for name, expected in (("setuptools-flag", 1), ("setuptools-clean", 0)):
         project = copy_project(name, tmp_path)

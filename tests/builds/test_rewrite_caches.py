@@ -13,6 +13,8 @@ from tests.support.projects import REWRITE_COMMAND, run
 from tests.support.readelf import initial_exec
 from tests.support.toolchain import require
 
+pytestmark = pytest.mark.compiler
+
 IE = "-ftls-model=initial-exec"
 
 

@@ -18,6 +18,8 @@ from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.build_guard.rewrite.remaining import explain_leftovers
 
+pytestmark = pytest.mark.compiler
+
 IE = "-ftls-model=initial-exec"
 FILES = {
     "own.c": "static __thread int x;\nint *f(void);\nint *f(void) { return &x; }\n",

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.projects import copy_project, run
-from tests.support.routes import ROUTES
+from tests.support.routes import ROUTES, cases
 from tests.support.toolchain import require
 from tls_wheel_guard.build_guard.rewrite.settings import OPTIONS, OWN_FOLDER
+
+pytestmark = pytest.mark.compiler
 
 DRIVERS = ("gcc", "cc", "g++", "c++", "x86_64-linux-gnu-gcc", "x86_64-linux-gnu-g++", "clang-19")
 PROPER = ("cc1", "cc1plus")
@@ -134,7 +136,7 @@ NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cases(NAMES))
 def test_lines_of_each_build_system(name: str, tmp_path: Path) -> None:
     compare(lambda: ROUTES[name].write(tmp_path / "project"), ["sh", "-ec", ROUTES[name].command], tmp_path, {})
 

@@ -17,7 +17,10 @@ from tests.support.readelf import initial_exec
 from tests.support.routes import CLANG, ROUTES, Route
 from tests.support.toolchain import require
 
+pytestmark = pytest.mark.compiler
+
 CASES = [(name, "gcc") for name in ROUTES] + [(name, "clang-19") for name in CLANG]
+MARKED = [pytest.param(*case, marks=[pytest.mark.network] * ROUTES[case[0]].fetches) for case in CASES]
 EXECUTABLE = platform.machine() == "x86_64"
 
 
@@ -41,7 +44,7 @@ def build_both(route: Route, compiler: str, tmp_path: Path) -> tuple[tuple[int, 
     return results[0], results[1], output
 
 
-@pytest.mark.parametrize(("name", "compiler"), CASES)
+@pytest.mark.parametrize(("name", "compiler"), MARKED)
 def test_rewrite_beats_every_order(name: str, compiler: str, tmp_path: Path) -> None:
     plain, rewritten, output = build_both(ROUTES[name], compiler, tmp_path)
     assert plain[0] > 0, f"the control does not insist on initial-exec: {plain}"

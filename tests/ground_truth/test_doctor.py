@@ -76,6 +76,7 @@ def refused_by(found: dict[str, Any], kind: str) -> str:
     return next(str(each["text"]) for each in found["advice"] if each["kind"] == kind and not each["helps"])
 
 
+@pytest.mark.network
 def test_libgomp_of_scikit_learn(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     """It fits a fresh process, and not one where others came first."""
     with zipfile.ZipFile(fetch("scikit-learn==1.2.2", "manylinux2014_x86_64", "3.11")) as wheel:
@@ -109,6 +110,7 @@ def test_libgomp_of_scikit_learn(tmp_path: Path, capsys: Captured, monkeypatch: 
         assert (follow(command, sys.executable, statement, tmp_path).returncode == 0) == works
 
 
+@pytest.mark.network
 def test_libjemalloc_of_ray(tmp_path: Path, capsys: Captured) -> None:
     """More than any process has: no order helps, and it replaces malloc."""
     with zipfile.ZipFile(fetch("ray==2.40.0", "manylinux2014_x86_64", "3.11")) as wheel:
@@ -126,6 +128,8 @@ def test_libjemalloc_of_ray(tmp_path: Path, capsys: Captured) -> None:
         assert run.returncode == 0, (each, run.stderr)
 
 
+@pytest.mark.compiler
+@pytest.mark.network
 def test_cachebox_on_musl(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interpreter without ctypes; only a preload helps, and only for the interpreter itself."""
     python = musl_python()
@@ -225,6 +229,7 @@ def test_another_library_asks_than_the_one_that_has_the_variable(tmp_path: Path,
         assert follow(each["command"], sys.executable, opening(library)).returncode == 0
 
 
+@pytest.mark.compiler
 def test_under_an_auditing_module(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     """The block is then laid out in another way: what is advised was run, and nothing is computed."""
     monkeypatch.setenv("LD_AUDIT", str(auditor(tmp_path)))
@@ -257,6 +262,7 @@ def test_a_module_that_was_reached_dynamically(tmp_path: Path, capsys: Captured,
     assert not any(each["simulated"] for each in helps.values())
 
 
+@pytest.mark.network
 def test_an_old_glibc_has_no_advice_about_tunables_that_it_lacks(tmp_path: Path, capsys: Captured) -> None:
     """Debian 11's 2.31 has the two tunables by a backport: what is advised was run there."""
     python = release("bullseye").python()
@@ -268,6 +274,7 @@ def test_an_old_glibc_has_no_advice_about_tunables_that_it_lacks(tmp_path: Path,
     assert follow(helps["tunables"]["command"], python, opening(library)).returncode == 0
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("descriptors", [True, False])
 def test_tunables_in_the_real_loader(descriptors: bool, tmp_path: Path) -> None:
     """Two of the cases of benchmarks/advice.py each; the whole is `make truth-advice`."""

@@ -12,7 +12,7 @@ import pytest
 from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tests.support.live_histories import DESCRIPTOR, History, auditor, disagreements, pythons, random_history
 from tests.support.musl_python import musl_python
-from tests.support.runtimes import EMULATED, emulated, native, release
+from tests.support.runtimes import EMULATED, cases, emulated, native, release
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.live.model import KEEPS_NO_ROOM
@@ -44,14 +44,17 @@ def test_every_python_of_this_machine(python: Path) -> None:
     assert read.optional == 512
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("seed", range(16))
 def test_a_random_past(seed: int, tmp_path: Path) -> None:
     found = pythons()
     assert disagreements(found[seed % len(found)], random_history(Random(seed), "x86_64", auditor(tmp_path)), tmp_path) == []
 
 
-@pytest.mark.parametrize(("suite", "machine"), [("bullseye", "x86_64"), ("trixie", "x86_64"), ("sid", "x86_64"), ("bullseye", "aarch64")])
-def test_a_random_past_in_another_glibc(suite: str, machine: str, tmp_path: Path) -> None:
+@pytest.mark.network
+@pytest.mark.parametrize("place", cases(["bullseye/x86_64", "trixie/x86_64", "sid/x86_64", "bullseye/aarch64"]))
+def test_a_random_past_in_another_glibc(place: str, tmp_path: Path) -> None:
+    suite, machine = place.split("/")
     python = release(suite, machine).python()
     assert read_live(python).method.startswith("_dl_get_tls_static_info")
     for seed in range(3 if machine == "x86_64" else 1):
@@ -69,6 +72,8 @@ def test_a_process_without_any_room(tmp_path: Path) -> None:
     assert (read.room, read.optional, asked.room, asked.align) == (0, 512, 0, 1)
 
 
+@pytest.mark.compiler
+@pytest.mark.network
 def test_the_musl_python_has_no_room(capsys: pytest.CaptureFixture[str]) -> None:
     python = musl_python()
     assert main(["env", "--python", str(python), "--format", "json"]) == 0
@@ -90,7 +95,8 @@ def test_without_ctypes_the_import_machinery_asks(tmp_path: Path) -> None:
     assert (asked.room, asked.align, asked.libc_version) == (read.room, read.align, read.libc_version)
 
 
-@pytest.mark.parametrize("suite", [None, "trixie", "sid"])
+@pytest.mark.compiler
+@pytest.mark.parametrize("suite", [None, *cases(["trixie", "sid"])])
 def test_tunables_mean_what_the_loader_says(suite: str | None) -> None:
     """Where a loader can't be asked, under an emulator, the words are read here."""
     place = native() if suite is None else release(suite)
@@ -101,6 +107,7 @@ def test_tunables_mean_what_the_loader_says(suite: str | None) -> None:
         assert read_tunables(words, place.version) == {name: said[name] for name in DEFAULTS}, words
 
 
+@pytest.mark.network
 def test_tunables_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.rtld.nns=2:glibc.rtld.optional_static_tls=0x400")
     live = read_live(pythons()[0])
@@ -109,7 +116,8 @@ def test_tunables_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_live(release("bullseye").python()).tunables == {"rtld.nns": 2, "rtld.optional_static_tls": 1024}
 
 
-@pytest.mark.parametrize("machine", ["x86_64", *EMULATED])
+@pytest.mark.compiler
+@pytest.mark.parametrize("machine", cases(["x86_64", *EMULATED]))
 def test_tiny_modules_ask_every_loader(machine: str, tmp_path: Path) -> None:
     place = native() if machine == "x86_64" else emulated(machine)
     control, small, large = tmp_path / "control.so", tmp_path / "small.so", tmp_path / "large.so"

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runtimes import EMULATED, Runtime, emulated, musl, native, release
+from tests.support.runtimes import EMULATED, Runtime, cases, emulated, musl, native, release
 from tests.support.truth import Tally, compare
 from tls_wheel_guard.loaders import glibc
 from tls_wheel_guard.loaders.link_map import Block
 from tls_wheel_guard.tls import TlsDemand
+
+pytestmark = pytest.mark.compiler
 
 SEED = 1_000_000
 RUNTIMES: dict[str, tuple[Callable[[], Runtime], int]] = {
@@ -26,7 +28,7 @@ RUNTIMES: dict[str, tuple[Callable[[], Runtime], int]] = {
 }
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("name", cases(RUNTIMES))
 def test_the_model_does_what_the_loader_does(name: str, tmp_path: Path) -> None:
     make, count = RUNTIMES[name]
     runtime, tally = make(), Tally()

@@ -18,6 +18,8 @@ from tls_wheel_guard.loaders.refusals import LATE, NO_ROOM
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import TlsDemand, TlsModule, demand_of, tls_module
 
+pytestmark = pytest.mark.compiler
+
 TPOFF64, DTPMOD64, DTPOFF64, TLSDESC = 18, 16, 17, 36
 MUSL = Target("musllinux_1_2_x86_64", "x86_64", "musl", (1, 2))
 

@@ -15,6 +15,8 @@ from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.headers import read_header, read_segments
 from tls_wheel_guard.elf.local_exec import local_exec_sites
 
+pytestmark = pytest.mark.compiler
+
 GCC = COMPILERS["aarch64"]
 CLANG = ("clang-19", "--target=aarch64-linux-gnu", "-fuse-ld=/usr/bin/aarch64-linux-gnu-ld")
 LOCAL_EXEC = ("-ftls-model=local-exec",)
@@ -70,6 +72,7 @@ def test_silent_on_a_thread_name_alone(tmp_path: Path) -> None:
     assert found.local_exec == ()
 
 
+@pytest.mark.network
 def test_silent_on_mimalloc(tmp_path: Path) -> None:
     """Its code reads the thread pointer as a thread's name, in dozens of places; asked past its relocations, none is taken for more."""
     wheel = fetch("cachebox==5.2.0", "manylinux2014_aarch64", "3.12")
@@ -82,6 +85,7 @@ def test_silent_on_mimalloc(tmp_path: Path) -> None:
     assert local_exec_sites(source, segments, module.shared_object.tls_segment) == ()
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize("way", ["gcc -O2", "clang -O2"])
 def test_it_overwrites_the_programs_variables(way: str, tmp_path: Path) -> None:
     runtime = emulated("aarch64")

@@ -15,6 +15,8 @@ from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.elf.symbol_tables import read_names
 from tls_wheel_guard.machine_code import function_ranges, read_code
 
+pytestmark = pytest.mark.compiler
+
 SOURCE = """
 static __thread int first __attribute__((tls_model("initial-exec")));
 __thread long second[3] __attribute__((tls_model("initial-exec")));

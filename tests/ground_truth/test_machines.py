@@ -14,6 +14,8 @@ from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.platforms import MACHINES
 
+pytestmark = pytest.mark.compiler
+
 
 def test_each_machine_has_a_row_and_a_compiler() -> None:
     assert set(COMPILERS) == {machine.name for machine in MACHINES}

@@ -12,6 +12,8 @@ from tests.support import readelf
 from tests.support.toolchain import SOURCES, compile_shared, require
 from tls_wheel_guard.commands.mark import mark_file
 
+pytestmark = [pytest.mark.compiler, pytest.mark.emulated]
+
 COMPILER = "aarch64-linux-gnu-gcc"
 SOURCE = "static __thread int table[{size}];\nint *entry(void) {{ table[0]++; return table; }}\n"
 

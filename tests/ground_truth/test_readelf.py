@@ -19,6 +19,8 @@ from tls_wheel_guard.archive import MemberSource, inflate
 from tls_wheel_guard.elf import BytesSource, defined_tls, is_elf, read_shared_object
 from tls_wheel_guard.inputs.files import FileSource
 
+pytestmark = pytest.mark.compiler
+
 FOLDERS = ("/usr/lib", "/lib", sys.prefix, sys.base_prefix, *sorted(map(str, Path("/usr").glob("*-linux-gnu*"))))
 WANTED = 300
 FOREIGN_MACHINES = 15

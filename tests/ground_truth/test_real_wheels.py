@@ -16,6 +16,8 @@ from tls_wheel_guard import check_wheel
 from tls_wheel_guard.findings import ModuleReport
 from tls_wheel_guard.loaders.refusals import LATE, NO_ROOM
 
+pytestmark = [pytest.mark.network, pytest.mark.compiler]
+
 MANYLINUX, MUSLLINUX_1_1, MUSLLINUX_1_2 = "manylinux2014_x86_64", "musllinux_1_1_x86_64", "musllinux_1_2_x86_64"
 WHEELS = [
     ("granian==0.1.5", MANYLINUX),

@@ -9,11 +9,13 @@ import pytest
 
 from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tests.support.musl_python import musl_python
-from tests.support.runtimes import EMULATED, RELEASES, Runtime, emulated, musl, native, release
+from tests.support.runtimes import EMULATED, RELEASES, Runtime, cases, emulated, musl, native, release
 from tests.support.toolchain import SOURCES
 from tests.support.wheels import fetch, unpack
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.platforms import machine_called
+
+pytestmark = pytest.mark.compiler
 
 NAMES = ["native", *EMULATED, *(f"{suite}/{machine}" for suite in RELEASES for machine in ("x86_64", "aarch64"))]
 
@@ -30,7 +32,7 @@ def initial_exec(machine: str) -> int:
     return next((number for number, name in numbers if name.endswith(str(row.bits))), numbers[0][0])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cases(NAMES))
 def test_a_runtime_is_what_it_says(name: str, tmp_path: Path) -> None:
     place = runtime(name)
     said = subprocess.run(place.command(place.program(SOURCES / "version.c")), capture_output=True, text=True, check=True).stdout
@@ -46,6 +48,8 @@ def test_a_runtime_is_what_it_says(name: str, tmp_path: Path) -> None:
         assert place.open_in_turn(tmp_path / "4000.so", environment=wider) == [""]
 
 
+@pytest.mark.network
+@pytest.mark.emulated
 @pytest.mark.parametrize("suite", RELEASES)
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_a_release_has_its_own_python(suite: str, machine: str) -> None:
@@ -55,6 +59,7 @@ def test_a_release_has_its_own_python(suite: str, machine: str) -> None:
     assert said.split() == [machine, "{}.{}".format(*place.version)]
 
 
+@pytest.mark.network
 def test_the_musl_python_is_one(tmp_path: Path) -> None:
     python = musl_python()
     ask = "import sysconfig, _socket, math; print(sysconfig.get_config_var('SOABI'))"

@@ -15,6 +15,8 @@ from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tests.support.sysroots import sysroot
 from tls_wheel_guard.inputs.opening import inspect_file
 
+pytestmark = pytest.mark.network
+
 ZSTANDARD = 93
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIBRARIES = ("libc6", "zlib1g", "libexpat1", "libzstd1", "libbz2-1.0", "liblzma5", "libffi8")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cached import made_once
+from tests.support.marks import needs
 from tests.support.sysroots import source
 from tests.support.toolchain import missing, require
 from tests.support.wheels import CACHE
@@ -40,6 +41,8 @@ KNOWN = ("ac_cv_file__dev_ptmx=yes", "ac_cv_file__dev_ptc=no", "ac_cv_buggy_geta
 
 def musl_python() -> Path:
     """The interpreter. Building it takes about 90 seconds on two cores, once a machine."""
+    needs("network")
+    needs("compiler")
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         pytest.skip("the musl CPython is built on x86_64 Linux")
     done = CACHE / f"musl-python-{VERSION}-{RECIPE}"

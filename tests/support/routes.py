@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from tests.support.marks import needs
 from tests.support.toolchain import require
 
 IE = "-ftls-model=initial-exec"
@@ -53,10 +58,17 @@ class Route:
     tools: tuple[str, ...] = ()
     prepare: str = "true"
 
+    @property
+    def fetches(self) -> bool:
+        """Whether the build takes crates from their registry."""
+        return "Cargo.toml" in self.files
+
     def write(self, folder: Path) -> Path:
         """Make the project; skips where a tool is missing."""
         for tool in self.tools:
             require(tool)
+        if self.fetches:
+            needs("network")
         for name, text in self.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,6 +197,12 @@ ROUTES: dict[str, Route] = {
     "cross": Route({"x.c": C}, f"aarch64-linux-gnu-gcc -fPIC -shared -nostdlib {IE} -o libout.so x.c", ("aarch64-linux-gnu-gcc",)),
 }
 """Who wins, per way: without rewriting each ends with initial-exec."""
+
+
+def cases(names: Iterable[str]) -> list[Any]:
+    """Names of routes as a test's parameters; those that fetch crates are marked."""
+    return [pytest.param(name, marks=[pytest.mark.network] * ROUTES[name].fetches) for name in names]
+
 
 CLANG = (
     "cmake-target_compile_options meson-c_args make-flag-last make-attributes-both-spellings-pragma make-lto cc-crate-newest c++-attribute"

@@ -14,18 +14,20 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.cached import made_once
+from tests.support.marks import needs
 from tests.support.sysroots import sysroot
 from tests.support.toolchain import COMPILERS, SOURCES, missing, require
 from tests.support.wheels import CACHE
 
-__all__ = ["EMULATED", "RELEASES", "Runtime", "emulated", "musl", "native", "release"]
+__all__ = ["EMULATED", "RELEASES", "Runtime", "cases", "emulated", "musl", "native", "release"]
 
 RELEASES = ("bullseye", "trixie", "sid")
 """Debian releases beside this one: glibc 2.31, 2.41, and the newest (``release("sid", ...).version`` says which)."""
@@ -75,6 +77,7 @@ class Runtime:
         """The words that start a program of this runtime, with variables that only the program itself is to see."""
         words = [f"{name}={value}" for name, value in (environment or {}).items()]
         if self.prefix and "qemu" in self.prefix[0]:
+            needs("emulated")
             start = [self.prefix[0], *(word for pair in words for word in ("-E", pair)), *self.prefix[1:]]
         else:
             start = [*(["env", *words] if words else []), *self.prefix]
@@ -146,6 +149,18 @@ def _prefix(machine: str, root: Path) -> tuple[str, ...]:
 def _version(libc: Path) -> tuple[int, int]:
     found = _VERSION.search(libc.read_bytes()) if libc.exists() else None
     return (int(found[1]), int(found[2])) if found else missing(f"glibc in {libc}")
+
+
+def cases(names: Iterable[str]) -> list[Any]:
+    """Names of runtimes as a test's parameters, with the markers: other releases are fetched, other machines are emulated."""
+
+    def markers(name: str) -> Iterator[pytest.MarkDecorator]:
+        if any(word in name for word in (*RELEASES, "glibc of", "newest")):
+            yield pytest.mark.network
+        if name.rpartition("/")[2] in {*EMULATED} - {"i386"}:
+            yield pytest.mark.emulated
+
+    return [pytest.param(name, marks=list(markers(name))) for name in names]
 
 
 def native() -> Runtime:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.cached import made_once
-from tests.support.toolchain import missing, require
+from tests.support.marks import needs
+from tests.support.toolchain import missing
 from tests.support.wheels import CACHE
 
 __all__ = ["source", "sysroot"]
@@ -45,7 +46,8 @@ def _apt(state: Path, architecture: str, *arguments: str, cwd: Path) -> subproce
         "Debug::NoLocking": "1",
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return subprocess.run([require("apt-get"), "-q", *words, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    command = [shutil.which("apt-get") or missing("apt-get"), "-q", *words, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def _state(work: Path, lines: str) -> Path:
@@ -78,6 +80,7 @@ def sysroot(architecture: str, packages: tuple[str, ...], suite: str = "bookworm
 
     ``dependencies``: with all that they depend on, as apt resolves it for an empty machine.
     """
+    needs("network")
 
     def make(work: Path) -> None:
         state = _state(work, f"deb [signed-by={KEYRING} arch={architecture}] {mirror()} {suite} main\n")
@@ -103,6 +106,7 @@ def sysroot(architecture: str, packages: tuple[str, ...], suite: str = "bookworm
 
 def source(package: str, work: Path, suite: str = "bookworm") -> Path:
     """The upstream tarball of a Debian source package, downloaded into a folder."""
+    needs("network")
     state = _state(work, f"deb-src [signed-by={KEYRING}] {mirror()} {suite} main\n")
     update = _apt(state, "amd64", "update", cwd=work)
     fetched = _apt(state, "amd64", "source", "--download-only", package, cwd=work)

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.support.marks import needs
 from tls_wheel_guard.loaders import glibc
 
 SOURCES = Path(__file__).parents[1] / "sources"
@@ -86,7 +87,8 @@ def missing(tool: str) -> NoReturn:
 
 
 def require(tool: str) -> str:
-    """The path of a tool."""
+    """The path of a compiler, of another tool that works on its output, or of an emulator."""
+    needs("emulated" if Path(tool).name.startswith("qemu-") else "compiler")
     return shutil.which(tool) or missing(tool)
 
 

@@ -381,11 +381,16 @@ def test_workers_say_nothing_when_interrupted(tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(24 << 20)
     paths = [make_wheel(tmp_path, {"x.so": build(IE) + noise, "y.so": build(IE) + noise}, name=f"p{n}", method=0) for n in range(4)]
     command = [sys.executable, "-m", "tls_wheel_guard", "check", "--no-config", "-j", "2", *map(str, paths)]
-    for _ in range(3):
+    ends: list[tuple[int, str]] = []
+    while (130, "tls-wheel-guard: interrupted\n") not in ends and len(ends) < 10:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while process.poll() is None and len(children.read_text().split()) < 2:
             time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGINT)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (130, "tls-wheel-guard: interrupted\n")
+        ends.append((process.returncode, errors))
+    # On a busy machine the workers may be through before the signal comes.
+    assert set(ends) <= {(130, "tls-wheel-guard: interrupted\n"), (1, "")}
+    assert ends[-1][0] == 130

@@ -51,6 +51,7 @@ def test_into_a_spare_slot() -> None:
         plan_flag(BytesSource(with_fields(MARKABLE, spare=0)))
 
 
+@pytest.mark.compiler
 def test_every_machine_as_readelf_sees_it(tmp_path: Path) -> None:
     require("readelf")
     for machine in MACHINES:

@@ -44,6 +44,7 @@ def test_clang_before_14_gets_no_option_that_it_does_not_know() -> None:
     assert "unused-arguments" not in changes({}, "/ours", "/target", quiet=False)["CCC_OVERRIDE_OPTIONS"]
 
 
+@pytest.mark.compiler
 def test_the_action_decides_and_the_environment_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for config in (Config(action="fail"), Config(action="warn")):
@@ -103,6 +104,7 @@ def compiled(machine: str, folder: Path, *flags: str) -> bytes:
 MACHINES = ("x86_64", "i386", "aarch64", "arm", "ppc64le", "ppc64", "s390x", "riscv64", "loongarch64")
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("machine", MACHINES)
 def test_object_files_of_every_machine_of_the_table(machine: str, tmp_path: Path) -> None:
     (found,) = initial_exec_objects(compiled(machine, tmp_path, "-fPIC", "-ftls-model=initial-exec"))
@@ -112,6 +114,7 @@ def test_object_files_of_every_machine_of_the_table(machine: str, tmp_path: Path
     assert list(initial_exec_objects(compiled(machine, tmp_path, "-fPIC", "-ftls-model=initial-exec", *OPTIONS))) == []
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("machine", COMPILERS)
 def test_our_options_behind_the_others_leave_none_on_any_machine(machine: str, tmp_path: Path) -> None:
     flags = ("-ftls-model=initial-exec", *OPTIONS)
@@ -124,6 +127,7 @@ def test_the_table_has_no_machine_without_a_test() -> None:
     assert len(INITIAL_EXEC) == len({"ppc64" if machine == "ppc64le" else machine for machine in MACHINES})
 
 
+@pytest.mark.compiler
 def test_archives_with_long_names(tmp_path: Path) -> None:
     name = "a_name_that_is_longer_than_sixteen_letters.o"
     (tmp_path / name).write_bytes(compiled("x86_64", tmp_path, "-fPIC", "-ftls-model=initial-exec"))
@@ -131,6 +135,7 @@ def test_archives_with_long_names(tmp_path: Path) -> None:
     assert [found.member for found in initial_exec_objects((tmp_path / "lib.a").read_bytes())] == [name, "x.o"]
 
 
+@pytest.mark.compiler
 def test_broken_object_files_are_passed_over(tmp_path: Path) -> None:
     """The section headers stand at the end: a file that is cut has none, and a header with one wrong byte leads to the same or to nothing."""
     data = compiled("x86_64", tmp_path, "-fPIC", "-ftls-model=initial-exec")
@@ -172,6 +177,7 @@ def test_variables_that_only_look_like_compilers() -> None:
     assert names == ["CC"]
 
 
+@pytest.mark.compiler
 def test_the_question_is_answered_by_what_was_compiled(tmp_path: Path) -> None:
     require("gcc")
     require("tcc")
@@ -184,6 +190,7 @@ def test_the_question_is_answered_by_what_was_compiled(tmp_path: Path) -> None:
     assert ask(Compiler(None, ("no-such-program",), 0, "CC"), environment, tmp_path) == "none"
 
 
+@pytest.mark.compiler
 def test_a_fortran_compiler_is_asked_in_fortran(tmp_path: Path) -> None:
     require("gfortran")
     fortran = Compiler("FC", ("gfortran",), 0, "FC")
