@@ -10,6 +10,8 @@ from tests.support.projects import Built, add_table, copy_project, run, use_back
 from tls_wheel_guard.build_guard.audience import is_told
 from tls_wheel_guard.config.model import Config
 
+pytestmark = pytest.mark.compiler
+
 
 def sdist(python: str, sample: str, folder: Path, *lines: str) -> Path:
     """The sdist of a sample project that the guard judges."""

@@ -17,6 +17,8 @@ from tls_wheel_guard import check_wheel
 from tls_wheel_guard.archive.record import digest_field
 from tls_wheel_guard.commands.repair import NOTE
 
+pytestmark = pytest.mark.compiler
+
 
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.descriptor_truth import build, compare
 
+pytestmark = pytest.mark.compiler
+
 BUILDS = (
     ("gcc", "-O2"), ("g++", "-O2", "-fuse-ld=gold"), ("gcc", "-O3", "-march=x86-64-v3", "-fuse-ld=mold"), ("g++", "-Os"), ("gcc", "-O0"),
     ("clang-19", "-O2", "-fuse-ld=lld-19"), ("clang++-19", "-O3"), ("clang-19", "-O0"), ("g++", "-O2", "-flto"),

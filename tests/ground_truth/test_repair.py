@@ -18,7 +18,7 @@ import pytest
 from tests.support.repair_probes import all_probes, probe_source
 from tests.support.repair_sources import EXCEPTIONS, c_source
 from tests.support.repairing import GLIBC, LINKERS, MUSL, build_object, linker_truth, planned, repair_file, run_host, widest_vectors
-from tests.support.runtimes import RELEASES, Runtime, musl, native, release
+from tests.support.runtimes import RELEASES, cases, musl, native, release
 from tests.support.toolchain import require
 from tls_wheel_guard.repair import segments
 from tls_wheel_guard.repair.damage import damage_of
@@ -26,6 +26,8 @@ from tls_wheel_guard.repair.machine import Piece, Step
 from tls_wheel_guard.repair.patch import apply_to
 from tls_wheel_guard.repair.plan import MACHINES, plan_repair
 from tls_wheel_guard.repair.prove import faults
+
+pytestmark = pytest.mark.compiler
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64" or platform.system() != "Linux", reason="x86-64 code runs on x86-64 Linux")
 
@@ -138,14 +140,10 @@ def test_closed_and_opened_again(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout) == (0, "wrong 0\n")
 
 
-def runtimes() -> list[Callable[[], Runtime]]:
-    return [musl, *(lambda suite=suite: release(suite) for suite in RELEASES)]
-
-
-@pytest.mark.parametrize("runtime", runtimes(), ids=["musl", *RELEASES])
-def test_other_loaders(runtime: Callable[[], Runtime], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", cases(["musl", *RELEASES]))
+def test_other_loaders(name: str, tmp_path: Path) -> None:
     """musl refuses the original in its own words; the repaired object gives glibc's values there, in either flavour, and on other glibcs."""
-    place = runtime()
+    place = musl() if name == "musl" else release(name)
     source = make_source(tmp_path, c_source(8))
     before = build_object(source, tmp_path / "before.so", "gcc", "-O2", "-nostdlib")
     expected = run_host(native(), "values", before, "8", "20").stdout

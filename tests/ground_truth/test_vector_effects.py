@@ -22,6 +22,8 @@ from tls_wheel_guard.machine_code.vector_effects import Effect, effect_of
 from tls_wheel_guard.machine_code.vector_forms import BROADCASTS, FORMS
 from tls_wheel_guard.machine_code.vector_registers import PARTS, ZMM, mask_bit, register_bits
 
+pytestmark = pytest.mark.compiler
+
 MORE = """
     addps addpd mulps andps orps xorps andnps pxor por paddd psubd pcmpeqd pcmpgtd shufps shufpd pshufb palignr haddpd blendps pblendw
     pblendvb ptest cmpps cmppd pmaddwd psadbw packuswb psllq psrldq movmskps pmovmskb pextrd pextrq extractps movnti movntps dpps maxps

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tarfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from tests.support.cached import made_once
+from tests.support.marks import needs
 from tests.support.toolchain import missing
-from tests.support.wheels import CACHE
+from tests.support.wheels import CACHE, fetch_sdist
 
 __all__ = ["junit_schema", "sarif_schema"]
 
@@ -34,12 +33,10 @@ def sarif_schema() -> dict[str, Any]:
 def junit_schema() -> Path:
     """The file of the schema that pytest tests its own JUnit report with."""
 
+    needs("network")
+
     def make(work: Path) -> None:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "--disable-pip-version-check"]
-        run = subprocess.run([*command, "-d", str(work), f"pytest=={PYTEST}"], capture_output=True, text=True, check=False)
-        if run.returncode:
-            missing(f"the sdist of pytest {PYTEST} ({run.stderr.strip().splitlines()[-1:]})")
-        with tarfile.open(next(work.glob("*.tar.gz"))) as archive:
+        with tarfile.open(fetch_sdist(f"pytest=={PYTEST}", work)) as archive:
             file = archive.extractfile(f"pytest-{PYTEST}/testing/example_scripts/junit-10.xsd")
             assert file is not None
             (work / "junit.xsd").write_bytes(file.read())

@@ -16,7 +16,7 @@ from tests.support.cached import made_once
 from tests.support.marks import in_test, needs
 from tests.support.toolchain import missing
 
-__all__ = ["CACHE", "HASHES", "fetch", "unpack"]
+__all__ = ["CACHE", "HASHES", "fetch", "fetch_sdist", "unpack"]
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tls-wheel-guard-tests"
 HASHES = Path(__file__).with_suffix(".sha256")
@@ -28,15 +28,28 @@ def fetch(requirement: str, platform: str, python: str) -> Path:
     needs("network")
 
     def make(work: Path) -> None:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
-        options = ["--platform", platform, "--python-version", python, "--implementation", "cp", "-d", str(work), requirement]
-        run = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
-        if run.returncode:
-            missing(f"{requirement} for {platform} ({run.stderr.strip().splitlines()[-1:]})")
+        options = ["--only-binary=:all:", "--platform", platform, "--python-version", python, "--implementation", "cp"]
+        _download(requirement, work, *options)
 
     (wheel,) = made_once(CACHE / f"{requirement}-{platform}-{python}", make).glob("*.whl")
     check_hash(wheel)
     return wheel
+
+
+def fetch_sdist(requirement: str, folder: Path) -> Path:
+    """The source archive of ``name==version``, downloaded into a folder."""
+    needs("network")
+    _download(requirement, folder, "--no-binary=:all:")
+    (archive,) = folder.glob("*.tar.gz")
+    check_hash(archive)
+    return archive
+
+
+def _download(requirement: str, folder: Path, *options: str) -> None:
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "-d", str(folder), *options]
+    run = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    if run.returncode:
+        missing(f"{requirement} on the index ({run.stderr.strip().splitlines()[-1:]})")
 
 
 @functools.cache

@@ -99,6 +99,7 @@ def test_gitlab_has_what_its_documentation_asks_for(reports: list[Report]) -> No
     assert len(set(prints)) == len(prints)
 
 
+@pytest.mark.network
 def test_junit_is_valid_for_jenkins(reports: list[Report], tmp_path: Path) -> None:
     text = WRITERS["junit"](reports, Style())
     schema = xmlschema.XMLSchema(str(junit_schema()))

@@ -141,6 +141,7 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.network
 def test_the_edit_of_the_project_is_shown_where_it_is(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     wheel = fetch("cachebox==5.2.0", "musllinux_1_2_x86_64", "3.12")
     monkeypatch.chdir(project)
@@ -165,6 +166,7 @@ def test_the_edit_of_the_project_is_shown_where_it_is(project: Path, monkeypatch
     assert f"+{new}" == added
 
 
+@pytest.mark.network
 def test_another_projects_wheels_get_no_edit(project: Path, tmp_path: Path) -> None:
     wheel = fetch("cachebox==5.2.0", "musllinux_1_2_x86_64", "3.12")
     report = check_wheel(wheel)

@@ -33,6 +33,8 @@ from tls_wheel_guard.repair.x86_64.flags import flags_live
 from tls_wheel_guard.repair.x86_64.proof import NAMES, prove
 from tls_wheel_guard.repair.x86_64.thunks import GUARD, GUARD_TEXT, thunk
 
+pytestmark = pytest.mark.compiler
+
 AT, DESCRIPTOR, GUARD_AT = 0x5000, 0x9000, 0x4000
 ALL_SITES = [
     Site(0x1000, 0x8000, form, register, 7, keep and form == "mov", "")

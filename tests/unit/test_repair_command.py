@@ -30,6 +30,8 @@ from tls_wheel_guard.archive.record import digest_field, update_record
 from tls_wheel_guard.config.model import Allow
 from tls_wheel_guard.errors import Refused
 
+pytestmark = pytest.mark.compiler
+
 TAG = "cp312-cp312-manylinux_2_28_x86_64"
 INTERPOSER = "void *malloc(unsigned long n) { return (void *)n; } void free(void *p) { (void)p; }"
 
