@@ -300,6 +300,14 @@ def test_jemallocs_configure_in_a_script() -> None:
     assert write(setup_dot_py=python)["setup.py"] == python.replace('configure", ', 'configure", "--disable-initial-exec-tls", ')
 
 
+def test_another_librarys_configure_beside_jemalloc_is_left_alone() -> None:
+    script = (
+        "install_jemalloc() {\n  cd jemalloc-5.3.0\n  make\n}\n"
+        "install_curl() {\n  pushd ${directory}\n  ./configure --with-ssl \\\n    --prefix=/usr\n}\n"
+    )
+    assert fix(setup_dot_py="", build_dot_sh=script) == Proposal()
+
+
 def test_what_no_parser_reads_is_advice_with_its_line() -> None:
     found = fix(setup_dot_py="", Makefile=f"# {IE}\nCFLAGS += {IE}\n", _dot_github__workflows__b_dot_yml=f"env:\n  CFLAGS: {IE}\n")
     assert sorted((a.path, a.line) for a in found.advice) == [(".github/workflows/b.yml", 2), ("Makefile", 2)]
@@ -427,3 +435,13 @@ def test_a_wheel_that_was_looked_at_settles_whether_malloc_is_replaced() -> None
     asked = Asked(MIMALLOC.culprits, MIMALLOC.rules, ())
     (edit,) = fix(asked, Cargo_dot_toml=CRATE + 'mimalloc = { version = "0.1", features = ["override"] }\n').edits
     assert edit.safe
+
+
+@pytest.mark.parametrize("command", ["add_subdirectory", "add_subdirectory_static"])
+def test_a_library_whose_source_is_not_here_gets_an_unsafe_edit(command: str) -> None:
+    top = f"project(x)\nif(WITH_MIMALLOC)\n    {command}(third_party/mimalloc EXCLUDE_FROM_ALL)\nendif()\n"
+    (edit,) = fix(CMakeLists_dot_txt=top).edits
+    assert edit.new.startswith("    set(MI_LOCAL_DYNAMIC_TLS ON CACHE BOOL")
+    assert not edit.safe
+    old = VENDORED.replace("option(MI_LOCAL_DYNAMIC_TLS", "option(MI_OTHER")
+    assert not fix(CMakeLists_dot_txt=top, third_party__mimalloc__CMakeLists_dot_txt=old).edits

@@ -22,6 +22,7 @@ _WHAT_IT_IS = {
     ".yml": "a workflow", ".yaml": "a workflow", ".sh": "a script of the shell", ".gn": "a file of GN", ".bzl": "a file of Bazel",
     ".cfg": "a setting", ".toml": "a setting", ".py": "Python", ".cmake": "CMake", ".txt": "CMake", ".build": "meson's", ".rs": "Rust",
 }  # fmt: skip
+_ENTERS = re.compile(r"^[ \t]*(?:cd|pushd)[ \t]+[^\n]*|&&[ \t]*cd[ \t]+[^\n&]*", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*(#|//|\*|/\*|;|dnl\b|REM\b)")
 
 
@@ -81,8 +82,20 @@ def configure_proposal(files: Mapping[str, str], edit: ConfigureArgument, culpri
             found.solved.add(culprit)
         elif projects.search(text):
             for call in pattern.finditer(text):
-                _configure(found, path, text, call, edit, culprit)
+                if _is_about(text, call, projects):
+                    _configure(found, path, text, call, edit, culprit)
     return found
+
+
+def _is_about(text: str, call: re.Match[str], projects: re.Pattern[str]) -> bool:
+    """Whether a configure is the library's: its own command names it, or the folder that the script entered last."""
+    end = call.end()
+    while (newline := text.find("\n", end)) >= 0 and text[:newline].rstrip("\r").endswith(("\\", ",", "(", "[")):
+        end = newline + 1
+    if projects.search(text, text.rfind("\n", 0, call.start()) + 1, newline if newline >= 0 else len(text)):
+        return True
+    entered = list(_ENTERS.finditer(text, 0, call.start()))
+    return bool(entered) and projects.search(entered[-1][0]) is not None
 
 
 def _configure(found: Proposal, path: str, text: str, call: re.Match[str], edit: ConfigureArgument, culprit: str) -> None:

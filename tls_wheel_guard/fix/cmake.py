@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,7 +28,7 @@ _FLAG_COMMANDS = frozenset(
 )  # fmt: skip
 _NO_FLAGS = frozenset({"if", "elseif", "while", "message", "option", "foreach", "return"})
 _TESTS = re.compile(r"check_|try_compile|_flag_supported", re.IGNORECASE)
-_BRINGS = re.compile(r"\b(add_subdirectory|fetchcontent_declare|cpmaddpackage|externalproject_add)\b", re.IGNORECASE)
+_BRINGS = re.compile(r"\b(add_subdirectory\w*|fetchcontent_declare|cpmaddpackage|externalproject_add)\b", re.IGNORECASE)
 _ELSEWHERE = frozenset({
     ("APPLE",), ("WIN32",), ("MSVC",), ("MINGW",), ("EMSCRIPTEN",), ("CMAKE_SYSTEM_NAME", "STREQUAL", "Darwin"),
     ("CMAKE_SYSTEM_NAME", "STREQUAL", "Windows"), ("CMAKE_SYSTEM_NAME", "MATCHES", "Darwin"), ("CMAKE_SYSTEM_NAME", "MATCHES", "Windows"),
@@ -186,7 +186,7 @@ def option_proposal(files: Mapping[str, str], edit: CmakeOption, culprit: str) -
         if _BRINGS.search(text) and (homes or any(word in text.lower() for word in edit.projects)):
             with named(path):
                 for command in cmake_commands(text):
-                    _bring(found, path, text, command, edit, homes, culprit)
+                    _bring(found, path, text, command, edit, homes, lambda folder: f"{folder}/CMakeLists.txt" in files, culprit)
     return found
 
 
@@ -200,13 +200,18 @@ def homes_of(files: Mapping[str, str], option: str) -> set[str]:
     return found
 
 
-def _bring(found: Proposal, path: str, text: str, command: Command, edit: CmakeOption, homes: set[str], culprit: str) -> None:
+def _bring(
+    found: Proposal, path: str, text: str, command: Command, edit: CmakeOption, homes: set[str], in_tree: Callable[[str], bool], culprit: str
+) -> None:
     words = command.words()
-    if command.name == "add_subdirectory" and words:
+    if command.name.startswith("add_subdirectory") and words:
         folder = re.sub(r"^\$\{(CMAKE_CURRENT_SOURCE_DIR|CMAKE_CURRENT_LIST_DIR|CMAKE_SOURCE_DIR|PROJECT_SOURCE_DIR)\}/", "", words[0])
         base = "" if words[0].startswith(("${CMAKE_SOURCE_DIR}", "${PROJECT_SOURCE_DIR}")) else folder_of(path)
+        doubt = _OWN_COMMAND.format(command.name) if command.name != "add_subdirectory" else ""
         if joined(base, folder) in homes:
-            _set_before(found, path, text, command, edit, culprit, "")
+            _set_before(found, path, text, command, edit, culprit, doubt)
+        elif folder.rstrip("/").rpartition("/")[2].lower() in edit.projects and not in_tree(joined(base, folder)):
+            _set_before(found, path, text, command, edit, culprit, doubt or _NOT_HERE.format(folder, edit.option))
     elif command.name in ("fetchcontent_declare", "cpmaddpackage", "externalproject_add") and _names(words, edit):
         version = _version(words)
         if edit.since and version and older(version, edit.since):
@@ -275,5 +280,7 @@ def _keep(found: Proposal, text: str, edit: TextEdit, command: Command) -> None:
         found.advice.append(Advice(edit.path, line, edit.new.strip(), "the edit could not be proved", edit.culprit))
 
 
+_OWN_COMMAND = "what the command {} does is not known"
+_NOT_HERE = "the source of {} is not here, such as a submodule that was not fetched: whether its version has {} is not known"
 _WHY = "initial-exec TLS does not load late"
 _REASON = "{} = {}: the library is then built without initial-exec TLS, and can be loaded late"
