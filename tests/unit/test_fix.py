@@ -282,6 +282,13 @@ def test_libgomp_is_left_out_where_cibuildwheel_repairs() -> None:
     assert not fix(setup_dot_py=setup, pyproject_dot_toml=command.replace("repair -w", "repair --exclude libgomp.so.1 -w")).edits
 
 
+def test_openmp_alone_is_no_reason() -> None:
+    setup = "setup(ext_modules=[Extension('x', ['x.c'], extra_compile_args=['-fopenmp'])])\n"
+    assert fix(setup_dot_py=setup) == Proposal()
+    asked = Asked(frozenset({"libgomp"}), frozenset({"initial-exec-tls"}))
+    assert "--exclude libgomp.so.1" in fix(asked, setup_dot_py=setup).advice[0].text
+
+
 def test_an_old_zig_is_raised_and_its_condition_kept() -> None:
     pyproject = '[build-system]\nrequires = ["maturin", "ziglang ==0.11.0 ; sys_platform == \'linux\'"]\n'
     assert write(pyproject_dot_toml=pyproject)["pyproject.toml"] == pyproject.replace("ziglang ==0.11.0 ; sys", "ziglang>=0.12; sys")

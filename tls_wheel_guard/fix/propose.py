@@ -185,7 +185,10 @@ class _Search:
     def _pyproject(self, culprit: str, edit: RemedyEdit) -> Proposal:
         path = self.project.pyproject
         text = self.project.files.get(path)
-        if isinstance(edit, AuditwheelExclude) and (self._is_named(culprit) or self._uses_flag(edit.flags)):
+        if isinstance(edit, AuditwheelExclude):
+            repairs = self.project.toml().get(("tool", "cibuildwheel")) is not None and self._uses_flag(edit.flags)
+            if not (repairs or self._is_named(culprit)):
+                return Proposal()
             with named(path):
                 return cibuildwheel.exclude_proposal(path, text or "", edit, culprit)
         if isinstance(edit, Requirement) and text is not None:
