@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from tls_wheel_guard.loaders.descriptors import descriptors_refused
 from tls_wheel_guard.loaders.glibc.block import State, allocate, give_back
-from tls_wheel_guard.loaders.glibc.order import sorted_maps
+from tls_wheel_guard.loaders.glibc.order import SEARCHES_DEPTH_FIRST, sorted_maps
 from tls_wheel_guard.loaders.link_map import (
     Block,
     Close,
@@ -102,7 +102,7 @@ class _Run:
         order = sorted_maps(list(found), links, self.state.version, first=True)
         self._change(root.path, opens=self.table[root.path].opens + 1, closure=tuple(order))
         try:
-            self._relocate_all(order, scope, event.assumes)
+            self._relocate_all(self._relocation_order(order), scope, event.assumes)
             self._check_tls_ids(found)
         except Refused as refusal:
             self._let_go(root.path)
@@ -132,6 +132,13 @@ class _Run:
         if known.block is None and module.demand.block_size:
             self._change(module.path, dynamic=True)
         return self._done(True)
+
+    def _relocation_order(self, order: list[str]) -> list[str]:
+        """dl_open_worker up to 2.34 sorts what is not relocated once more, the root among the others, which matters where it is in a circle."""
+        if self.state.version >= SEARCHES_DEPTH_FIRST:
+            return order
+        new = [path for path, row in self.table.items() if not row.relocated]
+        return sorted_maps(new, {path: self.table[path].order for path in new}, self.state.version, first=False)
 
     def _relocate_all(self, order: Sequence[str], scope: Sequence[TlsModule], assumes: bool) -> None:
         for path in reversed(order):
