@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tls_wheel_guard.commands.allow import apply_allows
-from tls_wheel_guard.commands.grafted import grafts_of
+from tls_wheel_guard.commands.grafted import needed_outside, will_be_copied
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
@@ -62,7 +62,10 @@ def _judged(opened: OpenInput, config: Config, asked: Asked) -> Report:
     modules = tuple(module for module in modules if module.path not in excluded)
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable if not config.excludes(path))
     thresholds = config.thresholds(asked.live)
-    case = RuleInput(modules, unreadable, _needs(modules), thresholds, grafts_of(opened), one_process=not contents.is_tree)
+    case = RuleInput(modules, unreadable, _needs(modules), thresholds, one_process=not contents.is_tree)
+    libraries, copied = needed_outside(opened), will_be_copied(opened)
+    case = replace(case, grafts=libraries if copied else (), needed_outside=() if copied else libraries)
+    case = replace(case, tagged=promised_by(contents.tags), asked=config.more_targets)
     findings, allowed = apply_allows(run_rules(case, config.rules), config)
     return Report(
         wheel=contents.name,
@@ -136,9 +139,9 @@ def _targets_of(promised: tuple[Target, ...], modules: tuple[ModuleReport, ...])
 
 
 def _needs(modules: tuple[ModuleReport, ...]) -> dict[str, tuple[ModuleReport, ...]]:
-    """Each shared module with those of the wheel's modules that its DT_NEEDED reach and that ask for static TLS: dependencies first."""
+    """Each shared module with those of the wheel's modules that its DT_NEEDED reach and that take static TLS: dependencies first."""
     closure: dict[str, tuple[ModuleReport, ...]] = {}
-    asking = {m.path: m for m in modules if m.kind == "shared" and (m.demand.needs_static or m.demand.flagged)}
+    asking = {m.path: m for m in modules if m.kind == "shared" and (m.demand.needs_static or m.demand.flagged or m.demand.descriptors)}
     for machine in {m.demand.machine for m in asking.values()}:
         same = [m for m in modules if m.kind == "shared" and m.demand.machine == machine]
         groups: dict[tuple[str, ...], tuple[ModuleReport, ...]] = {}

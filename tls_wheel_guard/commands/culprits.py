@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.culprits.advice import trace
 from tls_wheel_guard.culprits.clues import Component
@@ -19,12 +21,14 @@ def trace_input(opened: OpenInput) -> dict[int, Traced]:
     if not wanted:
         return {}
     listed = _components(opened)
+    needs = {name for module in opened.contents.modules for name in module.facts.needed}
     found: dict[int, Traced] = {}
     for module in wanted:
         # The first pass has read it; what tools only need may still be broken, and a file of a folder may have gone since.
         clues = opened.look(module, lambda source, m=module: clues_of(m.name, m.facts, source, vocabulary(), listed, opened.limits))  # type: ignore[misc]
         if clues is not None:
-            found[module.index] = trace(clues, known_culprits(), opened.generator)
+            needed = bool(needs & {module.facts.soname, module.name.rsplit("/", 1)[-1]})
+            found[module.index] = trace(replace(clues, needed_inside=needed), known_culprits(), opened.generator)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What auditwheel would copy into a wheel that has only a linux tag: libraries of this machine with initial-exec TLS."""
+"""Libraries of this machine, with initial-exec TLS, that modules need from outside: auditwheel would copy them into a wheel with a linux tag."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from tls_wheel_guard.inputs.host_libraries import needed_from_outside
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.rules import Graft
 
-__all__ = ["grafts_of"]
+__all__ = ["needed_outside", "will_be_copied"]
 
 
-def grafts_of(opened: OpenInput) -> tuple[Graft, ...]:
-    """The libraries, each once; none for a wheel that is repaired already, or that is no wheel."""
+def will_be_copied(opened: OpenInput) -> bool:
+    """Whether auditwheel is still to repair the wheel, and then copies what it needs from outside."""
     contents = opened.contents
-    if not contents.is_archive or not contents.tags or not all("-linux_" in tag for tag in contents.tags):
-        return ()
+    return contents.is_archive and bool(contents.tags) and all("-linux_" in tag for tag in contents.tags)
+
+
+def needed_outside(opened: OpenInput) -> tuple[Graft, ...]:
+    """The libraries, each once, with the first module that needs it."""
+    contents = opened.contents
     inside = {module.name.rsplit("/", 1)[-1] for module in contents.modules}
     inside |= {module.facts.soname for module in contents.modules if module.facts.soname}
     found: dict[str, Graft] = {}

@@ -75,6 +75,7 @@ class Clues:
     producers: tuple[str, ...] = ()
     no_dlopen: bool = False
     asks_for_next: bool = False
+    needed_inside: bool = False
 
     @property
     def own(self) -> tuple[ReachedVariable, ...]:
@@ -92,6 +93,9 @@ class Clues:
 
         A library for LD_PRELOAD defines a function under the C library's name and asks dlsym for the next one.
         """
+        if self.needed_inside:
+            # Another module of the wheel brings it in with dlopen.
+            return ""
         if {"malloc", "free"} <= self.exports:
             return "malloc and free"
         # An extension module may hold a substitute for a system that lacks the function; nobody preloads it.

@@ -87,6 +87,7 @@ class Remedy:
 class Culprit:
     """One culprit. ``id`` is its file's name. ``by_string``: a text in its data and what it says of the version.
 
+    ``no_preload``: libc -> why a process that preloads it crashes.
     ``version_pattern``: finds the version itself in the data, as the first group; None where it is not written there.
     """
 
@@ -102,6 +103,7 @@ class Culprit:
     avoid: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     generic: bool = False
+    no_preload: tuple[tuple[str, str], ...] = ()
     by_string: tuple[tuple[str, str], ...] = ()
     version_pattern: re.Pattern[bytes] | None = None
 
@@ -138,6 +140,7 @@ class _Reader:
             avoid=self._texts(table, "avoid", ""),
             references=self._texts(table, "references", ""),
             generic=bool(table.get("generic", False)),
+            no_preload=tuple((str(k), str(v)) for k, v in self._rows(table, "no_preload", dict).items()),
             by_string=tuple((str(k), str(v)) for k, v in self._rows(table, "strings_by_version", dict).items()),
             version_pattern=self._bytes_pattern(self._text(table, "version_pattern", "", needed=False)),
         )

@@ -23,18 +23,21 @@ _EXPECTED = re.compile(
 """Libraries that a wheel may expect (auditwheel's policies) or that auditwheel leaves alone (libpython)."""
 
 
-def needed_from_outside(facts: SharedObject, inside: set[str], limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[str, Path, SharedObject]]:
-    """What a module needs from outside, and what those need in turn."""
-    queue, seen = list(facts.needed), set(inside)
-    while queue and len(seen) < MAX_LIBRARIES:
-        library = queue.pop(0)
-        if library in seen or "/" in library or _EXPECTED.fullmatch(library):
+def needed_from_outside(facts: SharedObject, seen: set[str], limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[str, Path, SharedObject]]:
+    """What a module needs from outside, and what those need in turn.
+
+    ``seen``: names that are looked for no more, what is inside among them; those that were looked for are added.
+    """
+    queue, looked = [(name, facts) for name in facts.needed], 0
+    for library, user in queue:
+        if library in seen or "/" in library or _EXPECTED.fullmatch(library) or looked >= MAX_LIBRARIES:
             continue
         seen.add(library)
-        found = _find(library, facts, limits)
+        looked += 1
+        found = _find(library, user, limits)
         if found is not None:
             yield library, *found
-            queue += found[1].needed
+            queue += [(name, found[1]) for name in found[1].needed]
 
 
 def _find(library: str, facts: SharedObject, limits: Limits) -> tuple[Path, SharedObject] | None:

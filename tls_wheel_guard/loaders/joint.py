@@ -13,6 +13,8 @@ from tls_wheel_guard.tls import TlsModule
 
 __all__ = ["MAX_SIMULATED", "Together", "block_of", "load_together"]
 
+SAFE_COUNT = 13
+"""Modules with TLS for which glibc up to 2.21 surely has numbers: 14, less the C library's."""
 MAX_SIMULATED = 32
 """Modules whose opening is simulated step by step, which costs the square of their number; of more the blocks alone are placed."""
 
@@ -65,6 +67,8 @@ def _fold(start: Any, modules: list[TlsModule]) -> Together:
 def _surely_fits(start: glibc.State, modules: list[TlsModule]) -> bool:
     """Whether no order can fail: every block with its worst padding fits, and no alignment is refused."""
     needed = sum(m.demand.block_size + m.demand.first_byte + max(m.demand.block_align, 1) for m in modules)
+    if start.version < (2, 22) and len(modules) > SAFE_COUNT:
+        return False
     return needed <= start.room and all(1 <= m.demand.block_align <= start.align for m in modules if m.demand.needs_static)
 
 
@@ -75,10 +79,10 @@ def _orders(modules: list[TlsModule]) -> Iterator[list[TlsModule]]:
         yield sorted(modules, key=key, reverse=True)
 
 
-def block_of(module: TlsModule) -> tuple[int, int, int, int]:
+def block_of(module: TlsModule) -> tuple[int, int, int, int, bool]:
     """All that placing a module's block depends on."""
     demand = module.demand
-    return demand.block_size, demand.block_align, demand.first_byte, demand.file_first_byte
+    return demand.block_size, demand.block_align, demand.first_byte, demand.file_first_byte, demand.needs_static or demand.flagged
 
 
 def _place_all(start: Any, order: list[TlsModule]) -> tuple[bool, int]:
@@ -88,7 +92,10 @@ def _place_all(start: Any, order: list[TlsModule]) -> tuple[bool, int]:
         demand = module.demand
         if not (demand.block_size and demand.block_align):
             continue
-        placed = glibc.allocate(state, demand) if isinstance(state, glibc.State) else freebsd.allocate(state, demand)
+        optional = not (demand.needs_static or demand.flagged)
+        placed = glibc.allocate(state, demand, optional=optional) if isinstance(state, glibc.State) else freebsd.allocate(state, demand)
+        if placed is None and optional:
+            continue
         if placed is None:
             return False, state.used - start.used + demand.block_size
         state = placed[0]

@@ -45,6 +45,7 @@ class Outcome:
     room: int | None = None
     used: int = 0
     reason: Reason | None = None
+    align_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class Verdict:
     ``verdict``: ``always`` (needs no static TLS), ``if-room`` (takes ``taken`` bytes of the room), ``never``, ``unsafe`` (loads,
     then memory is overwritten, or the loader crashes), ``unknown``. ``error``: the loader's words when it refuses.
     ``takes_at_most``: bytes that descriptors may take without ever failing. ``room``: bytes that the loader keeps for late
-    modules, None where that is not known; ``used``: bytes that stand before it at the start. ``reason``: why a fresh process refuses.
+    modules, None where that is not known; ``used``: bytes that stand before it at the start. ``reason``: why a fresh process refuses;
+    ``align_limit``: the largest alignment that it grants, where that is why.
     """
 
     target: Target
@@ -133,6 +135,7 @@ def _outcome(loaders: Sequence[Loader[Any]], event: Open, *, fresh_counts: bool)
         room=min(loader.fresh.room for loader in loaders),
         used=loaders[0].fresh.used if loaders[0].name in MEASURED_STARTS else 0,
         reason=refused.reason if refused else None,
+        align_limit=loaders[steps.index(refused)].fresh.align if refused and refused.reason == "alignment" else None,
     )
 
 

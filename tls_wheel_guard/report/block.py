@@ -44,6 +44,7 @@ class Block:
 
     ``used``: taken at the start; ``room``: what the loader keeps for modules that come late; ``taken``: what the module asks.
     ``refused``: it does not fit. ``at_most``: other wheels of the same finding ask for less.
+    ``align_limit``: the largest alignment that is granted, where that is why it is refused.
     """
 
     system: str
@@ -52,6 +53,7 @@ class Block:
     taken: int
     refused: bool
     at_most: bool = False
+    align_limit: int | None = None
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -72,6 +74,8 @@ class Block:
             return f"{most}{self.taken:,} of the {bytes_of(self.room)} that all imports share"
         if self.taken > self.room:
             return f"{most}{bytes_of(self.taken)} asked; all imports share {self.room:,}"
+        if self.align_limit:
+            return f"{most}{bytes_of(self.taken)} asked, at an alignment above the {self.align_limit} that imports are granted"
         return f"{most}{bytes_of(self.taken)} asked; of the {self.room:,} for imports none lie at such an alignment"
 
 
@@ -80,7 +84,7 @@ def block_of(verdict: Verdict, at_most: bool = False) -> Block | None:
     outcome = verdict.outcome
     if outcome.room is None or not outcome.taken or outcome.word not in ("if-room", "never"):
         return None
-    return Block(verdict.target.libc, outcome.used, outcome.room, outcome.taken, verdict.refuses, at_most)
+    return Block(verdict.target.libc, outcome.used, outcome.room, outcome.taken, verdict.refuses, at_most, outcome.align_limit)
 
 
 def blocks_of(verdicts: Iterable[Verdict]) -> tuple[Block, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tls_wheel_guard.findings import Finding
-from tls_wheel_guard.rules import access, grafted, repaired, room, unsupported
+from tls_wheel_guard.rules import access, grafted, outside, repaired, room, unsupported
 from tls_wheel_guard.rules.input import DEFAULTS, Graft, LiveProcess, RuleInput, Thresholds, Unreadable
 
 __all__ = ["DEFAULTS", "RULES", "Graft", "LiveProcess", "Rule", "RuleInput", "Thresholds", "Unreadable", "run_rules"]
@@ -35,6 +35,8 @@ RULES: dict[str, Rule] = {
         Rule("foreign-initial-exec", "initial-exec on a variable of another module", "by the definer", access.foreign),
         Rule("local-exec-tls", "code for programs only that a linker let into a shared object", "warning", access.local_exec),
         Rule("grafted-initial-exec", "a library with initial-exec TLS that auditwheel will copy into the wheel", "note", grafted.grafts),
+        Rule("needed-initial-exec", "a library outside the wheel that a module needs and that has initial-exec TLS", "note", outside.needed),
+        Rule("foreign-machine", "another machine than the wheel's tags name, or a target that judged nothing", "note", outside.foreign_machine),
         Rule("unsupported-elf-tls", "a TLS segment where the loader refuses any", "error", unsupported.unsupported),
         Rule("damaged-repair", "a repaired module that another tool broke afterwards", "error", repaired.damaged),
         Rule("unknown-machine", "an ELF machine without a row in the table", "warning, error with --strict", unsupported.unknown_machine),

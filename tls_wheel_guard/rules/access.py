@@ -9,7 +9,8 @@ from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.findings import Finding, Hint
 from tls_wheel_guard.loaders import judge
 from tls_wheel_guard.rules.input import CURE, MAX_RELOCS, WHERE, RuleInput, hints, severity_of
-from tls_wheel_guard.rules.phrases import bytes_of, count_of, sentences, today
+from tls_wheel_guard.rules.phrases import bytes_of, count_of, sentences
+from tls_wheel_guard.rules.today import steps_today
 
 __all__ = ["foreign", "initial_exec", "local_exec", "unflagged"]
 
@@ -28,13 +29,12 @@ def initial_exec(case: RuleInput) -> Iterator[Finding]:
             f"{count_of(facts.count, 'initial-exec relocation')} ({types}): its thread-local variables, {bytes_of(size)}, must lie in"
             " the static TLS block, whose size is fixed when the process starts; a Python extension is loaded later."
         )
-        cures = dict.fromkeys(step for v in verdicts if (step := today(v)))
         yield Finding(
             "initial-exec-tls",
             severity_of(verdicts),
             module.path,
             (message, *_who(traced), *sentences(verdicts)),
-            hints(*_cures(traced), *cures, module=module.path, rule="initial-exec-tls"),
+            hints(*_cures(traced), *steps_today(module, verdicts), module=module.path, rule="initial-exec-tls"),
             tuple(verdicts),
             tuple(v.target.tag for v in verdicts),
             facts.relocs[:MAX_RELOCS],
@@ -56,6 +56,8 @@ def _cures(traced: Traced) -> tuple[str | Hint, ...]:
     """What helps: the sure culprits' remedies, else the general cure."""
     if traced.interposer is not None:
         return (traced.interposer,)
+    if len(traced.sure) > 1:
+        return (*(f"for {s.match.culprit.name}: {line}" for s in traced.sure for line in s.advice), f"all {len(traced.sure)} need a cure")
     return tuple(dict.fromkeys(line for s in traced.sure for line in s.advice)) or (CURE, WHERE)
 
 

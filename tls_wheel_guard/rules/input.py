@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tls_wheel_guard.findings import Hint, ModuleReport, Severity
 from tls_wheel_guard.loaders import Verdict, glibc
+from tls_wheel_guard.platforms import Target
 
 __all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "WHERE", "Graft", "LiveProcess", "RuleInput", "Thresholds", "Unreadable", "hints", "severity_of"]
 
@@ -55,7 +56,7 @@ DEFAULTS = Thresholds()
 
 
 class Graft(NamedTuple):
-    """A library of this machine, with initial-exec TLS, that auditwheel would copy into the wheel. ``size``: of its TLS, in bytes."""
+    """A library of this machine, with initial-exec TLS, that a module needs from outside. ``size``: of its TLS, in bytes."""
 
     library: str
     path: str
@@ -77,7 +78,8 @@ class RuleInput:
 
     ``needs``: a module's path -> those of the wheel's modules that it needs and that ask for static TLS, itself last.
     ``one_process``: whether somebody may load all modules into one process; not those of a whole folder.
-    ``grafts``: libraries that auditwheel would copy into the wheel.
+    ``grafts``: libraries that auditwheel would copy into the wheel; ``needed_outside``: those that stay outside. ``tagged``: what the
+    wheel's own tags promise; ``asked``: the targets that the user added.
     """
 
     modules: tuple[ModuleReport, ...]
@@ -86,6 +88,9 @@ class RuleInput:
     thresholds: Thresholds
     grafts: tuple[Graft, ...] = ()
     one_process: bool = True
+    needed_outside: tuple[Graft, ...] = ()
+    tagged: tuple[Target, ...] = ()
+    asked: tuple[Target, ...] = ()
 
     @property
     def shared(self) -> Iterator[ModuleReport]:

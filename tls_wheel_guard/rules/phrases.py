@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tls_wheel_guard.findings import Hint
-from tls_wheel_guard.loaders import Verdict, freebsd
+from tls_wheel_guard.loaders import Verdict
 from tls_wheel_guard.platforms import Libc, Target
 
-__all__ = ["SYSTEMS", "bytes_of", "count_of", "describe_target", "sentences", "today"]
+__all__ = ["SYSTEMS", "bytes_of", "count_of", "describe_target", "sentences"]
 
 SYSTEMS: dict[Libc, str] = {
     "glibc": "Linux with glibc", "musl": "Linux with musl (Alpine)", "bionic": "Android", "freebsd": "FreeBSD", "netbsd": "NetBSD",
@@ -58,11 +57,14 @@ def _sentence(verdict: Verdict, tags: str) -> str:
         fit = outcome.fits_fresh_process
         if fit is not None and not fit.both:
             which = "the oldest version promised" if fit.current else "a current version" if fit.oldest else "any version"
+            if outcome.reason == "alignment":
+                granted = f"its alignment is above the {outcome.align_limit} that the loader grants late libraries, whatever the room"
+                return f"{system} import fails even in a fresh process of {which}: {granted}{quote}."
             return f"{system} import fails even in a fresh process of {which}, where {bytes_of(outcome.room or 0)} are left{quote}."
         room = f" of the {bytes_of(outcome.room)} that all late libraries share" if outcome.room else ""
         return f"{system} it loads only while there is room: it takes {outcome.taken:,}{room}; where others came first, import fails{quote}."
     if outcome.word == "unknown":
-        return f"{system} the loader has no model here; do not rely on it."
+        return f"{system} there is no model of this loader; do not rely on it."
     return f"{system} it loads."
 
 
@@ -73,27 +75,3 @@ def _because(verdict: Verdict) -> str:
     if outcome.room and outcome.taken > outcome.room:
         return f", since the loader keeps {bytes_of(outcome.room)} for modules that come after the start and this asks for {outcome.taken:,}"
     return ""
-
-
-def today(verdict: Verdict) -> Hint | None:
-    """What a user can do today, without a new wheel; None where nothing helps."""
-    target, outcome = verdict.target, verdict.outcome
-    if outcome.word not in ("never", "if-room"):
-        return None
-    if target.libc == "freebsd":
-        if (target.oldest or freebsd.TUNABLE_SINCE) >= freebsd.TUNABLE_SINCE:
-            return Hint(f"on FreeBSD 14 and newer, start Python with LD_STATIC_TLS_EXTRA={_padded(outcome.taken)} in its environment", "today")
-        return Hint(f"LD_PRELOAD the library (FreeBSD {target.oldest[0] if target.oldest else ''} has no LD_STATIC_TLS_EXTRA yet)", "today")
-    if target.libc == "glibc":
-        return Hint("import it before other native libraries, or LD_PRELOAD it", "today")
-    if target.libc == "musl":
-        return Hint("only LD_PRELOAD of the library helps on musl", "today")
-    return None
-
-
-def _padded(taken: int) -> int:
-    """A round number with some room for others: the least power of two from 1024 on that leaves them 256 bytes."""
-    value = 1024
-    while value < taken + 256:
-        value *= 2
-    return value

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tls_wheel_guard.findings import Finding, ModuleReport
-from tls_wheel_guard.loaders import MAX_SIMULATED, Together, Verdict, block_of, judge, load_together
+from tls_wheel_guard.loaders import MAX_SIMULATED, Together, Verdict, block_of, glibc, judge, load_together
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules.input import CURE, RuleInput, hints
-from tls_wheel_guard.rules.phrases import bytes_of, sentences, today
+from tls_wheel_guard.rules.phrases import bytes_of, sentences
+from tls_wheel_guard.rules.today import steps_today
 
 __all__ = ["crowding", "overflow"]
 
@@ -34,7 +35,8 @@ class _Takes:
         """Whether the target's loader gives the module static TLS."""
         key = (module.path, target)
         if key not in self._asked:
-            self._asked[key] = judge(module.tls_module, target).verdict in ("if-room", "never")
+            verdict = judge(module.tls_module, target)
+            self._asked[key] = verdict.verdict in ("if-room", "never") or verdict.outcome.takes_at_most > 0
         return self._asked[key]
 
     def of(self, group: tuple[ModuleReport, ...], target: Target) -> tuple[list[ModuleReport], Together | None]:
@@ -45,7 +47,7 @@ class _Takes:
         key = (id(group), target)
         if key not in self._groups:
             takers = [m for m in group if self(m, target)]
-            silent = not takers or any(self._refused(m, target) for m in takers)
+            silent = not any(m.demand.needs_static or m.demand.flagged for m in takers) or any(self._refused(m, target) for m in takers)
             self._groups[key] = takers, None if silent else self.together(takers, target)
         return self._groups[key]
 
@@ -92,7 +94,12 @@ def overflow(case: RuleInput) -> Iterator[Finding]:
                     ),
                     *sentences([_failing(verdict, takers, target)]),
                 ),
-                hints("build one of them without initial-exec TLS", today(verdict), module=module.path, rule="static-tls-overflow"),
+                hints(
+                    "build one of them without initial-exec TLS",
+                    *steps_today(module, [verdict], alone=False),
+                    module=module.path,
+                    rule="static-tls-overflow",
+                ),
                 (verdict,),
                 (target.tag,),
             )
@@ -123,8 +130,8 @@ def _overflow_together(case: RuleInput, takes: _Takes, reported: set[Target]) ->
                 (
                     (
                         f"together its {len(takers)} modules with initial-exec TLS ask for {bytes_of(fit.asked)} of static TLS, and "
-                        f"{_place(case, takers[0], target)} leaves {fit.room:,} to all modules that come late: who imports all of them in one "
-                        "process sees the last one fail."
+                        f"{_place(case, takers[0], target)} leaves {fit.room:,} to all late modules: importing all of them in one process"
+                        " makes the last import fail."
                     ),
                 ),
                 hints("build them without initial-exec TLS", module=None, rule="static-tls-overflow"),
@@ -145,22 +152,36 @@ def _failing(verdict: Verdict, takers: list[ModuleReport], target: Target) -> Ve
 def crowding(case: RuleInput) -> Iterator[Finding]:
     """Modules that load, and take so much of the room that others will not."""
     for module in case.shared:
-        crowded: list[tuple[Verdict, int]] = []
+        crowded: list[tuple[Verdict, int, int]] = []
         for verdict in module.verdicts:
-            room = case.thresholds.room_for(verdict, module.demand.machine)
-            if verdict.verdict == "if-room" and not verdict.refuses and room and verdict.outcome.taken >= case.thresholds.crowding * room:
-                crowded.append((verdict, room))
+            room, taken = case.thresholds.room_for(verdict, module.demand.machine), _takes_always(verdict)
+            if room and taken and not verdict.refuses and taken >= case.thresholds.crowding * room:
+                crowded.append((verdict, taken, room))
         if crowded:
             shares = "; ".join(
-                f"{verdict.outcome.taken:,} of {room:,} bytes ({100 * verdict.outcome.taken / room:.0f} %) on {verdict.target.tag}"
-                for verdict, room in crowded
+                f"{taken:,} of {room:,} bytes ({100 * taken / room:.0f} %) on {verdict.target.tag}"
+                + (", by descriptors, which glibc before 2.32 lets take everything" if verdict.verdict == "always" else "")
+                for verdict, taken, room in crowded
             )
             yield Finding(
                 "static-tls-crowding",
                 "warning",
                 module.path,
-                (f"it takes {shares} of the static TLS that all late libraries share: packages imported after it will fail for it.",),
-                hints(CURE, module=module.path, rule="static-tls-crowding"),
-                tuple(verdict for verdict, _ in crowded),
-                tuple(verdict.target.tag for verdict, _ in crowded),
+                (f"it takes {shares}, of the static TLS that all late libraries share: later ones fail where the rest is too little.",),
+                hints(
+                    CURE if any(v.verdict != "always" for v, _, _ in crowded) else "promise glibc 2.32 or newer, or make its variables smaller",
+                    module=module.path,
+                    rule="static-tls-crowding",
+                ),
+                tuple(verdict for verdict, _, _ in crowded),
+                tuple(verdict.target.tag for verdict, _, _ in crowded),
             )
+
+
+def _takes_always(verdict: Verdict) -> int:
+    """Bytes that the module takes when it loads: by initial-exec, or by descriptors where they have no part of their own."""
+    if verdict.verdict == "if-room":
+        return verdict.outcome.taken
+    target = verdict.target
+    shares = target.libc == "glibc" and target.oldest is not None and not glibc.has_optional(target.oldest)
+    return verdict.outcome.takes_at_most if shares and verdict.verdict == "always" else 0

@@ -1,0 +1,72 @@
+"""What a user can do today, with the wheel as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tls_wheel_guard.findings import Hint, ModuleReport
+from tls_wheel_guard.loaders import Verdict, freebsd, glibc
+
+__all__ = ["steps_today"]
+
+MARGIN = 256
+"""Bytes of room that advised values leave to other modules."""
+
+
+def steps_today(module: ModuleReport, verdicts: Iterable[Verdict], *, alone: bool = True) -> tuple[Hint, ...]:
+    """What helps where a verdict refuses the module or may do so, each step once.
+
+    ``alone``: False where it is refused with what it needs, so that no order of imports helps.
+    """
+    steps = (_step(module, verdict, alone) for verdict in verdicts if verdict.verdict in ("never", "if-room"))
+    return tuple(Hint(step, "today") for step in dict.fromkeys(step for step in steps if step))
+
+
+def _step(module: ModuleReport, verdict: Verdict, alone: bool) -> str | None:
+    libc = verdict.target.libc
+    crashes = _crashes_when_preloaded(module, libc)
+    if crashes:
+        return f"nothing helps on {libc} but another build: preloaded, {crashes}"
+    if libc == "freebsd":
+        return _freebsd(module, verdict)
+    if libc == "musl":
+        return f"only {_preload(module)} helps on musl"
+    return _glibc(module, verdict, alone) if libc == "glibc" else None
+
+
+def _crashes_when_preloaded(module: ModuleReport, libc: str) -> str | None:
+    """Why the module must not be there from the start: a culprit's runtime does not bear it."""
+    return next((why for suspect in module.traced.sure for name, why in suspect.match.culprit.no_preload if name == libc), None)
+
+
+def _preload(module: ModuleReport) -> str:
+    # An extension module wants Python's own symbols: any other program that is started with it stops.
+    return f"LD_PRELOAD=/path/to/{module.path.rsplit('/', 1)[-1]} for python itself, not for all programs,"
+
+
+def _glibc(module: ModuleReport, verdict: Verdict, alone: bool) -> str:
+    outcome, fit = verdict.outcome, verdict.outcome.fits_fresh_process
+    if outcome.reason == "alignment":
+        return f"no order of imports helps: only {_preload(module)} does"
+    if alone and (fit is None or fit.oldest or fit.current):
+        return f"import it before other native libraries, or set {_preload(module)}".rstrip(",")
+    more = ""
+    if outcome.room is not None and outcome.taken > outcome.room:
+        optional = -(-(glibc.OPTIONAL + outcome.taken - outcome.room + MARGIN) // 512) * 512
+        more = f"; since glibc 2.32 GLIBC_TUNABLES=glibc.rtld.optional_static_tls={optional} python ... does too"
+    return f"no order of imports helps: {_preload(module)} does{more}"
+
+
+def _freebsd(module: ModuleReport, verdict: Verdict) -> str:
+    oldest = verdict.target.oldest or freebsd.TUNABLE_SINCE
+    if oldest >= freebsd.TUNABLE_SINCE:
+        return f"on FreeBSD 14 and newer, start Python with LD_STATIC_TLS_EXTRA={_padded(verdict.outcome.taken)} in its environment"
+    return f"{_preload(module)} helps (FreeBSD {oldest[0]} has no LD_STATIC_TLS_EXTRA yet)"
+
+
+def _padded(taken: int) -> int:
+    """A round number with some room for others: the least power of two from 1024 on that leaves them 256 bytes."""
+    value = 1024
+    while value < taken + MARGIN:
+        value *= 2
+    return value
