@@ -14,6 +14,8 @@ from tests.support.toolchain import require
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
 
+pytestmark = pytest.mark.compiler
+
 ONCE = r"""
 #include <mutex>
 extern "C" int f() { static std::once_flag o; int x = 0; std::call_once(o, [&] { x = 7; }); return x; }

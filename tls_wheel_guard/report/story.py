@@ -6,7 +6,7 @@ Values for every writer for people: text, Markdown, HTML, annotations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tls_wheel_guard.culprits import Suspect
@@ -147,10 +147,7 @@ def _causes(places: Sequence[Place]) -> tuple[Cause, ...]:
         for suspect in place.finding.culprits:
             found.setdefault(suspect.match.culprit.id, suspect)
     sure = [suspect for suspect in found.values() if suspect.match.confidence != "possible"]
-    causes = tuple(_cause(suspect) for suspect in sure or list(found.values())[:1])
-    if len(causes) < 2:
-        return causes
-    return (*causes[:-1], replace(causes[-1], notes=(*causes[-1].notes, f"each of these {len(causes)} needs its own cure")))
+    return tuple(_cause(suspect) for suspect in sure or list(found.values())[:1])
 
 
 def _cause(suspect: Suspect) -> Cause:

@@ -79,6 +79,8 @@ def finding_lines(story: Story, style: Style) -> Iterator[str]:
         yield from _labelled("why:", story.why, style)
     for cause in story.causes if style.verbosity > 0 else story.causes[:MOST_CAUSES]:
         yield from _cause(cause, style)
+    if len(story.causes) > 1:
+        yield from _labelled("", f"each of these {len(story.causes)} needs its own cure", style)
     if story.cures:
         if not story.causes and story.look:
             yield from _labelled("cause:", "no library that is known; `show --sites` lists the code", style)

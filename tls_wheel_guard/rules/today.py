@@ -9,6 +9,8 @@ from tls_wheel_guard.loaders import Verdict, freebsd, glibc
 
 __all__ = ["steps_today"]
 
+PRELOAD = "LD_PRELOAD for python itself"
+"""An extension module wants Python's own symbols: any other program that is started with it stops."""
 MARGIN = 256
 """Bytes of room that advised values leave to other modules."""
 
@@ -28,10 +30,10 @@ def _step(module: ModuleReport, verdict: Verdict, alone: bool) -> str | None:
     if crashes:
         return f"nothing helps on {libc} but another build: preloaded, {crashes}"
     if libc == "freebsd":
-        return _freebsd(module, verdict)
+        return _freebsd(verdict)
     if libc == "musl":
-        return f"only {_preload(module)} helps on musl"
-    return _glibc(module, verdict, alone) if libc == "glibc" else None
+        return f"on musl only {PRELOAD} helps"
+    return _glibc(verdict, alone) if libc == "glibc" else None
 
 
 def _crashes_when_preloaded(module: ModuleReport, libc: str) -> str | None:
@@ -39,29 +41,24 @@ def _crashes_when_preloaded(module: ModuleReport, libc: str) -> str | None:
     return next((why for suspect in module.traced.sure for name, why in suspect.match.culprit.no_preload if name == libc), None)
 
 
-def _preload(module: ModuleReport) -> str:
-    # An extension module wants Python's own symbols: any other program that is started with it stops.
-    return f"LD_PRELOAD=/path/to/{module.path.rsplit('/', 1)[-1]} for python itself, not for all programs,"
-
-
-def _glibc(module: ModuleReport, verdict: Verdict, alone: bool) -> str:
+def _glibc(verdict: Verdict, alone: bool) -> str:
     outcome, fit = verdict.outcome, verdict.outcome.fits_fresh_process
     if outcome.reason == "alignment":
-        return f"no order of imports helps: only {_preload(module)} does"
+        return f"no order of imports helps, only {PRELOAD}"
     if alone and (fit is None or fit.oldest or fit.current):
-        return f"import it before other native libraries, or set {_preload(module)}".rstrip(",")
+        return f"import it before other native libraries, or {PRELOAD}"
     more = ""
     if outcome.room is not None and outcome.taken > outcome.room:
         optional = -(-(glibc.OPTIONAL + outcome.taken - outcome.room + MARGIN) // 512) * 512
-        more = f"; since glibc 2.32 GLIBC_TUNABLES=glibc.rtld.optional_static_tls={optional} python ... does too"
-    return f"no order of imports helps: {_preload(module)} does{more}"
+        more = f"; since glibc 2.32 also GLIBC_TUNABLES=glibc.rtld.optional_static_tls={optional}"
+    return f"no order of imports helps, only {PRELOAD}{more}"
 
 
-def _freebsd(module: ModuleReport, verdict: Verdict) -> str:
+def _freebsd(verdict: Verdict) -> str:
     oldest = verdict.target.oldest or freebsd.TUNABLE_SINCE
     if oldest >= freebsd.TUNABLE_SINCE:
         return f"on FreeBSD 14 and newer, start Python with LD_STATIC_TLS_EXTRA={_padded(verdict.outcome.taken)} in its environment"
-    return f"{_preload(module)} helps (FreeBSD {oldest[0]} has no LD_STATIC_TLS_EXTRA yet)"
+    return f"only {PRELOAD} helps (FreeBSD {oldest[0]} has no LD_STATIC_TLS_EXTRA yet)"
 
 
 def _padded(taken: int) -> int:
