@@ -16,7 +16,7 @@ lint:
 
 unit:
 	@tools/setup.sh test
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 truth: truth-env truth-advice
 	.venv/bin/python benchmarks/truth.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,7 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
     """Count what ``-m`` and ``-k`` leave out."""
     for item in items:
         LEFT_OUT.update({name for name in MARKERS if item.get_closest_marker(name)} or {"no marker"})
+        LEFT_OUT["tests"] += 1
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,6 +51,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         running(None)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells what it left out; each of them collects all tests."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = dict(LEFT_OUT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what one worker left out: all of them leave out the same."""
+    LEFT_OUT.update(Counter(getattr(node, "workeroutput", {}).get("left_out", {})) if not LEFT_OUT else ())
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How many tests ran, how many were skipped, how many of those were ground truth, and what was left out by markers."""
     stats = terminalreporter.stats
@@ -56,6 +71,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ground = sum("ground_truth" in str(report.nodeid) for report in skipped)
     ran = sum(len(stats.get(kind, [])) for kind in ("passed", "failed"))
     terminalreporter.write_line(f"tests: {ran} ran, {len(skipped)} skipped ({ground} of them ground truth)")
-    if left := len(stats.get("deselected", [])):
-        marked = ", ".join(f"{count} {name}" for name, count in sorted(LEFT_OUT.items()))
+    if left := LEFT_OUT["tests"]:
+        marked = ", ".join(f"{LEFT_OUT[name]} {name}" for name in (*MARKERS, "no marker") if LEFT_OUT[name])
         terminalreporter.write_line(f"left out: {left} tests, by what they need ({marked}; a test can need more than one)")

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["made_once"]
+__all__ = ["locked", "made_once"]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Only one process at a time works on ``path``, whose folder exists."""
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def made_once(done: Path, make: Callable[[Path], None]) -> Path:
@@ -18,8 +27,7 @@ def made_once(done: Path, make: Callable[[Path], None]) -> Path:
     if done.is_dir():
         return done
     done.parent.mkdir(parents=True, exist_ok=True)
-    with done.with_name(f"{done.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(done):
         if not done.is_dir():
             work = done.with_name(f"{done.name}.unfinished")
             shutil.rmtree(work, ignore_errors=True)
