@@ -10,6 +10,7 @@
         UnreadableMember        3   one member of a wheel can't be inflated
         MalformedElf            3   an ELF file that contradicts itself
         UnreadableInterpreter   3   a Python can't be started, hangs, crashes, or gives no answer
+        UnreadableIndex         3   an index, a page of it, or a wheel that it lists can't be fetched
       Refused                   4   a change that can't be made safely; nothing was written
 
 A message is one line: what is wrong, with the value; ``hint`` is the next step. The place (file, member) is
@@ -28,6 +29,7 @@ __all__ = [
     "MalformedElf",
     "Refused",
     "TlsWheelGuardError",
+    "UnreadableIndex",
     "UnreadableInput",
     "UnreadableInterpreter",
     "UnreadableMember",
@@ -119,6 +121,10 @@ class UnreadableMember(UnreadableInput):
 
 class UnreadableInterpreter(UnreadableInput):
     """An interpreter can't be started, hangs, crashes, or gives no answer that can be used."""
+
+
+class UnreadableIndex(UnreadableInput):
+    """An index can't be reached, answers with an error, or lists what can't be fetched."""
 
 
 class MalformedElf(UnreadableInput):

@@ -63,6 +63,13 @@ class Archive:
         """The inflated bytes of the member at ``index``, its CRC and size checked at the end; raises UnreadableMember."""
         return raw_pieces(self.file, self.infos[index], self._limits)
 
+    def first_spans(self, length: int) -> Iterator[tuple[int, int]]:
+        """File offsets from and to: where each member's local header, name and first bytes stand, ``length`` in all beside the name."""
+        for info in self.infos:
+            if not info.filename.endswith("/"):
+                more = min(info.compress_size, max(length - 30, 0))
+                yield info.header_offset, info.header_offset + 30 + 2 * len(info.orig_filename) + 64 + more
+
     def close(self) -> None:
         """Close the file."""
         self._zip.close()
