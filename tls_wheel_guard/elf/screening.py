@@ -14,6 +14,7 @@ descriptor. Everything else is *asks* or *unknown*, and then the whole member is
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -113,6 +114,8 @@ def _layout(header: Header, segments: list[Segment]) -> _Layout | str:
         return "its first segment does not begin with the file"
     if header.phoff != 64:
         return "its program headers were moved"
+    if any((s.vaddr - s.offset) % (s.align or 1) for s in loads) or any(a.offset + a.filesz > b.offset for a, b in itertools.pairwise(loads)):
+        return "its segments contradict each other"
     if not any(s.type == PT_DYNAMIC for s in segments):
         return "it has no dynamic segment"
     code = [place for place, s in enumerate(loads) if s.flags & PF_X]
