@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,14 @@ from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.loaders import judge, reached
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.rules import LiveProcess, RuleInput, Unreadable, run_rules
+from tls_wheel_guard.rules import Graft, LiveProcess, RuleInput, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import demand_of, tls_module
 
 if TYPE_CHECKING:
     from tls_wheel_guard.machine_code.access_sites import Sites
 
-__all__ = ["Asked", "check_path", "check_wheel", "failed_report"]
+__all__ = ["Asked", "SecondLook", "check_path", "check_wheel", "damaged_in", "failed_report", "judge_contents"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +57,40 @@ def _judged(opened: OpenInput, config: Config, asked: Asked) -> Report:
     contents = opened.contents
     if contents.is_tree and not contents.modules and not contents.unreadable:
         raise UsageError("no ELF file below this folder", hint="give a folder such as site-packages, or the root of a package")
+    sites = _sites(opened) if asked.sites else {}
+    looks = SecondLook(_traced(opened), damaged_in(opened), sites, needed_outside(opened), will_be_copied(opened))
+    return judge_contents(contents, opened.path, looks, config, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """What was found by looking again, by a module's index, and on this machine.
+
+    ``outside``: libraries of this machine that the modules need; ``copied``: whether auditwheel will copy them into the wheel.
+    """
+
+    traced: Mapping[int, Traced] = field(default_factory=dict)
+    damaged: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    sites: Mapping[int, Sites] = field(default_factory=dict)
+    outside: tuple[Graft, ...] = ()
+    copied: bool = False
+
+
+def judge_contents(contents: Contents, path: str, looks: SecondLook, config: Config, asked: Asked = Asked()) -> Report:
+    """Judge what an input holds, however it was read."""
     promised = (promised_by(contents.tags) if asked.own_tags else ()) + config.more_targets
-    modules = _module_reports(contents, promised, _traced(opened), _sites(opened) if asked.sites else {}, _damaged(opened))
+    modules = _module_reports(contents, promised, looks)
     excluded = tuple(module.path for module in modules if config.excludes(module.path))
     modules = tuple(module for module in modules if module.path not in excluded)
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable if not config.excludes(path))
     thresholds = config.thresholds(asked.live)
     case = RuleInput(modules, unreadable, _needs(modules), thresholds, one_process=not contents.is_tree)
-    libraries, copied = needed_outside(opened), will_be_copied(opened)
-    case = replace(case, grafts=libraries if copied else (), needed_outside=() if copied else libraries)
+    case = replace(case, grafts=looks.outside if looks.copied else (), needed_outside=() if looks.copied else looks.outside)
     case = replace(case, tagged=promised_by(contents.tags), asked=config.more_targets)
     findings, allowed = apply_allows(run_rules(case, config.rules), config)
     return Report(
         wheel=contents.name,
-        path=opened.path,
+        path=path,
         tags=contents.tags,
         targets=_targets_of(promised, modules),
         modules=modules,
@@ -99,7 +120,7 @@ def _sites(opened: OpenInput) -> dict[int, Sites]:
     return sites_in(opened)
 
 
-def _damaged(opened: OpenInput) -> dict[int, tuple[str, ...]]:
+def damaged_in(opened: OpenInput) -> dict[int, tuple[str, ...]]:
     """What is wrong with modules that were repaired. Only a module with descriptors and section headers can be one."""
     asked = [m for m in opened.contents.modules if m.is_shared and m.facts.dynamic.tlsdesc and m.facts.has_section_headers]
     if not asked:
@@ -109,13 +130,7 @@ def _damaged(opened: OpenInput) -> dict[int, tuple[str, ...]]:
     return {module.index: damage_in(opened, module) for module in asked}
 
 
-def _module_reports(
-    contents: Contents,
-    promised: tuple[Target, ...],
-    traced: dict[int, Traced],
-    sites: dict[int, Sites],
-    damaged: dict[int, tuple[str, ...]],
-) -> tuple[ModuleReport, ...]:
+def _module_reports(contents: Contents, promised: tuple[Target, ...], looks: SecondLook) -> tuple[ModuleReport, ...]:
     demands = {module.index: demand_of(module.facts, module.name) for module in contents.modules}
     definers = {symbol: demands[index] for symbol, index in contents.definers.items()}
     reports = []
@@ -126,7 +141,7 @@ def _module_reports(
         late = tls_module(facts, module.name, exports, demand)
         verdicts = tuple(judge(late, t) for t in targets_for(facts, module.name, promised)) if module.is_shared else ()
         index = module.index
-        more = (traced.get(index, Traced()), sites.get(index), damaged.get(index, ()))
+        more = (looks.traced.get(index, Traced()), looks.sites.get(index), looks.damaged.get(index, ()))
         reports.append(ModuleReport(module.name, facts, late, verdicts, *more))
     return tuple(reports)
 

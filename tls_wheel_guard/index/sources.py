@@ -18,7 +18,7 @@ from tls_wheel_guard.index.lock_files import Pin, read_lock
 from tls_wheel_guard.index.simple_api import project_names, project_wheels
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
-__all__ = ["Selection", "configured_index", "list_wheels", "locked_wheels"]
+__all__ = ["Listed", "Selection", "configured_index", "list_wheels", "locked_wheels"]
 
 MAX_LOCK = 64 << 20
 """Bytes of a lock file."""

@@ -121,44 +121,34 @@ class Store:
         found = self._db.execute("SELECT facts FROM wheels WHERE key = ? AND shape = ?", (key, self._shape)).fetchone()
         return None if found is None else _unpacked(found[0])
 
-    def read_of(self, key: str) -> tuple[str, int]:
-        """How a stored wheel was read, and how many bytes that took."""
-        found = self._db.execute("SELECT read, bytes_read FROM wheels WHERE key = ?", (key,)).fetchone()
-        return (str(found[0]), int(found[1])) if found else ("", 0)
-
     def entry_of(self, key: str, judgement: str | None = None) -> dict[str, Any] | None:
         """The entry of a wheel by a judgement (this one's without); None where it was not judged so."""
         found = self._db.execute("SELECT entry FROM verdicts WHERE key = ? AND judgement = ?", (key, judgement or self.judgement)).fetchone()
         entry = None if found is None else _unpacked(found[0])
         return entry if isinstance(entry, dict) else None
 
-    def put(self, run: int, rows: Iterable[Row], systems: dict[str, str]) -> None:
-        """Store some wheels, all or none. ``systems``: a target's tag -> its system."""
+    def put(self, run: int, rows: Iterable[Row]) -> None:
+        """Store some wheels, all or none."""
         with self._transaction():
             for row in rows:
-                self._put(run, row, systems)
+                self._put(run, row)
 
     def seen(self, run: int, filename: str, key: str | None, error: str | None = None) -> None:
         """This run met a wheel: it is stored under ``key``, or could not be read."""
         self._db.execute("INSERT OR REPLACE INTO run_wheels VALUES (?, ?, ?, ?)", (run, filename, key, error))
 
-    def _put(self, run: int, row: Row, systems: dict[str, str]) -> None:
+    def _put(self, run: int, row: Row) -> None:
         wheel = row.wheel
         values = (
             row.key, wheel.filename, wheel.project, wheel.version, wheel.size, wheel.sha256, wheel.place, wheel.uploaded, row.read,
             row.bytes_read, self._shape, _packed(row.facts),
         )  # fmt: skip
         self._db.execute(f"INSERT OR REPLACE INTO wheels VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608  (question marks)
-        self._verdict(row.key, row.entry, systems)
+        self._verdict(row.key, row.entry)
         self.seen(run, wheel.filename, row.key)
 
-    def judged(self, run: int, filename: str, key: str, entry: dict[str, Any], systems: dict[str, str]) -> None:
-        """A stored wheel was judged anew from its facts."""
-        with self._transaction():
-            self._verdict(key, entry, systems)
-            self.seen(run, filename, key)
-
-    def _verdict(self, key: str, entry: dict[str, Any], systems: dict[str, str]) -> None:
+    def _verdict(self, key: str, entry: dict[str, Any]) -> None:
+        systems = {target["tag"]: target["libc"] for target in entry["targets"]}
         order = ("note", "warning", "error")
         worst = max((f["severity"] for f in entry["findings"]), key=order.index, default=None)
         self._db.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", (key, self.judgement, worst, _packed(entry)))
@@ -169,6 +159,31 @@ class Store:
                 for culprit in culprits:
                     row = (key, self.judgement, finding["rule"], finding["severity"], finding["module"], system, culprit)
                     self._db.execute("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def entries(self, run: int) -> Iterator[dict[str, Any]]:
+        """The entries of a run's wheels by their file names; those that could not be read have only ``wheel``, ``path`` and ``error``."""
+        query = (
+            "SELECT rw.filename, rw.error, v.entry FROM run_wheels rw LEFT JOIN verdicts v ON v.key = rw.key AND v.judgement = ?"
+            " WHERE rw.run = ? ORDER BY rw.filename"
+        )
+        for filename, error, entry in self._db.execute(query, (self.judgement, run)):
+            found = None if entry is None else _unpacked(entry)
+            if isinstance(found, dict):
+                yield found
+            else:
+                yield {"wheel": filename, "path": filename, "error": error or "its entry in the store is damaged"}
+
+    def failed(self, run: int) -> list[tuple[str, str]]:
+        """File names of what a run could not read, with the reasons."""
+        return self._db.execute("SELECT filename, error FROM run_wheels WHERE run = ? AND error IS NOT NULL ORDER BY filename", (run,)).fetchall()
+
+    def findings(self, run: int) -> Iterator[tuple[str, str, str, str, str, str, str | None]]:
+        """A run's findings: project, version, file name, rule, severity, system, culprit (None where it is not known)."""
+        query = (
+            "SELECT w.project, w.version, w.filename, f.rule, f.severity, f.system, f.culprit FROM run_wheels rw JOIN wheels w USING (key)"
+            " JOIN findings f ON f.key = rw.key AND f.judgement = ? WHERE rw.run = ? ORDER BY w.project, w.version, w.filename"
+        )
+        yield from self._db.execute(query, (self.judgement, run))
 
     def run_before(self, run: int, which: str) -> int | None:
         """The run that ``--since`` names: a number, or ``last`` for the newest one before that ended; None where there is none."""
@@ -218,11 +233,6 @@ class Store:
 
     def _transaction(self) -> _Transaction:
         return _Transaction(self._db)
-
-    def keys(self) -> Iterator[str]:
-        """The keys of all wheels whose facts are of this shape."""
-        for (key,) in self._db.execute("SELECT key FROM wheels WHERE shape = ?", (self._shape,)):
-            yield key
 
 
 class _Transaction:

@@ -1,0 +1,296 @@
+"""The wheels of an index, a mirror, a store or a lock file -> entries of a report, kept in a store that goes on where it ended."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tls_wheel_guard.commands.check import Asked, judge_contents
+from tls_wheel_guard.commands.facts import StoredClear, StoredWheel, facts_of
+from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.errors import TlsWheelGuardError, UnreadableIndex, UsageError, bug_of
+from tls_wheel_guard.index.connection import Connection
+from tls_wheel_guard.index.facts import decoded, encoded, shape_of
+from tls_wheel_guard.index.listing import ListedWheel, safe_url
+from tls_wheel_guard.index.reading import Policy, WheelRead, read_wheel
+from tls_wheel_guard.index.schedule import Lost, by_cluster, by_threads
+from tls_wheel_guard.index.sources import Listed, Selection, configured_index, list_wheels, locked_wheels
+from tls_wheel_guard.index.store import Row, Store, key_of
+from tls_wheel_guard.inputs.opening import open_input
+from tls_wheel_guard.inputs.wheel import wheel_tags
+from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.targets import promised_by
+from tls_wheel_guard.version import __version__
+
+__all__ = ["IndexOptions", "IndexRun", "index_run", "judgement_of"]
+
+CLUSTER_FROM = 300
+"""Wheels from which processes of this machine are worth their start."""
+BATCH = 100
+"""Wheels a task of a cluster."""
+WRITE_AT = 50
+"""Results that are stored together."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """What is asked. ``sources``: addresses and folders; without one the index that pip is configured with. ``store``: None keeps nothing.
+
+    ``screening``: whether wheels are read by ranges where their modules are clear. ``fresh``: whether what is stored is read again.
+    ``since``: an earlier run to compare with, ``last`` or its number.
+    """
+
+    sources: tuple[str, ...] = ()
+    lock: Path | None = None
+    choice: Selection = Selection()
+    jobs: int = 2
+    scheduler: str | None = None
+    store: str | None = None
+    fresh: bool = False
+    screening: bool = True
+    since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One wheel to read, or with ``facts`` to judge anew."""
+
+    wheel: ListedWheel
+    facts: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of a task. ``row`` None: it could not be read, for the reason ``error``; ``again``: its facts do not suffice."""
+
+    task: _Task
+    row: Row | None = None
+    error: str | None = None
+    again: bool = False
+
+
+@dataclass(slots=True)
+class IndexRun:
+    """A run that has ended. Its entries stand in ``store`` under ``run``; ``since``: the earlier run to compare with, None without.
+
+    ``counts``: wheels; of these ``known`` from the store, ``clear`` and ``judged``; ``failed``: could not be read; bytes.
+    """
+
+    store: Store
+    run: int
+    source: str
+    counts: dict[str, int]
+    since: int | None = None
+
+
+def index_run(options: IndexOptions, config: Config, asked: Asked, on_done: Callable[[int, int], None] | None = None) -> IndexRun:
+    """Read and judge what is asked; raises UnreadableIndex and UsageError where the source itself can't be read.
+
+    ``on_done`` gets the number of wheels that are done and the number that are known so far. The caller closes the store.
+    """
+    store = Store(options.store or ":memory:", shape_of(StoredWheel, StoredClear), judgement_of(config, asked))
+    try:
+        return _run(options, config, asked, store, on_done or (lambda _done, _known: None))
+    except BaseException:
+        store.close()
+        raise
+
+
+def _run(options: IndexOptions, config: Config, asked: Asked, store: Store, on_done: Callable[[int, int], None]) -> IndexRun:
+    connection = _connection(options.jobs)
+    sources = options.sources or (() if options.lock else (configured_index(),))
+    name = str(options.lock) if options.lock else ", ".join(safe_url(source) for source in sources)
+    run = store.begin(name, _now())
+    since = None if options.since is None else store.run_before(run, options.since)
+    if options.since is not None and since is None:
+        raise UsageError(f"--since {options.since}: the store has no such run", hint="`--since last`, or the number of a run in its table runs")
+    listed: Iterator[Listed]
+    if options.lock:
+        listed = locked_wheels(options.lock, sources[0] if sources else None, connection)
+    else:
+        listed = itertools.chain.from_iterable(list_wheels(source, options.choice, connection, config.bounds) for source in sources)
+    keeper = _Keeper(store, run, on_done)
+    for done in _results(keeper.tasks(listed, options.fresh), options, config, asked):
+        keeper.take(done)
+    # Facts that say too little for this judgement: those wheels are read after all.
+    for done in _results(iter(keeper.again), options, config, asked):
+        keeper.take(done)
+    keeper.flush()
+    store.end(run, _now())
+    return IndexRun(store, run, name, keeper.counts, since)
+
+
+def judgement_of(config: Config, asked: Asked) -> str:
+    """What decides about verdicts: this version, its rules, models and culprits, the settings. Two runs with the same one agree."""
+    digest = hashlib.sha256(__version__.encode())
+    for package in ("rules", "culprits", "loaders", "tls"):
+        for file in _files(resources.files("tls_wheel_guard").joinpath(package)):
+            digest.update(file.read_bytes())
+    digest.update(repr((config, asked)).encode())
+    return digest.hexdigest()[:32]
+
+
+def _files(folder: Any) -> Iterator[Any]:
+    for child in sorted(folder.iterdir(), key=lambda f: str(f.name)):
+        if child.is_dir():
+            yield from _files(child)
+        elif child.name.endswith((".py", ".toml")):
+            yield child
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+class _Keeper:
+    """Stores results in batches and counts them."""
+
+    def __init__(self, store: Store, run: int, on_done: Callable[[int, int], None]) -> None:
+        self._store, self._run, self._on_done = store, run, on_done
+        self._rows: list[Row] = []
+        self._listed = 0
+        self.again: list[_Task] = []
+        self.counts = dict.fromkeys(("wheels", "known", "clear", "judged", "failed", "bytes_read", "bytes_whole"), 0)
+
+    def tasks(self, listed: Iterator[Listed], fresh: bool) -> Iterator[_Task]:
+        """What is to be done for the wheels of a list: nothing, where this judgement's entry is stored."""
+        for wheel in listed:
+            self._listed += 1
+            if isinstance(wheel, UnreadableIndex):
+                self._fail(wheel.message.partition(": ")[0], wheel.line())
+                continue
+            self.counts["bytes_whole"] += wheel.size or 0
+            entry = self._store.entry_of(wheel.sha256) if wheel.sha256 is not None and not fresh else None
+            if entry is not None:
+                self.counts["known"] += 1
+                self._count(entry)
+                self._store.seen(self._run, wheel.filename, wheel.sha256)
+            else:
+                facts = self._store.facts_of(wheel.sha256) if wheel.sha256 is not None and not fresh else None
+                yield _Task(wheel, facts)
+
+    def take(self, done: _Done) -> None:
+        """Store a result."""
+        if done.again:
+            self.again.append(replace(done.task, facts=None))
+            return
+        if done.row is None:
+            self._fail(done.task.wheel.filename, done.error or "")
+            return
+        if done.task.facts is None:
+            self.counts["bytes_read"] += done.row.bytes_read
+        self._count(done.row.entry)
+        self._rows.append(done.row)
+        if len(self._rows) >= WRITE_AT:
+            self.flush()
+
+    def _fail(self, name: str, error: str) -> None:
+        self.counts["failed"] += 1
+        self._store.seen(self._run, name, None, error)
+        self._on_done(self.counts["wheels"] + self.counts["failed"], self._listed)
+
+    def _count(self, entry: dict[str, Any]) -> None:
+        self.counts["wheels"] += 1
+        self.counts["clear" if entry["read"] == "ranges" else "judged"] += 1
+        self._on_done(self.counts["wheels"] + self.counts["failed"], self._listed)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._store.put(self._run, self._rows)
+        self._rows = []
+
+
+def _results(tasks: Iterator[_Task], options: IndexOptions, config: Config, asked: Asked) -> Iterator[_Done]:
+    work = functools.partial(_work, config=config, asked=asked, screening=options.screening, connections=options.jobs)
+    first = list(itertools.islice(tasks, CLUSTER_FROM))
+    every = itertools.chain(first, tasks)
+    if options.scheduler is None and (len(first) < CLUSTER_FROM or options.jobs == 1):
+        yield from by_threads(every, work, options.jobs)
+        return
+    for done in by_cluster(every, work, address=options.scheduler, workers=options.jobs, batch=BATCH):
+        yield _Done(done.item, error=done.why) if isinstance(done, Lost) else done
+
+
+@functools.cache
+def _connection(connections: int) -> Connection:
+    """One set of connections a process."""
+    return Connection(connections)
+
+
+def _work(tasks: Sequence[_Task], *, config: Config, asked: Asked, screening: bool, connections: int) -> list[_Done]:
+    """Read or judge some wheels; whatever goes wrong with one is its result."""
+    done = []
+    for task in tasks:
+        try:
+            done.append(_one(task, config, asked, screening, connections))
+        except TlsWheelGuardError as error:
+            done.append(_Done(task, error=error.line()))
+        except Exception as error:
+            done.append(_Done(task, error=bug_of(error).line()))
+    return done
+
+
+def _one(task: _Task, config: Config, asked: Asked, screening: bool, connections: int) -> _Done:
+    wheel = task.wheel
+    promised = (*(promised_by(wheel_tags(wheel.filename)) if asked.own_tags else ()), *config.more_targets)
+    policy = Policy(int(config.room * config.crowding)) if screening else None
+    if task.facts is not None:
+        return _from_facts(task, promised, policy, config, asked)
+    with read_wheel(wheel, promised, _connection(connections), policy, config.bounds) as found:
+        if found.file is None:
+            clear = StoredClear(found.modules)
+            return _Done(task, _row(found, ["clear", encoded(clear)], _clear_entry(wheel, promised, clear)))
+        with open_input(found.file, config.bounds) as opened:
+            stored = facts_of(opened)
+        return _Done(task, _row(found, ["whole", encoded(stored)], _judged(stored, wheel, config, asked)))
+
+
+def _from_facts(task: _Task, promised: Sequence[Target], policy: Policy | None, config: Config, asked: Asked) -> _Done:
+    """Judge anew; facts that say too little, or are damaged, are read again."""
+    wheel = task.wheel
+    try:
+        kind, data = task.facts
+        if kind == "clear":
+            clear = decoded(StoredClear, data)
+            if policy is None or not policy.allows(promised, clear.modules):
+                return _Done(task, again=True)
+            entry = _clear_entry(wheel, promised, clear)
+        else:
+            entry = _judged(decoded(StoredWheel, data), wheel, config, asked)
+    except ValueError:
+        return _Done(task, again=True)
+    found = WheelRead(wheel, "ranges" if kind == "clear" else "whole", 0, wheel.sha256, size=wheel.size)
+    return _Done(task, _row(found, task.facts, entry))
+
+
+def _judged(stored: StoredWheel, wheel: ListedWheel, config: Config, asked: Asked) -> dict[str, Any]:
+    return judge_contents(stored.contents, wheel.place, stored.traced(), config, asked).to_dict()
+
+
+def _row(found: WheelRead, facts: Any, entry: dict[str, Any]) -> Row:
+    wheel = replace(found.wheel, sha256=found.sha256, size=found.size or found.wheel.size)
+    more = {"url": wheel.place, "sha256": wheel.sha256, "bytes_read": found.bytes_read, "read": found.read}
+    return Row(key_of(wheel, found.version), wheel, found.read, found.bytes_read, facts, {**entry, "path": wheel.place, **more})
+
+
+def _clear_entry(wheel: ListedWheel, promised: Sequence[Target], clear: StoredClear) -> dict[str, Any]:
+    """The entry of a wheel that was not read whole: it has no findings, and of its modules only what their beginnings say."""
+    return {
+        "wheel": wheel.filename,
+        "tags": list(wheel_tags(wheel.filename)),
+        "targets": [
+            {"tag": t.tag, "machine": t.machine, "libc": t.libc, "oldest": ".".join(map(str, t.oldest)) if t.oldest else None} for t in promised
+        ],
+        "modules": [{"path": m.path, "machine": m.machine, "screening": "clear", "descriptors": m.descriptors} for m in clear.modules],
+        "findings": [],
+        "allowed": [],
+        "not_applicable": {},
+        "nested_archives": [],
+    }
