@@ -68,13 +68,16 @@ def listed_wheel(
 
 
 def newest_releases(wheels: Iterable[ListedWheel], count: int) -> list[ListedWheel]:
-    """The wheels of the ``count`` newest releases of one project that have any: final ones before pre-releases, yanked ones never."""
+    """The wheels of the ``count`` newest releases of one project that have any: final ones before pre-releases, yanked ones never.
+
+    0 is all of them, pre-releases too.
+    """
     by_version: dict[Version, list[ListedWheel]] = {}
     for wheel in wheels:
         if not wheel.yanked:
             by_version.setdefault(Version(wheel.version), []).append(wheel)
     final = [version for version in by_version if not version.is_prerelease]
-    chosen = sorted(final or by_version, reverse=True)[:count]
+    chosen = sorted(final or by_version, reverse=True)[:count] if count else sorted(by_version, reverse=True)
     return [wheel for version in chosen for wheel in sorted(by_version[version], key=lambda w: w.filename)]
 
 

@@ -70,11 +70,8 @@ def _normal(name: str) -> str:
 
 
 def _chosen(wheels: Iterator[ListedWheel], choice: Selection) -> Iterator[ListedWheel]:
-    """The newest releases of each project among all of a folder's wheels; every one of them where ``latest`` is 0."""
+    """The newest releases of each project among all of a folder's wheels."""
     found = wanted(wheels, choice.projects, choice.patterns)
-    if not choice.latest:
-        yield from found
-        return
     projects: dict[str, list[ListedWheel]] = {}
     for wheel in found:
         projects.setdefault(wheel.project, []).append(wheel)
