@@ -11,9 +11,9 @@ __all__ = ["RangeFile"]
 
 TAIL = 64 << 10
 """Bytes of the end that are fetched first: most central directories are in the last 16 KB, those of large wheels in the last 64."""
-NEAR = 64 << 10
+NEAR = 128 << 10
 """Bytes between two places that are cheaper to fetch than one more request."""
-LEAST, MOST = 32 << 10, 1 << 20
+LEAST, MOST = 64 << 10, 1 << 20
 """Bytes fetched at a time: more each time that reading goes on where it stopped."""
 
 

@@ -29,8 +29,10 @@ FIRST_BYTES = 30 + 1024
 NO_STATIC_TLS = frozenset({"darwin", "windows", "wasm"})
 SCREENED_SYSTEMS = frozenset({"glibc", "musl"}) | NO_STATIC_TLS
 """Systems whose loaders look at relocations alone. FreeBSD acts on DF_STATIC_TLS, Android and OpenBSD on any TLS segment."""
-DESCRIPTOR_MACHINES = frozenset({"aarch64"})
-"""Machines whose glibc and musl know descriptors in every release that a tag can promise, and keep all registers in them."""
+SAFE_DESCRIPTORS = frozenset({("glibc", "aarch64"), ("musl", "aarch64"), ("musl", "x86_64")})
+"""Systems and machines whose loaders know descriptors in every release that a tag can promise, and keep all registers in them."""
+KEEPS_OPTIONAL = (2, 32)
+"""The glibc from which on descriptors take only what is set apart for them (rtld.optional_static_tls)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,11 @@ class Policy:
         if any({m.machine} != machines for m in modules):
             return False
         with_descriptors = [m for m in modules if m.descriptors]
-        return all(m.machine in DESCRIPTOR_MACHINES for m in with_descriptors) and sum(m.block for m in with_descriptors) <= self.descriptor_room
+        systems = {t.libc for t in targets} - NO_STATIC_TLS
+        if any((system, m.machine) not in SAFE_DESCRIPTORS for m in with_descriptors for system in systems):
+            return False
+        fills = any(t.libc == "glibc" and (t.oldest is None or t.oldest < KEEPS_OPTIONAL) for t in targets)
+        return not fills or sum(m.block for m in with_descriptors) <= self.descriptor_room
 
 
 @dataclass(slots=True)
