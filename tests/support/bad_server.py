@@ -33,6 +33,8 @@ class BadServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.faults: Counter[str] = Counter()
         self.requests = 0
+        self.only_ranges = False
+        """Whether requests for a whole file are answered as they should be."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""
@@ -49,7 +51,8 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         with server.lock:
             server.requests += 1
-            fault = server.random.choice(server.kinds) if server.random.random() < server.rate else None
+            sane = server.only_ranges and "Range" not in self.headers
+            fault = server.random.choice(server.kinds) if not sane and server.random.random() < server.rate else None
             if fault:
                 server.faults[fault] += 1
         path = self.path.partition("?")[0]

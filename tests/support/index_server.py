@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from packaging.utils import canonicalize_name
 __all__ = ["free_port", "index_of", "write_pages"]
 
 CONFIG = """
-daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log;
+{user} daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log;
 events {{ worker_connections 256; }}
 http {{
   access_log {root}/access.log; client_body_temp_path {root}; proxy_temp_path {root}; fastcgi_temp_path {root}; uwsgi_temp_path {root};
@@ -76,7 +77,7 @@ def index_of(root: Path, wheels: Sequence[Path]) -> Iterator[str]:
         pytest.skip("nginx is not installed")
     write_pages(root, wheels)
     port = free_port()
-    (root / "nginx.conf").write_text(CONFIG.format(root=root, port=port, files=wheels[0].parent))
+    (root / "nginx.conf").write_text(CONFIG.format(user="user root;" if os.getuid() == 0 else "", root=root, port=port, files=wheels[0].parent))
     with subprocess.Popen([nginx, "-c", str(root / "nginx.conf"), "-p", str(root)], stderr=subprocess.DEVNULL) as server:
         try:
             for _ in range(100):

@@ -76,19 +76,23 @@ class _Cluster(Generic[Item, Result]):
 
     def results(self) -> Iterator[Result | Lost[Item]]:
         """The results, as they come."""
-        self._refill()
-        for future in self._running:
-            some = self._batches.pop(future.key)
-            try:
-                yield from future.result()
-            except self._killed:
-                yield from self._one_by_one(some)
-            except self._gone as error:
-                raise UnreadableIndex("the scheduler is gone", hint="start it and run this again: what was stored is not read again") from error
-            except ImportError as error:
-                raise UsageError(f"the workers can't import tls-wheel-guard: {error}", hint="install the same version on each of them") from error
-            future.release()
+        try:
             self._refill()
+            for future in self._running:
+                yield from self._result(future)
+                future.release()
+                self._refill()
+        except self._gone as error:
+            raise UnreadableIndex("the scheduler is gone", hint="start it and run this again: what was stored is not read again") from error
+        except ImportError as error:
+            raise UsageError(f"the workers can't import tls-wheel-guard: {error}", hint="install the same version on each of them") from error
+
+    def _result(self, future: Any) -> Iterator[Result | Lost[Item]]:
+        some = self._batches.pop(future.key)
+        try:
+            yield from future.result()
+        except self._killed:
+            yield from self._one_by_one(some)
 
     def _one_by_one(self, some: list[Item]) -> Iterator[Lost[Item]]:
         """Try the items of a batch whose worker died by themselves."""
