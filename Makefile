@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env truth-advice proof-builds matrix rewritten culprits docs clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds matrix rewritten culprits docs index-bed clean
 
 demo:
 	@tools/setup.sh demo
@@ -56,6 +56,12 @@ culprits:
 docs:
 	@tools/setup.sh docs
 	NO_MKDOCS_2_WARNING=true .venv/bin/mkdocs build --strict
+
+# An index on this machine: verdicts beside check, faults, kills, growth. With WHEELS=folder also over real wheels.
+index-bed:
+	@tools/setup.sh test
+	{ cat benchmarks/index_bed.md; .venv/bin/python -m benchmarks.index_bed $(if $(WHEELS),--wheels $(WHEELS)); } >docs/proofs/audit.md.new
+	mv docs/proofs/audit.md.new docs/proofs/audit.md
 
 clean:
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -40,15 +40,18 @@ HOST_RULES = frozenset({"grafted-initial-exec", "needed-initial-exec"})
 
 
 def told(entry: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """What an entry says, without what depends on this machine."""
     return [(f["rule"], f["severity"], f["module"], f["message"]) for f in entry["findings"] if f["rule"] not in HOST_RULES]
 
 
 def run(url: str, **more: Any) -> IndexRun:
+    """All wheels of an index."""
     return index_run(IndexOptions(sources=(url,), choice=Selection(latest=0), **more), Config(), Asked())
 
 
 @contextlib.contextmanager
 def served(wheels: list[Path]) -> Iterator[tuple[str, Path]]:
+    """An index of some wheels, and the folder of its server."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         root.chmod(0o755)
@@ -125,7 +128,8 @@ def kills(wheels: list[Path], count: int, seed: int) -> None:
         for number in range(count):
             store = root / f"store-{number}.sqlite"
             command = [
-                sys.executable, "-m", "tls_wheel_guard", "index", url, "--latest", "0", "--no-config", "--store", str(store), "--fail-on", "never",
+                sys.executable, "-m", "tls_wheel_guard", "index", url, "--latest", "0", "--no-config", "--fail-on", "never",
+                "--store", str(store),
             ]  # fmt: skip
             with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
                 try:
@@ -144,6 +148,20 @@ def kills(wheels: list[Path], count: int, seed: int) -> None:
     print(f"| wrong verdicts afterwards, wheels fetched twice that were stored | {wrong}, {twice} |")
 
 
+_ONE_RUN = """
+import json, resource, sys, time
+from tls_wheel_guard.commands.check import Asked
+from tls_wheel_guard.commands.index import IndexOptions, index_run
+from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.index.sources import Selection
+if __name__ == "__main__":
+    started = time.monotonic()
+    options = IndexOptions(sources=(sys.argv[1],), choice=Selection(latest=0), store=sys.argv[2])
+    done = index_run(options, Config(room=int(sys.argv[3])), Asked())
+    print(json.dumps([time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, done.counts]))
+"""
+
+
 def growth(sizes: list[int]) -> None:
     """Synthetic wheels of a folder: wheels a second, and the memory of the driving process; then judged anew from the store."""
     for size in sizes:
@@ -159,19 +177,13 @@ def growth(sizes: list[int]) -> None:
                 path = root / "wheels" / f"p{number}-1.0-cp312-cp312-manylinux_2_28_x86_64.whl"
                 path.write_bytes(template[:-2] + len(mark).to_bytes(2, "little") + mark)
             for store, config, what in (("s.sqlite", Config(), "read and judged"), ("s.sqlite", Config(room=64), "judged anew")):
-                code = (
-                    "import sys, json, resource, time; from tls_wheel_guard.commands.index import *; from tls_wheel_guard.commands.check import Asked;"
-                    "from tls_wheel_guard.config.model import Config; from tls_wheel_guard.index.sources import Selection; started = time.monotonic();"
-                    "done = index_run(IndexOptions(sources=(sys.argv[1],), choice=Selection(latest=0), store=sys.argv[2]),"
-                    " Config(room=int(sys.argv[3])), Asked());"
-                    "print(json.dumps([time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, done.counts]))"
-                )
-                command = [sys.executable, "-c", code, str(root / "wheels"), str(root / store), str(config.room)]
+                command = [sys.executable, "-c", _ONE_RUN, str(root / "wheels"), str(root / store), str(config.room)]
                 said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
                 print(f"| {size:,} | {what} | {size / said[0]:,.0f} | {said[1] / 1024:.0f} MB |", flush=True)
 
 
 def main() -> None:
+    """All parts, one after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wheels", type=Path, help="a folder of real wheels")
     parser.add_argument("--most-mb", type=float, default=1e9)
@@ -190,7 +202,7 @@ def main() -> None:
             agreement(real)
             small += [p for p in real if p.stat().st_size < 600_000][:20]
         print("\n## A server that misbehaves\n\n| what | measured |\n|---|---|")
-        faults([p for p in small], options.requests, options.seed)
+        faults(small, options.requests, options.seed)
     if options.wheels:
         print("\n## Killed\n\n| what | measured |\n|---|---|")
         kills([p for p in sorted(options.wheels.glob("*.whl")) if p.stat().st_size < 3e6], options.kills, options.seed)
