@@ -74,7 +74,7 @@ def test_a_wheel_is_judged_from_its_facts_as_from_its_bytes(tmp_path: Path) -> N
         stored = facts_of(opened)
     again = decoded(StoredWheel, json.loads(json.dumps(encoded(stored))))
     assert again == stored
-    report = judge_contents(again.contents, str(wheel), again.traced(), Config())
+    report = judge_contents(again.contents, str(wheel), again.looks, Config())
     assert report.to_dict() == check_wheel(wheel).to_dict()
 
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tls_wheel_guard.cli.options import add_failing, add_judging, config_from, path_typed, style_from, write_text
+from tls_wheel_guard.cli.options import add_failing, add_judging, config_from, path_typed, style_from
+from tls_wheel_guard.cli.output import write_text
 from tls_wheel_guard.cli.progress import Status
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.errors import UnreadableIndex, UsageError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tls_wheel_guard.commands.check import SecondLook, damaged_in
 from tls_wheel_guard.commands.culprits import clues_in, trace_clues
-from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.culprits.clues import Clues
 from tls_wheel_guard.index.reading import ClearModule
 from tls_wheel_guard.inputs.contents import Contents, InputModule
@@ -23,7 +23,10 @@ class StoredClear:
 
 @dataclass(frozen=True, slots=True)
 class StoredWheel:
-    """A wheel that was read whole. ``clues``: module's index and its clues; the rest as in :class:`Contents`."""
+    """A wheel that was read whole. ``clues``, ``damaged``: module's index, and its clues or what is wrong with its repair.
+
+    The rest is as in :class:`Contents`.
+    """
 
     name: str
     tags: tuple[str, ...]
@@ -33,6 +36,7 @@ class StoredWheel:
     nested: tuple[str, ...] = ()
     definers: tuple[tuple[str, int], ...] = ()
     clues: tuple[tuple[int, Clues], ...] = ()
+    damaged: tuple[tuple[int, tuple[str, ...]], ...] = ()
     generator: str | None = None
 
     @property
@@ -43,9 +47,10 @@ class StoredWheel:
             dict(self.definers),
         )  # fmt: skip
 
-    def traced(self) -> dict[int, Traced]:
-        """Who brought initial-exec TLS in, by today's culprits."""
-        return trace_clues(dict(self.clues), self.generator) if self.clues else {}
+    @property
+    def looks(self) -> SecondLook:
+        """What a check finds at its second look; who brought initial-exec TLS in is told by today's culprits."""
+        return SecondLook(trace_clues(dict(self.clues), self.generator) if self.clues else {}, dict(self.damaged))
 
 
 def facts_of(opened: OpenInput) -> StoredWheel:
@@ -60,5 +65,6 @@ def facts_of(opened: OpenInput) -> StoredWheel:
         tuple(contents.nested),
         tuple(sorted(contents.definers.items())),
         tuple(clues_in(opened).items()),
+        tuple(damaged_in(opened).items()),
         opened.generator,
     )

@@ -271,7 +271,7 @@ def _from_facts(task: _Task, promised: Sequence[Target], policy: Policy | None, 
 
 
 def _judged(stored: StoredWheel, wheel: ListedWheel, config: Config, asked: Asked) -> dict[str, Any]:
-    return judge_contents(stored.contents, wheel.place, stored.traced(), config, asked).to_dict()
+    return judge_contents(stored.contents, wheel.place, stored.looks, config, asked).to_dict()
 
 
 def _row(found: WheelRead, facts: Any, entry: dict[str, Any]) -> Row:

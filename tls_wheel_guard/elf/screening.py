@@ -19,7 +19,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from tls_wheel_guard.elf.headers import PT_DYNAMIC, PT_LOAD, PT_TLS, Header, Segment, read_header, read_segments
+from tls_wheel_guard.elf.constants import EM_AARCH64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_TLS
+from tls_wheel_guard.elf.headers import Header, Segment, read_header, read_segments
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.elf.source import Source
 
@@ -27,10 +28,6 @@ __all__ = ["Screening", "screen"]
 
 Answer = Literal["clear", "asks", "unknown"]
 
-ET_EXEC, ET_DYN = 2, 3
-EM_AARCH64 = 183
-PF_X, PF_W = 1, 2
-PT_GNU_RELRO = 0x6474E552
 BLOCK = 4096
 """Records that are looked at together."""
 RELA = 24

@@ -26,6 +26,8 @@ SMALL = 128 << 10
 """Bytes of a wheel that is fetched whole: its members would take several requests."""
 FIRST_BYTES = 30 + 1024
 """Bytes of a member that tell its format: the local header and the first compressed bytes. Its name comes on top."""
+REPAIRED = ".dist-info/tls_wheel_guard.json"
+"""The note that a repair leaves in a wheel."""
 NO_STATIC_TLS = frozenset({"darwin", "windows", "wasm"})
 SCREENED_SYSTEMS = frozenset({"glibc", "musl"}) | NO_STATIC_TLS
 """Systems whose loaders look at relocations alone. FreeBSD acts on DF_STATIC_TLS, Android and OpenBSD on any TLS segment."""
@@ -157,6 +159,9 @@ def _by_ranges(wheel: ListedWheel, targets: Sequence[Target], connection: Connec
 def _clear_modules(archive: Archive, targets: Sequence[Target], policy: Policy) -> tuple[ClearModule, ...] | None:
     found: list[ClearModule] = []
     for member in archive.members():
+        if member.name.endswith(REPAIRED):
+            # What a repair has written is looked at whole: another tool may have broken it.
+            return None
         answer = _module(archive, member)
         if answer == "no module":
             continue
