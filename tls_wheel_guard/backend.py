@@ -15,17 +15,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tls_wheel_guard.build_guard.audience import is_told
-from tls_wheel_guard.build_guard.guard import guard, require_available
-from tls_wheel_guard.build_guard.products import cargo_folders, copies_of, editable_modules
-from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding, rewritten
-from tls_wheel_guard.build_guard.staging import release, source_date_epoch, unreleased
+from tls_wheel_guard.build_guard.guard import require_available
+from tls_wheel_guard.build_guard.rewrite.environment import Rebuilding
+from tls_wheel_guard.build_guard.staging import guarded_build
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.config.sources import from_settings, project_config
 from tls_wheel_guard.errors import ConfigError, TlsWheelGuardError
@@ -148,35 +145,16 @@ def _guarded(hook: Callable[..., str], editable: bool) -> Callable[..., str]:
     """A hook that builds a wheel: built out of sight, judged, then renamed into place."""
 
     def build(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
-        started = time.time_ns()
         with _one_line_errors():
             inner, typed = _split(config_settings)
             config = _config(typed)
             require_available(config)
-            epoch = source_date_epoch(os.environ)
-            with unreleased(Path(wheel_directory)) as folder, rewritten(config, os.environ) as rebuilding:
-                name = hook(str(folder), _in_own_folder(inner, rebuilding), metadata_directory)
-                in_place = editable_modules(Path.cwd(), started) if editable else []
-                try:
-                    guard([folder / name, *in_place], config, _say, epoch, rebuilding, is_told(config, Path.cwd()))
-                except TlsWheelGuardError:
-                    _remove_copies(folder / name)
-                    raise
-                release(folder / name, Path(wheel_directory))
+            with guarded_build(Path(wheel_directory), config, _say, os.environ) as guarded:
+                name = hook(str(guarded.folder), _in_own_folder(inner, guarded.rebuilding), metadata_directory)
+                guarded.wheels, guarded.editable = [guarded.folder / name], editable
         return name
 
     return build
-
-
-def _remove_copies(wheel: Path) -> None:
-    """Remove what the inner backend keeps of a rejected wheel: maturin builds in target/wheels and hands out a copy."""
-    for path in copies_of(wheel, cargo_folders(Path.cwd(), os.environ)):
-        try:
-            path.unlink()
-        except OSError as error:
-            _say(f"tls-wheel-guard: warning: {path} is the wheel that is not released, and can't be removed: {error.strerror}")
-        else:
-            _say(f"tls-wheel-guard: removed {path}: it is the wheel that is not released")
 
 
 def _in_own_folder(settings: Settings, rebuilding: Rebuilding | None) -> Settings:

@@ -7,9 +7,7 @@ pyproject.toml has no [tool.tls-wheel-guard] table. Nothing heavy is imported be
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,11 +58,7 @@ def _wrap_commands(distribution: Any) -> None:
 
 def _guarded(command: Any, config: Any) -> Any:
     """A subclass of a command that writes a wheel into ``dist_dir``."""
-    from tls_wheel_guard.build_guard.audience import is_told
-    from tls_wheel_guard.build_guard.guard import guard
-    from tls_wheel_guard.build_guard.products import changed_modules, editable_modules
-    from tls_wheel_guard.build_guard.rewrite.environment import rewritten
-    from tls_wheel_guard.build_guard.staging import release, source_date_epoch, unreleased
+    from tls_wheel_guard.build_guard.staging import guarded_build
     from tls_wheel_guard.errors import TlsWheelGuardError
 
     class Guarded(command):  # type: ignore[misc]
@@ -74,20 +68,14 @@ def _guarded(command: Any, config: Any) -> Any:
             self.ensure_finalized()
             typed = self.dist_dir  # a string in bdist_wheel, a Path in editable_wheel
             final = Path(typed)
-            started = time.time_ns()
             before = len(getattr(self.distribution, "dist_files", []))
             try:
-                with unreleased(final) as folder, rewritten(config, os.environ) as rebuilding, _own_build(self, rebuilding):
-                    self.dist_dir = type(typed)(folder)
+                with guarded_build(final, config, _say, os.environ) as guarded:
+                    guarded.until_judged.enter_context(_own_build(self, guarded.rebuilding))
+                    self.dist_dir = type(typed)(guarded.folder)
                     super().run()
-                    wheels = sorted(folder.glob("*.whl"))
-                    editable = self.get_command_name() == "editable_wheel"
-                    # A rewritten build compiles everything: what it did not write is not of it.
-                    modules = changed_modules if rebuilding else editable_modules
-                    in_place = modules(Path.cwd(), started) if editable else []
-                    guard([*wheels, *in_place], config, _say, source_date_epoch(os.environ), rebuilding, is_told(config, Path.cwd()))
-                    for wheel in wheels:
-                        release(wheel, final)
+                    guarded.wheels = sorted(guarded.folder.glob("*.whl"))
+                    guarded.editable = self.get_command_name() == "editable_wheel"
             except TlsWheelGuardError as error:
                 _stop(error)
             finally:
@@ -105,19 +93,15 @@ def _own_build(command: Any, rebuilding: Any) -> Iterator[None]:
     if rebuilding is None:
         yield
         return
-    from tls_wheel_guard.build_guard.rewrite.settings import OWN_FOLDER
+    from tls_wheel_guard.build_guard.rewrite.own_folder import own_folder
 
     distribution, here = command.distribution, "tls-wheel-guard"
     distribution.get_option_dict("build_ext")["force"] = (here, "1")
-    own = os.path.join(distribution.get_command_obj("build").build_base or "build", OWN_FOLDER)  # noqa: PTH118
-    if command.get_command_name() == "bdist_wheel":
-        shutil.rmtree(own, ignore_errors=True)
-        distribution.get_option_dict("build")["build_base"] = (here, own)
-        distribution.reinitialize_command("build", reinit_subcommands=True)
-    try:
+    with own_folder(Path(distribution.get_command_obj("build").build_base or "build")) as own:
+        if command.get_command_name() == "bdist_wheel":
+            distribution.get_option_dict("build")["build_base"] = (here, str(own))
+            distribution.reinitialize_command("build", reinit_subcommands=True)
         yield
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
 
 
 def _rename_outputs(distribution: Any, before: int, final: Path) -> None:

@@ -124,6 +124,13 @@ def test_patches_that_do_not_fit_are_refused() -> None:
 def test_record_keeps_every_other_line() -> None:
     text = b'a.so,sha256=old,1\r\n"b,c.so",sha256=old,2\nRECORD,,\n'
     assert update_record(text, {"b,c.so": ("sha256=new", 3)}) == b'a.so,sha256=old,1\r\n"b,c.so",sha256=new,3\nRECORD,,\n'
+    # A path may hold what str.splitlines takes for the end of a line, and, in quotes, real ends of lines.
+    odd = "pkg/\u2028a\x0b\x85.so"
+    assert update_record(f"{odd},sha256=old,1\n".encode(), {odd: ("sha256=new", 3)}) == f"{odd},sha256=new,3\n".encode()
+    assert update_record(b'"a\nb.so",sha256=old,2\nc,,\n', {"a\nb.so": ("sha256=new", 3)}) == b'"a\nb.so",sha256=new,3\nc,,\n'
+    for missing in (b"", b"a.so,sha256=old,1\n", "pkg/\u2028,sha256=old,1\n".encode()):
+        with pytest.raises(Refused, match=r"RECORD has no line for pkg/x\.so"):
+            update_record(missing, {"pkg/x.so": ("sha256=new", 3)})
     for hostile in (b"\xff,,\n", b'"' + b"a" * 200_000 + b'",,\n'):
         with pytest.raises(Refused, match="RECORD can't be read"):
             update_record(hostile, {})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tls_wheel_guard.config.sources import JUDGED
-from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.errors import UnreadableInput, UsageError
+from tls_wheel_guard.inputs.files import sha256_of
 
 __all__ = ["judged_inside", "note_judged"]
 
@@ -28,7 +28,7 @@ def judged_inside(environment: dict[str, str]) -> Iterator[Callable[[Path], bool
     with temporary as folder:
         notes = Path(folder, "sha256")
         environment[JUDGED] = str(notes)
-        yield lambda path: notes.is_file() and _sha256(path) in notes.read_text(encoding="ascii").split()
+        yield lambda path: notes.is_file() and sha256_of(path) in notes.read_text(encoding="ascii").split()
 
 
 def note_judged(paths: Iterable[Path]) -> None:
@@ -36,13 +36,6 @@ def note_judged(paths: Iterable[Path]) -> None:
     notes = os.environ.get(JUDGED)
     # The folder has gone where a daemon, started inside, outlives the build.
     if notes and Path(notes).parent.is_dir():
-        with Path(notes).open("a", encoding="ascii") as file:
-            file.writelines(f"{_sha256(path)}\n" for path in paths if path.suffix == ".whl")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
+        # Where the note can't be made, the build around judges the wheel again.
+        with suppress(OSError, UnreadableInput), Path(notes).open("a", encoding="ascii") as file:
+            file.writelines(f"{sha256_of(path)}\n" for path in paths if path.suffix == ".whl")

@@ -11,10 +11,14 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["cargo_folders", "changed_modules", "copies_of", "editable_modules", "installed_modules", "wheels_in"]
+from tls_wheel_guard.inputs.files import starts_as_elf
 
-SKIPPED_FOLDERS = frozenset({".git", ".hg", "target", "node_modules", "__pycache__", ".tox", ".nox"})
-"""Folders whose shared objects nobody imports from: cargo's target holds copies of what it installs."""
+__all__ = ["cargo_folders", "changed_modules", "copies_of", "editable_modules", "files_below", "installed_modules", "wheels_in"]
+
+SKIPPED_FOLDERS = frozenset({".git", ".hg", "node_modules", "__pycache__", ".tox", ".nox"})
+"""Folders of a checkout in which no build leaves its products; environments are known by their pyvenv.cfg."""
+CARGO_TARGET = "target"
+"""Cargo's folder: its objects are of the build, its shared objects are copies of what is installed."""
 TAGGED = tuple(suffix for suffix in EXTENSION_SUFFIXES if suffix != ".so")
 """How the extension modules of this interpreter end: ``.cpython-312-x86_64-linux-gnu.so``, ``.abi3.so``."""
 SITE_PACKAGES = ("lib/python*/site-packages", "Lib/site-packages")
@@ -25,9 +29,18 @@ def wheels_in(folders: Sequence[Path]) -> dict[Path, tuple[int, int, int]]:
     found = {}
     for folder in folders:
         for path in sorted(folder.glob("*.whl")) if folder.is_dir() else ():
-            status = path.stat()
-            found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
+            status = _status(path)
+            if status is not None:
+                found[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
     return found
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What a file is; None where it has gone, or its link leads nowhere or in a circle."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def cargo_folders(project: Path, environment: Mapping[str, str], targets: Iterable[str] = (), crates: Iterable[Path] = ()) -> list[Path]:
@@ -52,15 +65,16 @@ def copies_of(wheel: Path, folders: Iterable[Path]) -> list[Path]:
 
 def changed_modules(folder: Path, since_ns: int) -> list[Path]:
     """Shared objects below a folder that were written since a moment."""
-    return [path for path in _modules_below(folder) if path.stat().st_mtime_ns >= since_ns]
+    return [path for path, written in _modules_below(folder) if written >= since_ns]
 
 
-def editable_modules(folder: Path, since_ns: int) -> list[Path]:
+def editable_modules(folder: Path, since_ns: int, *, all_new: bool = False) -> list[Path]:
     """What an editable build left below a folder: all that was written since a moment, and this interpreter's extension modules.
 
-    The latter stay as they are where they are up to date, and are imported all the same.
+    The latter stay as they are where they are up to date, and are imported all the same. ``all_new``: a rewritten build compiles
+    everything, so what it did not write is not of it.
     """
-    return [path for path in _modules_below(folder) if path.stat().st_mtime_ns >= since_ns or path.name.endswith(TAGGED)]
+    return [path for path, written in _modules_below(folder) if written >= since_ns or (not all_new and path.name.endswith(TAGGED))]
 
 
 def installed_modules(project: Path, environment: Mapping[str, str], since_ns: int) -> list[Path]:
@@ -71,7 +85,7 @@ def installed_modules(project: Path, environment: Mapping[str, str], since_ns: i
         if origin is not None and origin.is_relative_to(project.resolve()):
             files = [Path(str(distribution.locate_file(file))) for file in distribution.files or () if ".so" in file.name]
             # An installer that links from its cache leaves the old time of writing; the link is new.
-            found += [path for path in files if _is_elf(path) and max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) >= since_ns]
+            found += [path for path in files if _is_new(path, since_ns) and not path.is_symlink() and starts_as_elf(path)]
     return found
 
 
@@ -93,19 +107,20 @@ def _site_packages(project: Path, environment: Mapping[str, str]) -> Iterator[Pa
             yield from sorted(prefix.glob(pattern))
 
 
-def _modules_below(folder: Path) -> Iterator[Path]:
+def _is_new(path: Path, since_ns: int) -> bool:
+    status = _status(path)
+    return status is not None and max(status.st_mtime_ns, status.st_ctime_ns) >= since_ns
+
+
+def files_below(folder: Path, skipped: frozenset[str] = SKIPPED_FOLDERS) -> Iterator[Path]:
+    """Everything below a folder that is no folder, sorted; links to folders are not followed, environments are left out."""
     for root, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not Path(root, f, "pyvenv.cfg").exists())
-        for name in sorted(names):
-            if ".so" in name and _is_elf(path := Path(root, name)):
-                yield path
+        folders[:] = sorted(f for f in folders if f not in skipped and not Path(root, f, "pyvenv.cfg").exists())
+        yield from (Path(root, name) for name in sorted(names))
 
 
-def _is_elf(path: Path) -> bool:
-    try:
-        if path.is_symlink() or not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(4) == b"\x7fELF"
-    except OSError:
-        return False
+def _modules_below(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Shared objects with the time of their writing, in nanoseconds since 1970."""
+    for path in files_below(folder, SKIPPED_FOLDERS | {CARGO_TARGET}):
+        if ".so" in path.name and not path.is_symlink() and starts_as_elf(path) and (status := _status(path)) is not None:
+            yield path, status.st_mtime_ns

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from tls_wheel_guard.elf.reader import is_elf
 from tls_wheel_guard.errors import InputReadError, MalformedElf, UnreadableInput, UsageError, reason_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["FileSource", "expand", "file_pieces", "open_regular"]
+__all__ = ["FileSource", "expand", "file_pieces", "open_regular", "read_regular", "sha256_of", "starts_as_elf"]
 
 
 PIECE = 1 << 20
@@ -91,6 +92,33 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     except ValueError as error:  # a NUL in a path
         raise InputReadError(f"it can't be opened: {error}", hint="check the path") from error
     raise UnreadableInput("it is not a regular file", hint="give wheels, shared objects, or folders of wheels")
+
+
+def read_regular(path: str | os.PathLike[str], most: int) -> bytes | None:
+    """All bytes of a regular file, None where it has more than ``most``; raises UnreadableInput."""
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    return data if len(data) <= most else None
+
+
+def starts_as_elf(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is regular, can be read and begins as ELF files do."""
+    try:
+        with open_regular(path) as file:
+            return is_elf(file.read(4))
+    except UnreadableInput:
+        return False
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a regular file in hexadecimal digits; raises UnreadableInput."""
+    import hashlib  # noqa: PLC0415  (only builds inside builds ask)
+
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        for piece in file_pieces(file):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def expand(path: Path, tree: bool = False) -> list[Path]:

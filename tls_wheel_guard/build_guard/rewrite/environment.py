@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tls_wheel_guard.build_guard.rewrite.compilers import LAUNCHERS, Compiler, ask, named_compilers, specs_in_use
-from tls_wheel_guard.build_guard.rewrite.settings import OWN_FOLDER, changes, setuptools_settings, specs, wrapper
+from tls_wheel_guard.build_guard.rewrite.own_folder import own_folder
+from tls_wheel_guard.build_guard.rewrite.settings import changes, setuptools_settings, specs, wrapper
 from tls_wheel_guard.config.model import Config
-from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.errors import UsageError, reason_of
 
 __all__ = ["Rebuilding", "rewritten"]
 
@@ -68,8 +69,11 @@ def rewritten(config: Config, environment: MutableMapping[str, str]) -> Iterator
         return
     before = dict(environment)
     usual = _target_folder(before)
-    with _temporary_folder() as folder, _emptied(usual / OWN_FOLDER) as target:
-        settings = {} if _is_rewritten(before) else _settings(before, folder, target)
+    with _temporary_folder() as folder, own_folder(usual) as target:
+        try:
+            settings = {} if _is_rewritten(before) else _settings(before, folder, target)
+        except OSError as error:
+            raise UsageError(f"{folder}: it can't be written: {reason_of(error)}", hint="free some space, or set TMPDIR") from error
         rebuilding = Rebuilding(folder, settings, target, usual, time.time())
         environment.update(settings)
         try:
@@ -110,9 +114,9 @@ def _temporary_folder() -> Iterator[Path]:
             continue
         try:
             stack = ExitStack()
-            path = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent))
+            path = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True))
         except OSError as error:
-            tried.append(f"{parent}: {error.strerror}")
+            tried.append(f"{parent}: {reason_of(error)}")
             continue
         with stack:
             if not PLAIN_NAME.fullmatch(path):
@@ -130,19 +134,6 @@ def _configured_folder() -> str | None:
         return tempfile.gettempdir()
     except OSError:
         return None
-
-
-@contextmanager
-def _emptied(folder: Path) -> Iterator[Path]:
-    """A folder for others to make: absent before, removed afterwards, with a parent that it left empty."""
-    had_parent = folder.parent.exists()
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not had_parent and folder.parent.is_dir() and not any(folder.parent.iterdir()):
-            folder.parent.rmdir()
 
 
 def _settings(before: Mapping[str, str], folder: Path, target: Path) -> dict[str, str]:

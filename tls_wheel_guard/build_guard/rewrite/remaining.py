@@ -6,17 +6,20 @@ ask for initial-exec: who compiled them, when, and whether it is their own varia
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tls_wheel_guard.build_guard.products import files_below
 from tls_wheel_guard.elf.relocatable import InitialExecObject, initial_exec_objects
+from tls_wheel_guard.errors import UnreadableInput
 from tls_wheel_guard.findings import ModuleReport
+from tls_wheel_guard.inputs.files import read_regular
 
 __all__ = ["Leftover", "explain_leftovers"]
 
-SKIPPED_FOLDERS = frozenset({".git", ".hg", "node_modules", "__pycache__", ".tox", ".nox"})
 OBJECT_SUFFIXES = (".o", ".obj", ".a", ".lo", ".os")
 MAX_FILES, MAX_SIZE = 50_000, 1 << 30
 """Object files looked at, and bytes of one."""
@@ -80,27 +83,26 @@ def _without_hash(name: str) -> str:
 
 
 def _initial_exec_objects(trees: Sequence[Path], started: float) -> Iterator[_Object]:
-    seen: set[Path] = set()
-    for path in _object_files(trees):
-        if path in seen or len(seen) >= MAX_FILES:
-            continue
-        seen.add(path)
+    for path in itertools.islice(_object_files(trees), MAX_FILES):
         try:
-            status = path.stat()
-            if status.st_size > MAX_SIZE:
-                continue
-            data = path.read_bytes()
-        except OSError:
+            data = read_regular(path, MAX_SIZE)
+            written = path.stat().st_mtime
+        except (OSError, UnreadableInput):
+            # A FIFO, a link in a circle, a file that has gone: no object file.
             continue
-        for facts in initial_exec_objects(data):
-            yield _Object(path, status.st_mtime < started, facts)
+        for facts in initial_exec_objects(data or b""):
+            yield _Object(path, written < started, facts)
 
 
 def _object_files(trees: Sequence[Path]) -> Iterator[Path]:
+    """Those of all trees, each once: one tree may lie in another."""
+    seen: set[str] = set()
     for tree in trees:
-        for root, folders, names in os.walk(tree):
-            folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not Path(root, f, "pyvenv.cfg").exists())
-            yield from (Path(root, name).resolve() for name in sorted(names) if name.endswith(OBJECT_SUFFIXES))
+        for path in files_below(tree):
+            real = os.path.realpath(path)
+            if path.name.endswith(OBJECT_SUFFIXES) and real not in seen:
+                seen.add(real)
+                yield Path(real)
 
 
 def _by_objects(objects: Sequence[_Object]) -> tuple[str, str]:
