@@ -47,19 +47,19 @@ def _machineless(libc: Libc) -> Callable[[str, _Match], Target]:
 
 
 # A release may carry a word behind its numbers: freebsd_14_2_release_p3_amd64.
-_BSD = r"_(?P<major>\d+)(?:_(?P<minor>\d+))?(?:_(?:release|current|stable|prerelease|rc|beta|alpha|p)\d*)*_"
+_BSD = r"_(?P<major>[0-9]{1,6})(?:_(?P<minor>[0-9]{1,6}))?(?:_(?:release|current|stable|prerelease|rc|beta|alpha|p)[0-9]*)*_"
 _FORMS: tuple[tuple[str, Callable[[str, _Match], Target]], ...] = (
-    (r"manylinux_(?P<major>\d+)_(?P<minor>\d+)_(?P<arch>\w+)", _of("glibc")),
+    (r"manylinux_(?P<major>[0-9]{1,6})_(?P<minor>[0-9]{1,6})_(?P<arch>\w+)", _of("glibc")),
     (r"(?P<name>manylinux1|manylinux2010|manylinux2014)_(?P<arch>\w+)", _legacy),
-    (r"musllinux_(?P<major>\d+)_(?P<minor>\d+)_(?P<arch>\w+)", _of("musl")),
-    (r"android_(?P<major>\d+)_(?P<arch>\w+)", _of("bionic")),
+    (r"musllinux_(?P<major>[0-9]{1,6})_(?P<minor>[0-9]{1,6})_(?P<arch>\w+)", _of("musl")),
+    (r"android_(?P<major>[0-9]{1,6})_(?P<arch>\w+)", _of("bionic")),
     (r"linux_(?P<arch>\w+)", _of("unknown")),
     (rf"freebsd{_BSD}(?P<arch>\w+)", _of("freebsd")),
     (rf"netbsd{_BSD}(?P<arch>\w+)", _of("netbsd")),
     (rf"openbsd{_BSD}(?P<arch>\w+)", _of("openbsd")),
     (rf"dragonfly{_BSD}(?P<arch>\w+)", _of("dragonfly")),
-    (r"(?:solaris|illumos|sunos)_(?P<major>\d+)_(?P<minor>\d+)_(?P<arch>\w+)", _of("illumos")),
-    (r"haiku_(?P<major>\d+)_(?:\w+?_)??(?P<arch>x86_64|x86|arm64|riscv64)", _of("haiku")),
+    (r"(?:solaris|illumos|sunos)_(?P<major>[0-9]{1,6})_(?P<minor>[0-9]{1,6})_(?P<arch>\w+)", _of("illumos")),
+    (r"haiku_(?P<major>[0-9]{1,6})_(?:\w+?_)??(?P<arch>x86_64|x86|arm64|riscv64)", _of("haiku")),
     (r"(?:macosx|ios)_\w+", _machineless("darwin")),
     (r"win32|win_\w+|mingw_\w+|cygwin_\w+", _machineless("windows")),
     (r"(?:emscripten|pyodide|wasi|wasm32)_?\w*", _machineless("wasm")),
@@ -110,7 +110,7 @@ _LIBC_OF_NEEDED: tuple[tuple[str, Libc], ...] = (
     (r"libc\.so\.12", "netbsd"),
     (r"libc\.so\.1", "illumos"),
     (r"libc\.so\.8", "dragonfly"),
-    (r"libc\.so\.\d{2,3}\.\d+", "openbsd"),
+    (r"libc\.so\.[0-9]{2,3}\.[0-9]+", "openbsd"),
     (r"libroot\.so", "haiku"),
     (r"liblog\.so|libandroid\.so", "bionic"),
 )

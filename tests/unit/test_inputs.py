@@ -112,6 +112,28 @@ def test_a_wheel_that_is_no_file_on_disk(tmp_path: Path) -> None:
         assert check_wheel(opened).to_dict() == check_wheel(wheel).to_dict()
 
 
+COUNTED = """
+import sys
+from tls_wheel_guard.config import sources
+def counted():
+    print("read", sources._read.cache_info().misses, "parsed", sources._table.cache_info().misses)
+"""
+
+
+def test_settings_are_read_and_parsed_once(tmp_path: Path) -> None:
+    """By `check`, and by a front end that asks the backend for a hook and then calls it."""
+    (tmp_path / "pyproject.toml").write_text('[tool.tls-wheel-guard]\nbuild-backend = "inner"\nbackend-path = ["."]\nfail-on = "never"\n')
+    wheel = wheel_of_everything(tmp_path)
+    (tmp_path / "inner.py").write_text(
+        "import shutil\ndef build_wheel(folder, settings=None, metadata=None):\n"
+        f"    shutil.copy({wheel.name!r}, folder)\n    return {wheel.name!r}\n"
+    )
+    for code in (COMMAND, "from tls_wheel_guard import backend\nbackend.build_wheel('dist')"):
+        command = [sys.executable, "-c", f"{COUNTED}\n{code}\ncounted()", "check", wheel.name]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.stdout.splitlines()[-1:] == ["read 1 parsed 1"], run.stdout + run.stderr
+
+
 # Limits go with the input.
 
 

@@ -37,7 +37,7 @@ def _has_links(environment: Mapping[str, str]) -> bool:
         any(name in environment for name in _SIGNS)
         or environment.get("TERM_PROGRAM") in _PROGRAMS
         or environment.get("TERM", "").startswith(_TERMS)
-        or (vte.isdecimal() and int(vte) >= VTE_SINCE)
+        or (vte.isascii() and vte.isdecimal() and len(vte) < 10 and int(vte) >= VTE_SINCE)
     )
 
 

@@ -56,7 +56,7 @@ def path_typed(text: str) -> Path:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a count of 1 or more")
     return int(text)
 

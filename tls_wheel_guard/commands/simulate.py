@@ -11,7 +11,7 @@ from typing import Any
 
 from tls_wheel_guard.commands.outside import found_outside
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UsageError
-from tls_wheel_guard.inputs.files import expand
+from tls_wheel_guard.inputs.files import expand, read_regular
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
@@ -190,15 +190,15 @@ def simulate(acts: Sequence[Act], read: ReadModules, loader: Loader[Any], state:
 
 def read_start(path: Path) -> dict[str, Any]:
     """The document that ``env --format json`` wrote; raises UsageError or UnreadableInput."""
+    if not path.exists():
+        raise UsageError(f"{path}: no such file", hint="`tls-wheel-guard env --format json > env.json` makes one")
+    with _naming(path):
+        data = read_regular(path, MAX_START)
+    if data is None:
+        raise UnreadableInput(f"{path}: it has more than {MAX_START} bytes", hint="give what `env --format json` printed")
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_START + 1)
-        if len(data) > MAX_START:
-            raise UnreadableInput(f"{path}: it has more than {MAX_START} bytes", hint="give what `env --format json` printed")
         document = json.loads(data)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such file", hint="`tls-wheel-guard env --format json > env.json` makes one") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableInput(f"{path}: it is no JSON document ({error})", hint="give what `env --format json` printed") from error
     if not isinstance(document, dict) or document.get("version") != 1 or "start" not in document:
         raise UnreadableInput(f"{path}: it is not a document of `env --format json`", hint="it has version 1, libc, machine and start")

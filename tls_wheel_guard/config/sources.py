@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ def _misspelt(tool: Mapping[str, Any]) -> str | None:
     return next((key for key, word in plain.items() if difflib.SequenceMatcher(None, word, meant).ratio() > 0.85), None)
 
 
+@lru_cache(maxsize=16)
 def _table(text: str, path: str) -> Any:
+    """Our table in a pyproject.toml, None without one. Parsed once in a process: nobody changes what is given out."""
     # Most runs read no settings, and the parser costs as much as a small wheel.
     if sys.version_info >= (3, 11):
         import tomllib  # noqa: PLC0415
@@ -55,7 +58,7 @@ def _table(text: str, path: str) -> Any:
         import tomli as tomllib  # noqa: PLC0415
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
         raise ConfigError(f"{path}: not valid TOML: {error}", hint="mend the file, or pass --no-config") from error
     tool = document.get("tool", {})
     if not isinstance(tool, dict):
@@ -140,10 +143,17 @@ def nearest_pyproject(folder: Path) -> Path | None:
 
 
 def _text(path: Path) -> str:
+    """A file of settings; one that has not changed is read once in a process: who looks for the nearest one has read it."""
     try:
-        return path.read_text(encoding="utf-8")
+        status = path.stat()
+        return _read(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: it can't be read: {error}", hint="check --config, or pass --no-config") from error
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, *_stamp: int) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def read_config(path: Path | None, environment: Mapping[str, str], typed: Mapping[str, Any]) -> Config:

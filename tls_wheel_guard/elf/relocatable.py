@@ -5,6 +5,7 @@ Numbers: the psABIs' relocations that load a variable's distance from the GOT; `
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def _archive_members(data: bytes) -> Iterator[tuple[str | None, bytes]]:
         at += AR_HEADER + int(size) + int(size) % 2
         if name == "//":
             long_names = content
-        elif name.startswith("/") and name[1:].isdigit():
+        elif re.fullmatch("/[0-9]{1,15}", name):
             yield long_names[int(name[1:]) :].split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("/"), content
         elif name not in ("/", "/SYM64/"):
             yield name.rstrip("/"), content

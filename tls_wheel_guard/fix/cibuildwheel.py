@@ -65,7 +65,7 @@ def uses_audit(files: Mapping[str, str]) -> bool | None:
     """Whether the cibuildwheel that the project's workflows name has an audit (4.0 and later); None where none is named."""
     for path, text in files.items():
         if path.startswith(".github/workflows/") or path.endswith((".txt", ".yml", ".yaml")):
-            for number in re.findall(r"pypa/cibuildwheel@v?(\d+)|cibuildwheel\s*[=~]=\s*(\d+)", text):
+            for number in re.findall(r"pypa/cibuildwheel@v?([0-9]{1,4})|cibuildwheel\s*[=~]=\s*([0-9]{1,4})", text):
                 return int(number[0] or number[1]) >= 4
     return None
 

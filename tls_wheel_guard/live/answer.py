@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tls_wheel_guard.errors import UnreadableInterpreter
-from tls_wheel_guard.live.model import KEEPS_NO_ROOM, NO_STATIC_TLS, Live
+from tls_wheel_guard.live.model import KEEPS_NO_ROOM, NO_STATIC_TLS, Live, version_numbers
 from tls_wheel_guard.loaders.glibc.tunables import read_tunables
 from tls_wheel_guard.platforms import LIBCS, Machine, machine_called, machine_of
 
@@ -97,8 +97,7 @@ def _tunables(answer: Answer) -> dict[str, int]:
     environment = answer.get("has-tunables")
     if environment is None:
         return {}
-    version = tuple(int(part) for part in (answer.get("libc-version") or "").split(".") if part.isascii() and part.isdigit())
-    found = read_tunables(environment, version)
+    found = read_tunables(environment, version_numbers(answer.get("libc-version")))
     for line in answer.all("tunable"):
         name, _, value = line.partition(" ")
         if name in found and len(value) <= 18 and re.fullmatch("0x[0-9a-f]+", value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -9,10 +10,15 @@ from typing import Literal
 from tls_wheel_guard.loaders import glibc
 from tls_wheel_guard.platforms import Libc
 
-__all__ = ["KEEPS_NO_ROOM", "NO_STATIC_TLS", "Live"]
+__all__ = ["KEEPS_NO_ROOM", "NO_STATIC_TLS", "Live", "version_numbers"]
 
 NO_STATIC_TLS = "the system has no static TLS block"
 KEEPS_NO_ROOM = "the loader keeps no room for late modules"
+
+
+def version_numbers(text: str | None) -> tuple[int, ...]:
+    """The numbers of a version as a child wrote it; parts that are none, or of more than nine digits, are left out."""
+    return tuple(int(part) for part in (text or "").split(".") if re.fullmatch("[0-9]{1,9}", part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +53,5 @@ class Live:
         """The process as the model of glibc sees it; None for another loader's."""
         if self.variant is None or self.used is None or self.limit is None or self.align is None:
             return None
-        version = tuple(int(part) for part in (self.libc_version or "").split(".") if part.isdigit()) or glibc.CURRENT
+        version = version_numbers(self.libc_version) or glibc.CURRENT
         return glibc.State(self.variant, self.used, self.limit, self.align, self.optional, version)
