@@ -116,7 +116,7 @@ COUNTED = """
 import sys
 from tls_wheel_guard.config import sources
 def counted():
-    print("read", sources._read.cache_info().misses, "parsed", sources._table.cache_info().misses)
+    print("read", sources._read.cache_info().misses, "parsed", sources._document.cache_info().misses)
 """
 
 

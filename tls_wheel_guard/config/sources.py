@@ -49,15 +49,20 @@ def _misspelt(tool: Mapping[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=16)
-def _table(text: str, path: str) -> Any:
-    """Our table in a pyproject.toml, None without one. Parsed once in a process: nobody changes what is given out."""
+def _document(text: str) -> dict[str, Any]:
+    """A TOML document, parsed once in a process; raises ValueError, RecursionError. Nobody changes what is given out."""
     # Most runs read no settings, and the parser costs as much as a small wheel.
     if sys.version_info >= (3, 11):
         import tomllib  # noqa: PLC0415
     else:
         import tomli as tomllib  # noqa: PLC0415
+    return tomllib.loads(text)
+
+
+def _table(text: str, path: str) -> Any:
+    """Our table in a pyproject.toml, None without one."""
     try:
-        document = tomllib.loads(text)
+        document = _document(text)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
         raise ConfigError(f"{path}: not valid TOML: {error}", hint="mend the file, or pass --no-config") from error
     tool = document.get("tool", {})
