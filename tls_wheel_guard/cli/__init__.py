@@ -16,7 +16,7 @@ from tls_wheel_guard.version import __version__
 
 __all__ = ["Parser", "build_parser", "run"]
 
-COMMANDS = ("check", "show", "explain", "fix", "repair", "mark", "index", "build", "simulate", "env", "doctor")
+COMMANDS = ("check", "show", "explain", "fix", "repair", "mark", "index", "build", "simulate", "env", "doctor", "completion")
 """Each is a module here: SUMMARY, EXAMPLE, add_arguments, run. Only the one that was asked for is imported."""
 
 

@@ -104,6 +104,8 @@ def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
     """The files to read, and the exit code so far: what is missing is said, and the others still count."""
     asked = [*options.paths, *_listed(options.files_from)]
     if_any = getattr(options, "if_any", False)
+    if not asked and options.command == "check":
+        asked = _usual_folders(options.quiet)
     if not asked and not if_any:
         raise UsageError("no PATH was given", hint="name wheels or a folder of wheels, such as dist/")
     found: list[Path] = []
@@ -121,6 +123,14 @@ def paths_from(options: argparse.Namespace) -> tuple[list[Path], int]:
     for output in (getattr(options, "output", None), *(wanted.path for wanted in more)):
         refuse_inputs_as_output(output, found)
     return found, code
+
+
+def _usual_folders(quiet: bool) -> list[Path]:
+    """Where builds put their wheels, of those that hold any; it is said, since nobody typed it."""
+    found = [folder for folder in (Path("dist"), Path("wheelhouse")) if any(folder.glob("*.whl"))]
+    if found and not quiet:
+        say(f"no PATH was given: {' and '.join(f'{folder}/' for folder in found)} {'are' if len(found) > 1 else 'is'} checked")
+    return found
 
 
 def refuse_inputs_as_output(output: Path | None, inputs: Iterable[Path]) -> None:

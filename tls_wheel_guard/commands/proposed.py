@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tls_wheel_guard.commands.fix import plan_for
-from tls_wheel_guard.commands.fix_report import same_project
+from tls_wheel_guard.commands.fix_report import asked_by, same_project
 from tls_wheel_guard.errors import TlsWheelGuardError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.fix.edit import Unparsable
-from tls_wheel_guard.fix.propose import Asked
 from tls_wheel_guard.fix.pyproject import project_name
 from tls_wheel_guard.fix.result import Fix
 from tls_wheel_guard.fix.toml_text import TomlText
@@ -30,14 +29,12 @@ def proposed_fix(folder: Path, reports: Sequence[Report]) -> Fix | None:
         own = [report for report in reports if name is not None and report.tags and same_project(report.wheel, name)]
         if not any(finding.severity != "note" for report in own for finding in report.findings):
             return None
-        fix = plan_for(folder, _asked_by(own)).fix
+        fix = plan_for(folder, asked_by(own, _interposers(own))).fix
     except (TlsWheelGuardError, Unparsable, UnicodeDecodeError):
         return None
     return fix if fix.edits else None
 
 
-def _asked_by(reports: Sequence[Report]) -> Asked:
-    findings = [finding for report in reports for finding in report.findings]
-    interposers = {module.path for report in reports for module in report.modules if module.traced.interposer is not None}
-    culprits = frozenset(suspect.match.culprit.id for finding in findings for suspect in finding.culprits)
-    return Asked(culprits, frozenset(finding.rule for finding in findings), tuple(sorted(interposers)))
+def _interposers(reports: Sequence[Report]) -> list[str]:
+    """Modules that stand in for the C library's functions."""
+    return sorted({module.path for report in reports for module in report.modules if module.traced.interposer is not None})
