@@ -13,6 +13,7 @@ lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
+	@tools/lint_workflows.sh
 
 unit:
 	@tools/setup.sh test

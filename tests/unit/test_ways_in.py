@@ -34,14 +34,14 @@ def script(shell: str, folder: Path, capsys: Captured) -> Path:
 
 def completed(shell: str, words: str, path: Path) -> list[str]:
     if shell == "bash":
-        command = [require("bash"), "-c", BASH.format(words=words if words.strip() == words else f"{words.strip()} ''"), "bash", str(path)]
+        command = ["bash", "-c", BASH.format(words=words if words.strip() == words else f"{words.strip()} ''"), "bash", str(path)]
     else:
         command = [require("fish"), "--no-config", "-c", FISH.format(words=words), str(path)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=path.parent, timeout=60).stdout
     return [line.split("\t")[0] for line in shown.splitlines()]
 
 
-@pytest.mark.parametrize("shell", ["bash", "fish"])
+@pytest.mark.parametrize("shell", ["bash", pytest.param("fish", marks=pytest.mark.compiler)])
 def test_shells_complete_commands_options_values_and_files(shell: str, tmp_path: Path, capsys: Captured) -> None:
     path = script(shell, tmp_path, capsys)
     (tmp_path / "some.whl").touch()
@@ -52,6 +52,7 @@ def test_shells_complete_commands_options_values_and_files(shell: str, tmp_path:
     assert "some.whl" in completed(shell, "check so", path)
 
 
+@pytest.mark.compiler
 def test_zsh_takes_the_script(tmp_path: Path, capsys: Captured) -> None:
     path = script("zsh", tmp_path, capsys)
     assert path.read_text().startswith("#compdef tls-wheel-guard")
@@ -66,6 +67,7 @@ def test_completion_without_its_extra_says_which(monkeypatch: pytest.MonkeyPatch
     assert capsys.readouterr().err == "tls-wheel-guard: completion needs shtab; hint: pip install 'tls-wheel-guard[completion]'\n"
 
 
+@pytest.mark.compiler
 def test_the_man_page_is_made_from_the_parser(tmp_path: Path) -> None:
     page = tmp_path / "tls-wheel-guard.1"
     subprocess.run([sys.executable, str(ROOT / "tools" / "make_man.py"), str(page)], check=True)

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     import shtab
 
     from tls_wheel_guard.cli import build_parser
-    from tls_wheel_guard.cli.options import write_text
+    from tls_wheel_guard.cli.output import write_text
 
     parser = build_parser()
     for action in _actions(parser):
