@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.support.histories import Act, History, make_history
 from tests.support.runtimes import Runtime
-from tests.support.truth import libc_of, run_history
+from tests.support.truth import libc_of, run_history, without_folder
 from tls_wheel_guard.doctor.settings_search import Start, Tuning, brought, first_refused, least_tuning
 from tls_wheel_guard.loaders import Given, Loader, Open, glibc, loader_called
 
@@ -100,7 +100,7 @@ def _differs(runtime: Runtime, case: Case, tuning: Tuning, folder: Path) -> tupl
         state, step = case.start.loader.step(state, event)
         if step.loads != (answer.error == "") or (state.used, state.optional) != (answer.used, answer.optional):
             return False, f"{tuning}, {act.path.name}: loader {answer}, model {step}, used {state.used}, optional {state.optional}"
-        if (step.error or "") != answer.error.replace(f"{folder}/", ""):
+        if (step.error or "") != without_folder(answer.error, folder):
             return False, f"{tuning}, {act.path.name}: loader {answer.error!r}, model {step.error!r}"
     return all(answer.error == "" for answer in answers), None
 

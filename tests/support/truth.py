@@ -17,7 +17,7 @@ from tls_wheel_guard.loaders import Loader, Step, glibc, loader_called
 from tls_wheel_guard.loaders.link_map import there_from_the_start
 from tls_wheel_guard.tls import TlsDemand, demand_of
 
-__all__ = ["Answer", "Tally", "compare", "libc_of", "run_history"]
+__all__ = ["Answer", "Tally", "compare", "libc_of", "run_history", "without_folder"]
 
 HAS_TUNABLES = (2, 31)
 """Debian's 2.31 has them by a backport."""
@@ -162,8 +162,13 @@ def compare(runtime: Runtime, seed: int, folder: Path, tally: Tally, *, python: 
             return
 
 
+def without_folder(words: str, folder: Path) -> str:
+    """A loader's words with the modules' names alone."""
+    return re.sub(re.escape(f"{folder}/") + r"(near|far)/(\.\./(near|far)/)*", "", words)
+
+
 def _differs(loader: Loader[Any], state: Any, step: Step, answer: Answer, is_open: bool, folder: Path) -> str | None:
-    said = re.sub(re.escape(f"{folder}/") + r"(near|far)/(\.\./(near|far)/)*", "", answer.error)
+    said = without_folder(answer.error, folder)
     if step.loads != (said == ""):
         return f"loader {said!r}, model {step}"
     if is_open and said != (step.error or ""):

@@ -7,9 +7,13 @@ from dataclasses import replace
 import pytest
 
 from tests.support.demands import module
+from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.loaders import Close, Given, Open, freebsd, loader_called
 from tls_wheel_guard.loaders.freebsd import State, extra_from, rule_set
 from tls_wheel_guard.loaders.link_map import there_from_the_start
+from tls_wheel_guard.report.env import text as env_text
+from tls_wheel_guard.report.json import live_document
 
 
 def copies_that_load(loader: str, machine: str, size: int, align: int = 8) -> int:
@@ -161,3 +165,35 @@ def test_what_was_there_from_the_start_stays() -> None:
         state, step = model.step(state, event)
         assert step.loads
     assert [row.module for row in state.loaded] == [library]
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "i386", "aarch64"])
+@pytest.mark.parametrize("value", ["4k", "512 ", "+512", "-1"])
+def test_an_extra_that_is_no_number_leaves_nothing(value: str, machine: str) -> None:
+    """It becomes SIZE_MAX: the process starts, space is one less than what is used, and nothing comes in late but what asks for nothing."""
+    state = freebsd.fresh_state((14, 1), machine, freebsd.extra_from(value, (14,)) if machine != "i386" else 2**32 - 1)
+    assert state.space == state.used - 1
+    assert state.room == 0
+    _, step = freebsd.step(state, Open(module("m.so", 1, machine=machine), Given()))
+    assert (step.loads, step.reason) == (False, "room")
+    _, step = freebsd.step(state, Open(module("dynamic.so", 8, machine=machine, static=False), Given()))
+    assert step.loads
+    assert freebsd.is_no_number(value, (14, 1))
+    assert not freebsd.is_no_number(value, (13, 2))
+
+
+def test_such_a_start_can_be_simulated() -> None:
+    loader = loader_called("freebsd-14.1")
+    state = loader.start({"last_offset": 160, "last_size": 16, "space": 159})
+    assert not loader.step(state, Open(module("m.so", 8, 8), Given()))[1].loads
+    with pytest.raises(UsageError, match="space is 158"):
+        loader.start({"last_offset": 160, "last_size": 16, "space": 158})
+
+
+def test_env_and_doctor_say_what_is_wrong() -> None:
+    live = Live("python3", "CPython 3.11", "freebsd", "14.1", "x86_64", 2, None, None, None, None, 0, "bisecting", {}, extra="4k")
+    assert live.warning is not None
+    assert "LD_STATIC_TLS_EXTRA='4k' is no plain decimal number" in env_text(live)
+    assert live_document(live)["warning"] == live.warning
+    assert replace(live, extra="1024").warning is None
+    assert replace(live, libc_version="13.2").warning is None

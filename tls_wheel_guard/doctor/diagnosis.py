@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tls_wheel_guard.doctor.author import author_advice
 from tls_wheel_guard.doctor.observed import Files, Observed, observe
 from tls_wheel_guard.doctor.recording import Recording
 from tls_wheel_guard.doctor.refusal import Refusal, Runner
@@ -62,7 +63,7 @@ def _examined(runner: Runner, files: Files) -> Diagnosis:
     _same_machine(first, files, stages)
     failed = first.failed is not None
     rest = tuple(name_of(stage) for stage in stages[len(first.stages) :])
-    if not (failed and first.stages[-1].static_tls):
+    if first.refusal is None:
         hint = _hint(first, stages) if failed else None
         return replace(_of(first, observe(first, files), "fails" if failed else "loads"), not_tried=rest, hint=hint)
     refusal = Refusal(runner, first, files, *_culprit(first, files))
@@ -70,7 +71,8 @@ def _examined(runner: Runner, files: Files) -> Diagnosis:
     observed = observe(first, files)
     asked = _asked(refusal, observed)
     disagrees = refusal.settle(observed)
-    return replace(_of(first, observed, "static-tls", asked, tuple(advise(refusal))), not_tried=rest, disagrees=disagrees)
+    advice = (*advise(refusal), *author_advice(refusal, asked.asking, asked.used_before))
+    return replace(_of(first, observed, "static-tls", asked, advice), not_tried=rest, disagrees=disagrees)
 
 
 _MISSING = re.compile(
@@ -104,7 +106,7 @@ def _same_machine(recording: Recording, files: Files, stages: Sequence[str]) -> 
 def _culprit(recording: Recording, files: Files) -> tuple[str, str]:
     """The file that defines the variable, and the one that asks for it, as far as the loader's words say it."""
     asking = recording.refused_file
-    definer, named = named_in(recording.stages[-1].static_tls or "")
+    definer, named = named_in(recording.refusal or "")
     definer = definer or asking or ""
     if definer and os.sep in definer:
         definer = os.path.realpath(definer)
@@ -117,7 +119,9 @@ def _asked(refusal: Refusal, observed: Observed | None) -> Asked:
     segment = facts.tls_segment if facts else None
     asking = _asking(refusal, observed) if observed else ()
     opened = refusal.first.refused_file
-    return Asked(asking or (refusal.asking,), refusal.definer, segment.memsz if segment else None, segment.align if segment else None, opened)
+    size, align = (segment.memsz, segment.align) if segment else (None, None)
+    used = bool(observed and observed.replay.used)
+    return Asked(asking or (refusal.asking,), refusal.definer, size, align, opened, used_before=used)
 
 
 def _asking(refusal: Refusal, observed: Observed) -> tuple[str, ...]:
@@ -147,6 +151,7 @@ def _of(
         took=_shares(observed) if observed else (),
         room=observed.room if observed else None,
         refused=refused if outcome != "static-tls" else (),
+        swallowed=swallowed.error if outcome == "static-tls" and (swallowed := recording.swallowed) else None,
         asked=asked,
         has_model=observed is not None,
         disagrees=observed.replay.difference if observed else None,

@@ -8,6 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 
+from tls_wheel_guard.culprits import Traced
+from tls_wheel_guard.culprits.advice import trace
+from tls_wheel_guard.culprits.collect import clues_of
+from tls_wheel_guard.culprits.data_files import known_culprits, vocabulary
 from tls_wheel_guard.doctor.recording import Recording
 from tls_wheel_guard.doctor.replay import Replay, replay
 from tls_wheel_guard.doctor.settings_search import Start, Tuning
@@ -73,6 +77,15 @@ class Files:
         except UnreadableInput:
             return Linkage()
 
+    def traced(self, path: str) -> Traced:
+        """Who brought initial-exec TLS into a file that defines thread-local variables; nobody where it can't be read."""
+        opened = self._open.get(path)
+        if opened is None:
+            return Traced()
+        (module,) = opened.contents.modules
+        clues = opened.look(module, lambda source: clues_of(path, module.facts, source, vocabulary(), (), opened.limits))
+        return trace(clues, known_culprits(), None) if clues is not None else Traced()
+
     def modules(self) -> dict[str, TlsModule]:
         """All files that were read, as a loader meets them."""
         known = {path: facts for path, facts in self._facts.items() if facts is not None}
@@ -129,9 +142,9 @@ def _start(live: Live, at_start: list[TlsModule]) -> Start | None:
             # What descriptors may take can't be found by bisecting.
             optional = live.optional if live.optional is not None else live.tunables.get("rtld.optional_static_tls")
             state = loader.start({"used": live.used, "limit": live.limit, "align": live.align, "optional": optional})
-        elif live.room and "space" in loader.numbers:
+        elif live.room is not None and "space" in loader.numbers:
             state = replace(loader.fresh, space=loader.fresh.used + live.room)
-        elif live.room and "limit" in loader.numbers:
+        elif live.room is not None and "limit" in loader.numbers:
             state = replace(loader.fresh, limit=loader.fresh.used + live.room)
         else:
             state = loader.fresh

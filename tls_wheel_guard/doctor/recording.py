@@ -32,6 +32,20 @@ class Recording:
         return len(self.stages) - 1 if self.stages and self.stages[-1].error is not None else None
 
     @property
+    def swallowed(self) -> Segment | None:
+        """The last dlopen of the last import that was refused for static TLS, though the import went on and ended well."""
+        if not self.stages or self.failed is not None:
+            return None
+        last = len(self.stages) - 1
+        return next((s for s in reversed(self.segments) if s.stage == last and s.opened and is_static_tls(s.error)), None)
+
+    @property
+    def refusal(self) -> str | None:
+        """The loader's words that the refusal is known by; None without one."""
+        swallowed = self.swallowed
+        return (swallowed.error if swallowed else None) or (self.stages[-1].static_tls if self.stages else None)
+
+    @property
     def refused_file(self) -> str | None:
         """The file whose dlopen was refused for static TLS last; None where no call of dlopen was seen to be."""
         return next((s.opened for s in reversed(self.segments) if s.opened and is_static_tls(s.error)), None)
@@ -41,10 +55,10 @@ class Recording:
 
         An end before the file was opened tells nothing of it.
         """
+        if self.stages[-1].static_tls or any(s.opened == refused and is_static_tls(s.error) for s in self.segments if refused):
+            return False
         if self.failed is None:
             return True
-        if self.stages[-1].static_tls:
-            return False
         return refused is not None and any(s.opened == refused and s.error is None for s in self.segments)
 
     @property
@@ -73,9 +87,10 @@ def record(
 
 @dataclass
 class _Opening:
-    """A dlopen that has not come back yet. ``told``: a segment has been made of it."""
+    """A dlopen that has not come back yet. ``told``: a segment has been made of it. ``is_global``: with RTLD_GLOBAL."""
 
     path: str
+    is_global: bool = False
     told: bool = False
 
 
@@ -100,7 +115,7 @@ class _Reader:
                 refused = pairs[place + 1][1] if pairs[place + 1 : place + 2] and pairs[place + 1][0] == "refused" else None
                 yield from self._snapshot(value, refused)
             elif name == "open":
-                self._waiting.append(_Opening(value))
+                self._waiting.append(_Opening(value, is_global=pairs[place - 1][0] == "global"))
             elif name in ("opened", "refused") and self._waiting:
                 self._waiting.pop()
             elif name == "stage":
@@ -121,7 +136,9 @@ class _Reader:
         if opening is not None:
             opening.told = True
         if opening is not None or mapped:
-            yield Segment(len(self.stages) - 1, opening.path if opening else None, refused if opening else None, mapped, used, optional)
+            is_global = opening is not None and opening.is_global
+            path, error = (opening.path, refused) if opening else (None, None)
+            yield Segment(len(self.stages) - 1, path, error, mapped, used, optional, is_global)
 
     def _numbers(self, text: str) -> tuple[int | None, int | None]:
         words = text.split()

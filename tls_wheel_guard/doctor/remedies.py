@@ -15,11 +15,10 @@ __all__ = ["advise"]
 
 
 def advise(refusal: Refusal) -> Iterator[Advice]:
-    """All that was looked at, what helps first."""
+    """All that was looked at, what helps now first."""
     found = [*_import_order(refusal), *_tunables(refusal), *_preload(refusal), *_extra(refusal)]
     yield from (advice for advice in found if advice.helps)
     yield from (advice for advice in found if not advice.helps)
-    yield _author(refusal)
 
 
 def _import_order(refusal: Refusal) -> Iterator[Advice]:
@@ -152,6 +151,11 @@ def _extra(refusal: Refusal) -> Iterator[Advice]:
         return
     observed = refusal.observed
     words = refusal.runner.environment.get("LD_STATIC_TLS_EXTRA", "")
+    if (wrong := refusal.first.live.warning) is not None:
+        trial = refusal.tried(refusal.runner.stages, {"LD_STATIC_TLS_EXTRA": "1024"})
+        command = "LD_STATIC_TLS_EXTRA=1024 python ..." if trial.cures else None
+        yield Advice("extra", trial.cures, wrong, command, ran=trial.cures, then=trial.then)
+        return
     if observed is not None and observed.start.state.rules < freebsd.TUNABLE_SINCE:
         yield Advice("extra", False, f"FreeBSD {refusal.first.live.libc_version} has no LD_STATIC_TLS_EXTRA: 14 and newer have")
         return
@@ -169,16 +173,3 @@ def _extra(refusal: Refusal) -> Iterator[Advice]:
         return
     text = f"more room, as a plain decimal number: LD_STATIC_TLS_EXTRA={found[0]} is the least, {found[1]} leaves room for others"
     yield Advice("extra", True, text, f"LD_STATIC_TLS_EXTRA={good[-1]} python ...", least, padded, True, True, tried[good[-1]].then)
-
-
-def _author(refusal: Refusal) -> Advice:
-    """What cures it: only a new build of the file that has the variables."""
-    if "malloc" in refusal.linkage.defined:
-        # __tls_get_addr may itself call malloc.
-        return Advice("author", True, f"{refusal.name} replaces malloc, so it must stay initial-exec: preload it, never open it late")
-    text = f"{refusal.name} must reach its thread-local variables by global-dynamic code (-ftls-model=global-dynamic)"
-    opened = {segment.opened for segment in refusal.first.segments}
-    if refusal.definer not in opened:
-        text += "; it came as another file's dependency: where it is a copy in a wheel, leave it out, or put one there that is built so"
-    ways = '`tls-wheel-guard explain initial-exec-tls` has the ways; action = "rewrite" builds it so without an edit'
-    return Advice("author", True, f"{text}. {ways}")

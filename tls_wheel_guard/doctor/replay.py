@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tls_wheel_guard.loaders import Given, Loader, Open, Step
+from tls_wheel_guard.loaders import Given, Loader, Open, Step, Use
 from tls_wheel_guard.loaders.link_map import LinkMapEntry
-from tls_wheel_guard.loaders.refusals import is_static_tls
+from tls_wheel_guard.loaders.refusals import is_static_tls, named_in
 from tls_wheel_guard.tls import TlsModule
 
 __all__ = ["Happened", "Replay", "Segment", "Taken", "replay", "taken_by"]
@@ -20,6 +20,7 @@ class Segment:
 
     ``opened``: the file that was given to dlopen, None where files were mapped without one that was seen; ``error``: the loader's
     words; ``mapped``: files that are new; ``used``, ``optional``: glibc's numbers after it, None where they were not read.
+    ``is_global``: dlopen with RTLD_GLOBAL.
     """
 
     stage: int
@@ -28,6 +29,7 @@ class Segment:
     mapped: tuple[str, ...]
     used: int | None = None
     optional: int | None = None
+    is_global: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,13 @@ class Happened:
 
 @dataclass(slots=True)
 class Replay:
-    """All of it. ``state``: the loader's state at the end. ``difference``: where model and process first disagree; None: nowhere."""
+    """All of it. ``state``: the loader's state at the end. ``difference``: where model and process first disagree; None: nowhere.
+
+    ``used``: modules whose variables must have been used dynamically before, since only that explains a refusal.
+    """
 
     state: Any
+    used: list[TlsModule] = field(default_factory=list)
     happened: list[Happened] = field(default_factory=list)
     difference: str | None = None
 
@@ -107,8 +113,11 @@ class _Run:
 
     def _open(self, segment: Segment, module: TlsModule, refused: bool) -> None:
         before = self.replay.state
-        event = Open(module, self.given)
-        self.replay.state, step = self.loader.step(before, event)
+        event = Open(module, self.given, is_global=segment.is_global)
+        after, step = self.loader.step(before, event)
+        if refused and step.loads:
+            before, after, step = self._used_before(before, event, segment.error or "") or (before, after, step)
+        self.replay.state = after
         self.replay.happened.append(Happened(segment.stage, event, step, taken_by(before, self.replay.state)))
         if step.loads == refused or step.unsafe:
             answer = segment.error or "it loads"
@@ -117,6 +126,19 @@ class _Run:
             # Without it the rest of the segment would wait for ever.
             rows = (*self.replay.state.loaded, LinkMapEntry(module, relocated=True, stays=True))
             self.replay.state = replace(self.replay.state, loaded=rows)
+
+    def _used_before(self, before: Any, event: Open, words: str) -> tuple[Any, Any, Step] | None:
+        """The states around a refusal, and the answer, where the definer's block had become dynamic; a use leaves no other trace."""
+        name = named_in(words)[0].rsplit("/", 1)[-1]
+        definer = next((row.module for row in before.loaded if row.block is None and name in (row.module.name, *row.names)), None)
+        if definer is None:
+            return None
+        used, _ = self.loader.step(before, Use(definer))
+        after, step = self.loader.step(used, event)
+        if step.reason != "dynamic":
+            return None
+        self.replay.used.append(definer)
+        return used, after, step
 
     def _compare(self, segment: Segment) -> None:
         state = self.replay.state

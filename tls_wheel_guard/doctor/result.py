@@ -26,7 +26,8 @@ class Share:
 class Asked:
     """What was refused. ``asking``: files with initial-exec code for the variables of ``definer``; sizes in bytes, None where unknown.
 
-    ``opened``: the file whose dlopen was refused, which may only need the others.
+    ``opened``: the file whose dlopen was refused, which may only need the others. ``used_before``: the definer's variables had been used
+    dynamically, so that it can't get a place any more, whatever the room.
     """
 
     asking: tuple[str, ...]
@@ -34,6 +35,7 @@ class Asked:
     size: int | None
     align: int | None
     opened: str | None
+    used_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Diagnosis:
     ``stages``: what was done, in order; the last may have failed, and then ``not_tried`` are the rest. ``took``: who has room, in order.
     ``room``: bytes left at the end, None where the loader keeps none or they can't be read. ``refused``: words of the loader about static
     TLS in an import that worked all the same. ``disagrees``: where model and process first differ, None where nowhere or without a model.
-    ``hint``: what to look at where another failure has a usual cause.
+    ``hint``: what to look at where another failure has a usual cause. ``swallowed``: the loader's words, where the import went on after them.
     """
 
     live: Live
@@ -56,6 +58,7 @@ class Diagnosis:
     has_model: bool = False
     disagrees: str | None = None
     advice: tuple[Advice, ...] = ()
+    swallowed: str | None = None
     not_tried: tuple[str, ...] = ()
     hint: str | None = None
 

@@ -81,6 +81,7 @@ def live_from(answer: Answer, imports: tuple[str, ...] = ()) -> Live:
         method=method,
         tunables=_tunables(answer),
         imported=imports,
+        extra=answer.get("static-tls-extra"),
         files=tuple(path for path in answer.all("file")[:MAX_FILES] if path.startswith("/")),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tls_wheel_guard.loaders import glibc
+from tls_wheel_guard.loaders import freebsd, glibc
 from tls_wheel_guard.platforms import Libc
 
 __all__ = ["KEEPS_NO_ROOM", "NO_STATIC_TLS", "Live", "version_numbers"]
@@ -31,6 +31,7 @@ class Live:
     later modules. They are None for other libcs. ``optional`` is what descriptors may still take; None where there is no such
     limit, and where it was not read. ``room`` is the largest block of alignment 1 that fits; None where the question has no
     meaning. ``tunables``: of glibc, in force when the process started. ``files``: those that were mapped when it was read.
+    ``extra``: FreeBSD's LD_STATIC_TLS_EXTRA, None where it is not set.
     """
 
     python: str
@@ -48,6 +49,18 @@ class Live:
     tunables: Mapping[str, int]
     imported: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    extra: str | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with the process's own settings; None where nothing is."""
+        version = tuple(int(part) for part in re.findall(r"\d{1,6}", self.libc_version or "")[:2]) or None
+        if self.libc != "freebsd" or not self.extra or not freebsd.is_no_number(self.extra, version):
+            return None
+        return (
+            f"LD_STATIC_TLS_EXTRA={self.extra!r} is no plain decimal number: the loader takes it for the largest there is, and refuses every late"
+            " module that needs static TLS; unset it, or write LD_STATIC_TLS_EXTRA=1024"
+        )
 
     def glibc_state(self) -> glibc.State | None:
         """The process as the model of glibc sees it; None for another loader's."""

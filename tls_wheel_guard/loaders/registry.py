@@ -48,7 +48,7 @@ class Row(Generic[S]):
 
     ``numbers``: those of a start that can be given, under the names of the loader's own variables. ``default``: the release that counts
     where none is named. ``oldest``: where a tag names the oldest version and users run newer ones, the oldest that there is: a verdict
-    then asks for the tag's and for the default. ``order``: two numbers of which the first can't be above the second.
+    then asks for the tag's and for the default. ``order``: two numbers of which the first can't be above the second by more than ``slack``.
     """
 
     fresh: Callable[[Version, Machine], S]
@@ -57,6 +57,7 @@ class Row(Generic[S]):
     numbers: tuple[str, ...] = ()
     oldest: Version | None = None
     order: tuple[str, str] | None = None
+    slack: int = 0
 
     def judged(self, promised: Version | None) -> tuple[Version, ...]:
         """The versions that a verdict is about. ``promised``: the oldest one of a tag."""
@@ -90,6 +91,7 @@ ROWS: dict[Libc, Row[Any]] = {
         freebsd.NEWEST,
         ("last_offset", "last_size", "space"),
         order=("last_offset", "space"),
+        slack=1,
     ),
     "musl": Row(lambda version, machine: musl.fresh_state(version, machine.name), musl.step, (1, 2, 5)),
     "bionic": Row(lambda version, machine: bionic.fresh_state(version, machine.name), bionic.step, (35,)),
@@ -145,7 +147,7 @@ def _check(state: Any, row: Row[Any]) -> None:
         raise UsageError(f"align is {state.align}", hint="it is a power of two, such as 64")
     if row.order is not None:
         (low, less), (high, more) = ((name, getattr(state, name)) for name in row.order)
-        if less > more:
+        if less > more + row.slack:
             raise UsageError(f"{low} is {less} and {high} is {more}", hint=f"{high} can't be less than {low}: give both, as `env` prints them")
 
 

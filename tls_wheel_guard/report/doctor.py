@@ -30,7 +30,10 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield from (f"  on the way something was refused: {words}" for words in diagnosis.refused)
         yield from _room(diagnosis)
         return
-    yield f"  {last.name} fails{after}: {_cut(diagnosis.error or '')}"
+    if diagnosis.error is None:
+        yield f"  {last.name} loads{after}, and has swallowed what a dlopen inside it was refused for: {_cut(diagnosis.swallowed or '')}"
+    else:
+        yield f"  {last.name} fails{after}: {_cut(diagnosis.error)}"
     if diagnosis.not_tried:
         yield f"  not tried after it: {', '.join(diagnosis.not_tried)}"
     if diagnosis.outcome == "fails":
@@ -59,10 +62,9 @@ def _remedies(diagnosis: Diagnosis) -> Iterator[str]:
     if useless:
         yield "what does not help"
         yield from (_item(advice.text) for advice in useless)
-    for advice in diagnosis.advice:
-        if advice.kind == "author":
-            yield "for the author"
-            yield _item(advice.text)
+    author = [advice for advice in diagnosis.advice if advice.kind == "author"]
+    yield from ["for the author"] if author else []
+    yield from (_item(advice.text) for advice in author)
 
 
 def _cut(words: str) -> str:
@@ -75,9 +77,13 @@ def _asked(diagnosis: Diagnosis) -> Iterator[str]:
     if asked is None:
         return
     others = [path for path in asked.asking if path != asked.definer]
-    yield f"  who asks: {', '.join(asked.asking)}" + (f", for the variables of {asked.definer}" if others else "")
+    if any(asked.asking):
+        yield f"  who asks: {', '.join(asked.asking)}" + (f", for the variables of {asked.definer}" if others else "")
     if asked.opened is not None and asked.opened not in asked.asking:
         yield f"  it is needed by: {asked.opened}"
+    if asked.used_before:
+        name = asked.definer.rsplit("/", 1)[-1]
+        yield f"  why: {name}'s variables were used before, by global-dynamic code: its block can't become static any more, whatever the room"
     if asked.size is not None:
         yield f"  how much: {bytes_of(asked.size)}, alignment {asked.align}"
 

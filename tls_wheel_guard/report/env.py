@@ -24,6 +24,8 @@ def text(live: Live) -> str:
         lines.append(f"  used {live.used} of {live.limit} bytes, found by {live.method}")
     if live.optional is not None:
         lines.append(f"  of the room, descriptors may take: {live.optional} bytes")
+    if live.warning:
+        lines.append(f"  wrong: {live.warning}")
     if live.tunables:
         lines.append("  tunables: " + ", ".join(f"glibc.{name}={value}" for name, value in live.tunables.items()))
     return "\n".join([*lines, ""])

@@ -192,6 +192,7 @@ def live_document(live: Live) -> dict[str, Any]:
         "room": live.room,
         "method": live.method,
         "tunables": dict(live.tunables),
+        **({"warning": live.warning} if live.warning else {}),
         "imported": list(live.imported),
     }
 
@@ -232,7 +233,8 @@ def diagnosis_document(diagnosis: Diagnosis) -> dict[str, Any]:
         "not_tried": list(diagnosis.not_tried),
         "error": diagnosis.error,
         "hint": diagnosis.hint,
-        "loader_says": diagnosis.stages[-1].static_tls,
+        "loader_says": diagnosis.swallowed or diagnosis.stages[-1].static_tls,
+        "swallowed": diagnosis.swallowed is not None,
         **{name: live[name] for name in ("python", "implementation", "libc", "libc_version", "machine", "start", "method", "tunables")},
         "room_at_start": diagnosis.live.room,
         "room": diagnosis.room,
@@ -252,7 +254,14 @@ def _share(share: Share) -> dict[str, Any]:
 
 
 def _asked(asked: Asked) -> dict[str, Any]:
-    return {"modules": list(asked.asking), "definer": asked.definer, "opened": asked.opened, "size": asked.size, "align": asked.align}
+    return {
+        "modules": list(asked.asking),
+        "definer": asked.definer,
+        "opened": asked.opened,
+        "size": asked.size,
+        "align": asked.align,
+        "used_before": asked.used_before,
+    }
 
 
 def _advice(advice: Advice) -> dict[str, Any]:

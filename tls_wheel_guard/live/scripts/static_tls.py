@@ -164,6 +164,8 @@ def measure(rows, method):
     name, version, loader = libc(files)
     answer("libc", name)
     answer("libc-version", version)
+    if name == "freebsd" and "LD_STATIC_TLS_EXTRA" in os.environ:
+        answer("static-tls-extra", " ".join(os.environ["LD_STATIC_TLS_EXTRA"].split("\n"))[:200])
     answer("uname", os.uname()[4] if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", ""))
     nothing = lambda: ""  # noqa: E731
     if machine is None or name in ("darwin", "windows", "wasm"):

@@ -44,8 +44,8 @@ class Recorder:
         finally:
             self.busy = False
 
-    def wrapped(self, function, path_of):
-        """The same function; what it does is written down."""
+    def wrapped(self, function, path_of, mode_of):
+        """The same function; what it does is written down, with RTLD_GLOBAL where that was asked for."""
 
         def recording(*arguments, **more):
             path = None if self.busy else path_of(arguments)
@@ -53,6 +53,8 @@ class Recorder:
                 return function(*arguments, **more)
             self.snapshot()
             self.say("opening %s" % one_line(path))
+            if mode_of(arguments) & getattr(os, "RTLD_GLOBAL", 0):
+                self.answer("global", "")
             self.answer("open", os.path.realpath(path) if os.path.exists(path) else one_line(path))
             try:
                 result = function(*arguments, **more)
@@ -71,9 +73,14 @@ class Recorder:
         import _imp
 
         self.snapshot()
-        _imp.create_dynamic = self.wrapped(_imp.create_dynamic, lambda arguments: "%s" % (arguments[0].origin,))
+        flags = getattr(sys, "getdlopenflags", int)
+        _imp.create_dynamic = self.wrapped(_imp.create_dynamic, lambda arguments: "%s" % (arguments[0].origin,), lambda arguments: flags())
         if ctypes is not None:
-            ctypes._dlopen = self.wrapped(ctypes._dlopen, lambda arguments: "%s" % (arguments[0],) if arguments[0] else None)
+            ctypes._dlopen = self.wrapped(
+                ctypes._dlopen,
+                lambda arguments: "%s" % (arguments[0],) if arguments[0] else None,
+                lambda arguments: arguments[1] if len(arguments) > 1 and isinstance(arguments[1], int) else 0,
+            )
 
     def stage(self, name, action):
         """One import, or one opening; False when it fails."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tls_wheel_guard.loaders.freebsd.block import EXTRA, NEWEST, TUNABLE_SINCE, State, allocate, extra_from, fresh_state, rule_set
+from tls_wheel_guard.loaders.freebsd.block import EXTRA, NEWEST, TUNABLE_SINCE, State, allocate, extra_from, fresh_state, is_no_number, rule_set
 from tls_wheel_guard.loaders.freebsd.process import step
 
-__all__ = ["EXTRA", "NEWEST", "TUNABLE_SINCE", "State", "allocate", "extra_from", "fresh_state", "rule_set", "step"]
+__all__ = ["EXTRA", "NEWEST", "TUNABLE_SINCE", "State", "allocate", "extra_from", "fresh_state", "is_no_number", "rule_set", "step"]

@@ -13,7 +13,7 @@ from tls_wheel_guard.loaders.link_map import LinkMapEntry
 from tls_wheel_guard.platforms import machine_called
 from tls_wheel_guard.tls import TlsDemand
 
-__all__ = ["EXTRA", "NEWEST", "TUNABLE_SINCE", "State", "allocate", "extra_from", "free", "fresh_state", "rule_set"]
+__all__ = ["EXTRA", "NEWEST", "TUNABLE_SINCE", "State", "allocate", "extra_from", "free", "fresh_state", "is_no_number", "rule_set"]
 
 EXTRA = 128
 """RTLD_STATIC_TLS_EXTRA (rtld_tls.h)."""
@@ -80,6 +80,11 @@ def extra_from(value: str, rules: tuple[int, ...]) -> int:
     return max(asked, EXTRA)
 
 
+def is_no_number(value: str, version: tuple[int, ...] | None) -> bool:
+    """Whether LD_STATIC_TLS_EXTRA is read and says no number: then the program starts, and every late module by initial-exec is refused."""
+    return extra_from(value, rule_set(version)) == _WRAP - 1
+
+
 def _number(value: str, rules: tuple[int, ...]) -> int:
     if not value.isascii() or not value.isalnum():
         raise ValueError(value)
@@ -91,17 +96,18 @@ def _number(value: str, rules: tuple[int, ...]) -> int:
 def fresh_state(version: tuple[int, ...] | None, machine: str, extra: int = EXTRA) -> State:
     """A process whose start-up TLS (the C library's own) ends at a multiple of 16, which is where a module finds the most room.
 
-    From 15 on a block of two pointers more stands behind it.
+    ``extra``: the reserve. From 15 on a block of two pointers more stands behind what the start has. The sum wraps: a reserve of SIZE_MAX
+    leaves one byte less than nothing.
     """
     rules, known = rule_set(version), machine_called(machine)
     variant, word = (known.tls_variant, known.bits // 8) if known else (1, 8)
     after = 2 * word if rules >= (15,) else 0
     if variant == 2:
-        return State(machine, rules, 16 + after, after or 16, 16 + after + extra)
+        return State(machine, rules, 16 + after, after or 16, (16 + after + extra) % 2 ** (8 * word))
     # The last block of the start: 16 bytes behind the thread control block, or the two pointers behind those.
     size = after or 16
     last = (32 if after else 16) + (size if rules >= (13, 1) else 0)
-    return State(machine, rules, last, size, last + size + extra)
+    return State(machine, rules, last, size, (last + size + extra) % 2 ** (8 * word))
 
 
 def _place(state: State, demand: TlsDemand) -> int:
