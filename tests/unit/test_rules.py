@@ -15,6 +15,7 @@ from tls_wheel_guard import Config, check_wheel
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.check import check_wheel as judged
 from tls_wheel_guard.config.model import Allow
+from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.rules import RULES
 
 
@@ -139,8 +140,28 @@ def test_a_cycle_of_needs_ends(tmp_path: Path) -> None:
 
 
 def test_room_is_a_setting(tmp_path: Path) -> None:
-    report = check(tmp_path, {"m.so": ie(600)}, "manylinux_2_28_x86_64", room=512, crowding=1.0)
-    assert ("static-tls-overflow", "error") in found(report)
+    """One number everywhere, and one finding."""
+    report = check(tmp_path, {"m.so": ie(600)}, "manylinux_2_28_x86_64", room=512)
+    assert found(report) == [("initial-exec-tls", "error")]
+    (finding,) = report.findings
+    assert "import fails where 512 bytes are left: it takes 600" in finding.message
+    assert [(v.outcome.room, v.outcome.fits_start) for v in finding.verdicts] == [(512, False)]
+    for shown in (WRITERS["text"]([report], Style()), WRITERS["text"]([report], Style(verbosity=1))):
+        assert "512" in shown
+        assert "1,664" not in shown
+    crowded = check(tmp_path, {"m.so": ie(400)}, "manylinux_2_28_x86_64", room=512)
+    assert found(crowded) == [("initial-exec-tls", "warning"), ("static-tls-crowding", "warning")]
+    assert "1,664" not in WRITERS["text"]([crowded], Style(verbosity=1))
+
+
+def test_one_library_that_many_need_is_one_finding(tmp_path: Path) -> None:
+    """libgomp, and twenty extensions that need it and another."""
+    libraries = {f"pkg.libs/lib{name}.so": ie(900, soname=f"lib{name}.so") for name in ("gomp", "other")}
+    users = {f"pkg/m{number}.so": build(Spec(needed=("libgomp.so", "libother.so"))) for number in range(20)}
+    report = check(tmp_path, {**libraries, **users}, "manylinux_2_28_x86_64", select=("static-tls-overflow",))
+    assert found(report) == [("static-tls-overflow", "error")]
+    report = check(tmp_path, {**libraries, **users}, "manylinux_2_28_x86_64", room=100)
+    assert sorted(found(report)) == [("initial-exec-tls", "error")] * 2
 
 
 FOREIGN = (Sym("theirs"),)

@@ -20,7 +20,7 @@ from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.loaders import judge, reached
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.rules import Graft, LiveProcess, RuleInput, Unreadable, run_rules
+from tls_wheel_guard.rules import Graft, LiveProcess, RuleInput, Thresholds, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import demand_of, tls_module
 
@@ -79,11 +79,11 @@ class SecondLook:
 def judge_contents(contents: Contents, path: str, looks: SecondLook, config: Config, asked: Asked = Asked()) -> Report:
     """Judge what an input holds, however it was read."""
     promised = (promised_by(contents.tags) if asked.own_tags else ()) + config.more_targets
-    modules = _module_reports(contents, promised, looks)
+    thresholds = config.thresholds(asked.live)
+    modules = _module_reports(contents, promised, thresholds, looks)
     excluded = tuple(module.path for module in modules if config.excludes(module.path))
     modules = tuple(module for module in modules if module.path not in excluded)
     unreadable = tuple(Unreadable(path, reason) for path, reason in contents.unreadable if not config.excludes(path))
-    thresholds = config.thresholds(asked.live)
     case = RuleInput(modules, unreadable, _needs(modules), thresholds, one_process=not contents.is_tree)
     case = replace(case, grafts=looks.outside if looks.copied else (), needed_outside=() if looks.copied else looks.outside)
     case = replace(case, tagged=promised_by(contents.tags), asked=config.more_targets)
@@ -130,7 +130,9 @@ def damaged_in(opened: OpenInput) -> dict[int, tuple[str, ...]]:
     return {module.index: damage_in(opened, module) for module in asked}
 
 
-def _module_reports(contents: Contents, promised: tuple[Target, ...], looks: SecondLook) -> tuple[ModuleReport, ...]:
+def _module_reports(
+    contents: Contents, promised: tuple[Target, ...], thresholds: Thresholds, looks: SecondLook
+) -> tuple[ModuleReport, ...]:
     demands = {module.index: demand_of(module.facts, module.name) for module in contents.modules}
     definers = {symbol: demands[index] for symbol, index in contents.definers.items()}
     reports = []
@@ -139,7 +141,8 @@ def _module_reports(contents: Contents, promised: tuple[Target, ...], looks: Sec
         demand = demand_of(facts, module.name, definers)
         exports = [symbol for symbol, index in contents.definers.items() if index == module.index]
         late = tls_module(facts, module.name, exports, demand)
-        verdicts = tuple(judge(late, t) for t in targets_for(facts, module.name, promised)) if module.is_shared else ()
+        targets = targets_for(facts, module.name, promised) if module.is_shared else ()
+        verdicts = tuple(judge(late, target, thresholds.starts(target, demand)) for target in targets)
         index = module.index
         more = (looks.traced.get(index, Traced()), looks.sites.get(index), looks.damaged.get(index, ()))
         reports.append(ModuleReport(module.name, facts, late, verdicts, *more))

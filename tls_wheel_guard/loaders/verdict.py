@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
+from tls_wheel_guard.loaders import glibc
 from tls_wheel_guard.loaders.link_map import Given, Open, Step
 from tls_wheel_guard.loaders.refusals import Reason
 from tls_wheel_guard.loaders.registry import ROWS, Loader, Version, loader_of
@@ -46,6 +47,7 @@ class Outcome:
     used: int = 0
     reason: Reason | None = None
     align_limit: int | None = None
+    fits_start: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Verdict:
     ``takes_at_most``: bytes that descriptors may take without ever failing. ``room``: bytes that the loader keeps for late
     modules, None where that is not known; ``used``: bytes that stand before it at the start. ``reason``: why a fresh process refuses;
     ``align_limit``: the largest alignment that it grants, where that is why.
+    ``fits_start``: whether it loads into the process that the user describes, None without one; ``room`` and ``used`` are then that one's.
     """
 
     target: Target
@@ -70,14 +73,17 @@ class Verdict:
 
     @property
     def refuses(self) -> bool:
-        """Whether a fresh process of this target cannot load the module, or must not."""
+        """Whether a fresh process of this target, or the one that the user describes, cannot load the module, or must not."""
         fit = self.outcome.fits_fresh_process
+        if self.outcome.fits_start is not None:
+            return not self.outcome.fits_start
         return self.verdict in ("never", "unsafe") or (fit is not None and not fit.both)
 
 
-def judge(module: TlsModule, target: Target) -> Verdict:
+def judge(module: TlsModule, target: Target, starts: Sequence[glibc.State] = ()) -> Verdict:
     """What the loader of ``target`` does with a module that is opened alone, in a process of each version that counts.
 
+    ``starts``: of glibc, in place of fresh processes where room decides: what the user says that a process has left, or one that was read.
     A foreign variable is that of the definer which ``module.demand.foreign`` names, else of a late library that is not known.
     """
     machine, row = machine_called(module.demand.machine), ROWS.get(target.libc)
@@ -86,7 +92,19 @@ def judge(module: TlsModule, target: Target) -> Verdict:
     if not module.accesses and not module.demand.block_size:
         # Most modules are so: to a loader they are all the same.
         return Verdict(target, target.libc, _of_nothing(target.libc, target.oldest, machine))
-    return Verdict(target, target.libc, _opened(target.libc, target.oldest, machine, _alone(module)))
+    outcome = _opened(target.libc, target.oldest, machine, _alone(module))
+    if outcome.word == "if-room" and starts and target.libc == "glibc":
+        outcome = _started(outcome, _alone(module), starts)
+    return Verdict(target, target.libc, outcome)
+
+
+def _started(fresh: Outcome, event: Open, starts: Sequence[glibc.State]) -> Outcome:
+    """The same with the numbers of other processes."""
+    steps = [glibc.step(start, event)[1] for start in starts]
+    refused = next((step for step in steps if not step.loads), None)
+    error, reason = (refused.error, refused.reason) if refused else (fresh.error, None)
+    tight = min(starts, key=lambda start: start.room)
+    return replace(fresh, error=error, reason=reason, room=tight.room, used=tight.used if len(starts) == 1 else 0, fits_start=refused is None)
 
 
 def _opened(libc: Libc, oldest: Version | None, machine: Machine, event: Open) -> Outcome:

@@ -63,7 +63,7 @@ _WHOLE = frozenset({"unflagged-static-tls"})
 
 def _fate(verdict: Verdict) -> str:
     fit = verdict.outcome.fits_fresh_process
-    if verdict.verdict == "if-room" and fit is not None and fit.oldest != fit.current:
+    if verdict.verdict == "if-room" and verdict.outcome.fits_start is None and fit is not None and fit.oldest != fit.current:
         return "new" if fit.oldest else "old"
     if verdict.refuses:
         return "unsafe" if verdict.verdict == "unsafe" else "fails"

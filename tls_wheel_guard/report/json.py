@@ -120,6 +120,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         fit = outcome.fits_fresh_process
         fits = fit if fit is not None else FreshFit(outcome.word == "always", outcome.word == "always")
         found["fits_fresh_process"] = {"oldest": fits.oldest, "current": fits.current}
+    if outcome.fits_start is not None:
+        found["fits_start"] = outcome.fits_start
     return found
 
 

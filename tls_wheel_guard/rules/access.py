@@ -70,7 +70,10 @@ def foreign(case: RuleInput) -> Iterator[Finding]:
         # Only the foreign part: its own initial-exec relocations have a rule of their own.
         demand = replace(module.demand, own_static=0, flagged=False)
         reaching = tuple(a for a in module.tls_module.accesses if a.kind == "TPOFF" and a.symbol is not None and not a.defined)
-        verdicts = [judge(replace(module.tls_module, demand=demand, accesses=reaching), v.target) for v in module.verdicts]
+        verdicts = [
+            judge(replace(module.tls_module, demand=demand, accesses=reaching), v.target, case.thresholds.starts(v.target, demand))
+            for v in module.verdicts
+        ]
         uses = ", ".join(f"{use.symbol.versioned_name} ({_where(use.definer.where, case.one_process)})" for use in demand.foreign[:8])
         harmless = all(v.verdict == "always" for v in verdicts)
         relocs = [r for r in facts.relocs if r.symbol is not None and not r.symbol.defined]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tls_wheel_guard.findings import Hint, ModuleReport, Severity
 from tls_wheel_guard.loaders import Verdict, glibc
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.tls import TlsDemand
 
 __all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "WHERE", "Graft", "LiveProcess", "RuleInput", "Thresholds", "Unreadable", "hints", "severity_of"]
 
@@ -26,6 +27,10 @@ class LiveProcess:
     state: glibc.State
 
 
+DEFAULT_ROOM = 1664
+"""Bytes that glibc leaves to modules that come late: what a fresh process of any version has, and so no setting."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """Numbers that decide.
@@ -34,7 +39,7 @@ class Thresholds:
     which one module is reported; ``strict``: what could not be analysed is an error; ``live``: a process in place of ``room``.
     """
 
-    room: int = 1664
+    room: int = DEFAULT_ROOM
     crowding: float = 0.25
     strict: bool = False
     live: LiveProcess | None = None
@@ -46,10 +51,22 @@ class Thresholds:
 
     def room_for(self, verdict: Verdict, machine: str) -> int | None:
         """Bytes that all late modules share where a verdict holds; None where that is not known."""
-        if verdict.target.libc != "glibc":
+        if verdict.outcome.room is not None or verdict.target.libc != "glibc":
             return verdict.outcome.room
         live = self.live_state("glibc", machine)
         return live.room if live else self.room
+
+    def starts(self, target: Target, demand: TlsDemand) -> tuple[glibc.State, ...]:
+        """The processes that verdicts are about in place of fresh ones: the live one, or those with the room that the settings say."""
+        if target.libc != "glibc":
+            return ()
+        live = self.live_state("glibc", demand.machine)
+        if live is not None:
+            return (live,)
+        if self.room == DEFAULT_ROOM:
+            return ()
+        versions = dict.fromkeys((max(target.oldest or glibc.CURRENT, glibc.OLDEST), glibc.CURRENT))
+        return tuple(glibc.state_with_room(version, demand.machine, demand.tls_variant, self.room) for version in versions)
 
 
 DEFAULTS = Thresholds()

@@ -54,7 +54,9 @@ def _sentence(verdict: Verdict, tags: str) -> str:
     if outcome.word == "never":
         return f"{system} every import fails{_because(verdict)}{quote}."
     if outcome.word == "if-room":
-        fit = outcome.fits_fresh_process
+        if outcome.fits_start is False:
+            return f"{system} import fails where {bytes_of(outcome.room or 0)} are left: it takes {outcome.taken:,}{quote}."
+        fit = outcome.fits_fresh_process if outcome.fits_start is None else None
         if fit is not None and not fit.both:
             which = "the oldest version promised" if fit.current else "a current version" if fit.oldest else "any version"
             if outcome.reason == "alignment":

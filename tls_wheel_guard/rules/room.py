@@ -72,6 +72,7 @@ class _Takes:
 def overflow(case: RuleInput) -> Iterator[Finding]:
     """More static TLS than a target leaves: of one module with what it needs, or of all together."""
     reported: set[Target] = set()
+    said: set[tuple[object, ...]] = set()
     takes = _Takes(case)
     alone = {module.path: (module,) for module in case.shared if module.path not in case.needs}
     for module in case.shared:
@@ -82,6 +83,11 @@ def overflow(case: RuleInput) -> Iterator[Finding]:
             if fit is None or fit.fits:
                 continue
             reported.add(target)
+            # Many modules need the same libraries: what fails is the same, and is said once.
+            same = (target, *(m.path for m in takers))
+            if module not in takers and same in said:
+                continue
+            said.add(same)
             names = ", ".join(m.path for m in takers[:MAX_NAMES]) + (f" and {len(takers) - MAX_NAMES} more" if len(takers) > MAX_NAMES else "")
             yield Finding(
                 "static-tls-overflow",
@@ -142,7 +148,8 @@ def _overflow_together(case: RuleInput, takes: _Takes, reported: set[Target]) ->
 
 def _refused_alone(module: ModuleReport, target: Target) -> bool:
     # initial-exec-tls has said it already, unless no relocation asks and the flag alone takes the room.
-    return module.demand.needs_static and judge(module.tls_module, target).refuses
+    known = next((verdict for verdict in module.verdicts if verdict.target == target), None)
+    return module.demand.needs_static and (known or judge(module.tls_module, target)).refuses
 
 
 def _failing(verdict: Verdict, takers: list[ModuleReport], target: Target) -> Verdict:
