@@ -166,7 +166,7 @@ def test_one_finding_with_one_culprit_is_twelve_lines(tmp_path: Path) -> None:
     findings = tuple(replace(finding, culprits=traced.suspects) for finding in report.findings if finding.rule == "initial-exec-tls")
     text = shown([replace(report, path="dist/" + report.wheel, findings=findings)])
     assert "cause:    mimalloc (certain): the relocations reach `_mi_heap_default` (8 bytes)" in text
-    assert 'for good: in Cargo.toml: mimalloc = { version = "...", features = ["local_dynamic_tls"] }' in text
+    assert "for good: cargo add mimalloc --features local_dynamic_tls" in text
     assert "more:     tls-wheel-guard explain mimalloc (2 other ways); -v" in text
     assert len(text.split("\n\n")[0].splitlines()) <= 12
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -255,3 +256,18 @@ def test_numbers_are_those_of_one_loader(tmp_path: Path, capsys: Captured) -> No
     assert "these files are for several loaders (glibc, musl), and the numbers are those of one; hint: --loader glibc" in capsys.readouterr().err
     (tmp_path / "r.json").write_text("{}")
     assert main(["check", name, "--report", f"json={name}"]) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize(
+    "command",
+    [["check", "NAME"], ["check", "NAME", "--format", "json"], ["show", "NAME"], ["explain", "mimalloc"], ["mark", "NAME"], ["--help"], ["-V"]],
+)
+def test_a_full_disk_is_one_line(command: list[str], tmp_path: Path) -> None:
+    name = wheel(tmp_path, ie())
+    words = [name if word == "NAME" else word for word in command]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run([sys.executable, "-m", "tls_wheel_guard", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert run.returncode == 2, run.stderr
+    assert run.stderr.startswith("tls-wheel-guard: stdout: it can't be written: No space left on device; hint: ")
+    assert run.stderr.count("\n") == 1

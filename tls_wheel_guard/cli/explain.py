@@ -17,6 +17,7 @@ EXAMPLE = "tls-wheel-guard explain initial-exec-tls"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument("rule", metavar="RULE|CULPRIT", help=f"rules: {', '.join(RULES)}; culprits: {', '.join(culprit_names())}")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
 
 
 def page(rule: str) -> str:
@@ -36,21 +37,32 @@ def culprit_names() -> list[str]:
 
 def run(options: argparse.Namespace) -> int:
     """0, or 2 for a rule or culprit that does not exist."""
-    if options.rule in RULES:
-        rule = RULES[options.rule]
-        write_line(f"{rule.name}: {rule.summary}\nseverity: {rule.severity}\n\n{page(rule.name).rstrip()}")
-        return 0
+    from tls_wheel_guard.cli.links import documentation
+    from tls_wheel_guard.cli.options import terminal_style
+    from tls_wheel_guard.cli.output import write_text
+    from tls_wheel_guard.report.page import rendered
+
+    title, remark, text = _found(options.rule)
+    style = terminal_style(options.color)
+    head = style.paint(title, "bold") + (f"\n{remark}" if remark else "")
+    write_text(f"{head}\n\n{rendered(text, style, documentation())}", None)
+    return 0
+
+
+def _found(name: str) -> tuple[str, str, str]:
+    """Title, remark and page; raises UsageError."""
+    if name in RULES:
+        rule = RULES[name]
+        return f"{rule.name}: {rule.summary}", f"severity: {rule.severity}", page(rule.name)
     names = culprit_names()
-    if options.rule not in names:
+    if name not in names:
         import difflib
 
-        near = difflib.get_close_matches(options.rule, [*RULES, *names], 1)
+        near = difflib.get_close_matches(name, [*RULES, *names], 1)
         hint = f"did you mean {near[0]!r}?" if near else f"rules: {', '.join(RULES)}; culprits: {', '.join(names)}"
-        raise UsageError(f"no rule and no culprit is called {options.rule!r}", hint=hint)
+        raise UsageError(f"no rule and no culprit is called {name!r}", hint=hint)
     from tls_wheel_guard.culprits.data_files import known_culprits
     from tls_wheel_guard.culprits.page import page_of
 
-    (culprit,) = (c for c in known_culprits() if c.id == options.rule)
-    title = culprit.id if culprit.name == culprit.id else f"{culprit.id}: {culprit.name}"
-    write_line(f"{title}\n\n{page_of(culprit).rstrip()}")
-    return 0
+    (culprit,) = (c for c in known_culprits() if c.id == name)
+    return culprit.id if culprit.name == culprit.id else f"{culprit.id}: {culprit.name}", "", page_of(culprit)

@@ -37,6 +37,7 @@ __all__ = [
     "paths_from",
     "refuse_inputs_as_output",
     "style_from",
+    "terminal_style",
     "write_report",
 ]
 
@@ -205,12 +206,17 @@ def style_from(options: argparse.Namespace) -> Style:
     """Colour and width: --color, NO_COLOR, the terminal."""
     if options.format != "text":
         return file_style(int(options.verbose), options.command != "show")
-    to_terminal = options.output is None and sys.stdout.isatty()
+    verbosity = -1 if options.quiet else int(options.verbose)
+    return replace(terminal_style(options.color, options.output), verbosity=verbosity, judged=options.command != "show")
+
+
+def terminal_style(color: str, output: Path | None = None) -> Style:
+    """Width, colours and links of what goes to ``output``, None for stdout. ``color``: auto, always or never."""
+    to_terminal = output is None and sys.stdout.isatty()
     # COLUMNS counts for a pipe and a file too; a terminal of 0 columns has none that is known.
     width = shutil.get_terminal_size((100, 24)).columns if to_terminal else columns_asked(os.environ) or 100
-    color = options.color == "always" or (options.color == "auto" and wants_color(os.environ, to_terminal))
-    pages = terminal_pages(os.environ, to_terminal)
-    return Style(min(width, 120), color, -1 if options.quiet else int(options.verbose), options.command != "show", pages)
+    painted = color == "always" or (color == "auto" and wants_color(os.environ, to_terminal))
+    return Style(max(24, min(width, 120)), painted, pages=terminal_pages(os.environ, to_terminal))
 
 
 def wants_color(environment: Mapping[str, str], to_terminal: bool) -> bool:

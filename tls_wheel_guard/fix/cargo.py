@@ -120,7 +120,7 @@ def _add(found: Proposal, crates: Crates, edit: CargoFeature, since: Mapping[str
     there = [package for package in crates.reached().values() if package.name == edit.add]
     if not there:
         if is_named and crates.lock_path is None:
-            text = f'{edit.add} = {{ version = "...", features = [{", ".join(map(quoted, edit.features))}] }} in [dependencies]'
+            text = f"cargo add {edit.add} --features {','.join(edit.features)}"
             why_not = "another crate brings it, and without a Cargo.lock its version is not known"
             found.advice.append(Advice(crates.manifest, 0, text, why_not, culprit))
         return
