@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tls_wheel_guard.cli.output import flush_stdout, say, wants_traceback
+from tls_wheel_guard.cli.output import flush_stdout, say, wants_traceback, write_text
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.version import __version__
 
@@ -31,6 +31,13 @@ class Parser(argparse.ArgumentParser):
     """
 
     only: str | None = None
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse would say nothing where --help can't be written.
+        if file is sys.stdout:
+            write_text(message, None)
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the usage and exiting."""
