@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from tls_wheel_guard.cli.output import write_line
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.rules import RULES
 

@@ -130,9 +130,7 @@ def damaged_in(opened: OpenInput) -> dict[int, tuple[str, ...]]:
     return {module.index: damage_in(opened, module) for module in asked}
 
 
-def _module_reports(
-    contents: Contents, promised: tuple[Target, ...], thresholds: Thresholds, looks: SecondLook
-) -> tuple[ModuleReport, ...]:
+def _module_reports(contents: Contents, promised: tuple[Target, ...], thresholds: Thresholds, looks: SecondLook) -> tuple[ModuleReport, ...]:
     demands = {module.index: demand_of(module.facts, module.name) for module in contents.modules}
     definers = {symbol: demands[index] for symbol, index in contents.definers.items()}
     reports = []
