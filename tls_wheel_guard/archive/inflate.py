@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import functools
+import io
 import lzma
 import sys
 import zipfile
@@ -248,7 +249,11 @@ class MemberSource:
             return self._from_tail(offset, end)
         if offset < self._previous_at:
             self._restart()
-        parts = []
+        return self._from_stream(offset, end)
+
+    def _from_stream(self, offset: int, end: int) -> bytes:
+        # One buffer that grows: a list of parts, joined, would hold a large member twice.
+        found = io.BytesIO()
         while offset < end:
             while self._next <= offset:
                 self._advance()
@@ -256,9 +261,11 @@ class MemberSource:
                 part = self._previous[offset - self._previous_at : end - self._previous_at]
             else:
                 part = self._piece[offset - self._piece_at : end - self._piece_at]
-            parts.append(part)
+            if len(part) == end - offset and not found.tell():
+                return part
+            found.write(part)
             offset += len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return found.getvalue()
 
     def _from_tail(self, offset: int, end: int) -> bytes:
         parts, at = [], self._tail_at

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,7 +16,7 @@ from tls_wheel_guard.elf.constants import DF_1_NOOPEN, DT_FLAGS_1
 from tls_wheel_guard.elf.headers import dynamic_of
 from tls_wheel_guard.elf.section_headers import Section, read_sections, section_bytes
 from tls_wheel_guard.elf.symbol_tables import Names, TlsVariable, read_names
-from tls_wheel_guard.elf.tls_image import tls_pointers, word_at
+from tls_wheel_guard.elf.tls_image import Words, tls_pointers
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.machine_code import USUAL, Code, FunctionMap, read_code, usual_reads
@@ -26,6 +27,8 @@ MAX_COMMENT, MAX_COMMANDS = 64 << 10, 1 << 20
 MAX_PRODUCERS, MAX_GO_MAGICS = 256, 64
 MAX_CODE = 128 << 20
 """Bytes of code in which reads are counted."""
+MAX_READS = 1 << 20
+"""Reads that are counted: a slot is read some hundred times at most, and only code that was made for it has more."""
 GO_MAGIC = b"\xff Go buildinf:"
 
 
@@ -70,7 +73,7 @@ def clues_of(
         go_version=_go_version(data),
         strings=frozenset(text for text in vocabulary.texts if text.encode() in data),
         versions=tuple((name, hit[1].decode("ascii", "replace")) for name, pattern in vocabulary.versions if (hit := pattern.search(data))),
-        producers=_command_lines(whole, sections),
+        producers=_command_lines(data, whole, sections),
         no_dlopen=_no_dlopen(whole),
         asks_for_next="dlsym" in names.imports,
     )
@@ -78,37 +81,36 @@ def clues_of(
 
 def _code(source: BytesSource, facts: SharedObject) -> Code | None:
     try:
-        code = read_code(source, facts.machine_name)
+        return read_code(source, facts.machine_name, MAX_CODE)
     except MalformedElf:
         return None
-    return code if sum(len(piece.data) for piece in code.pieces) <= MAX_CODE else None
 
 
 def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code: Code | None) -> tuple[ReachedVariable, ...]:
     """The variables behind the initial-exec relocations: own ones by offset, then other modules'."""
     own: dict[int, list[TlsReloc]] = defaultdict(list)
     foreign: dict[str, None] = {}
-    by_name = {variable.name: variable for variable in names.variables}
+    by_name, words = {variable.name: variable for variable in names.variables}, Words(source) if source is not None else None
     for reloc in facts.initial_exec.relocs:
         if reloc.symbol is not None and not reloc.symbol.defined:
             foreign[reloc.symbol.name] = None
-        elif (offset := _offset(reloc, source, by_name)) is not None:
+        elif (offset := _offset(reloc, words, by_name)) is not None:
             own[offset].append(reloc)
     reads, readers = _readers(own, names, code)
-    pointers = tls_pointers(source, facts.tls_segment) if source is not None and own and facts.tls_segment is not None else {}
+    pointers = tls_pointers(source, facts.tls_segment, own) if source is not None and own and facts.tls_segment is not None else {}
     ordered = sorted(own)
+    named = _named(own, names)
     segment = facts.tls_segment
     parts = (segment.filesz, segment.memsz) if segment else (0, 0)
     found = []
     for place, offset in enumerate(ordered):
         end = parts[0] if offset < parts[0] else parts[1]
         following = ordered[place + 1] if place + 1 < len(ordered) else end
-        variable = _named(offset, own[offset], names)
         found.append(
             ReachedVariable(
                 offset=offset,
-                name=variable[0],
-                size=variable[1],
+                name=named[offset][0],
+                size=named[offset][1],
                 initialised=offset < parts[0],
                 pointer=offset in pointers,
                 constant=pointers.get(offset, False),
@@ -122,11 +124,14 @@ def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code
 
 def reached_slots(facts: SharedObject, source: BytesSource, names: Names) -> dict[int, str]:
     """Address of each slot -> the variable that it leads to, in words."""
-    by_name = {variable.name: variable for variable in names.variables}
+    by_name, words = {variable.name: variable for variable in names.variables}, Words(source)
+    offsets = [
+        None if reloc.symbol is not None and not reloc.symbol.defined else _offset(reloc, words, by_name) for reloc in facts.initial_exec.relocs
+    ]
+    covering = first_covering(names.variables, {offset for offset in offsets if offset is not None})
     found: dict[int, str] = {}
-    for reloc in facts.initial_exec.relocs:
-        offset = None if reloc.symbol is not None and not reloc.symbol.defined else _offset(reloc, source, by_name)
-        name = next((v.name for v in names.variables if offset is not None and v.offset <= offset < v.offset + max(v.size, 1)), None)
+    for reloc, offset in zip(facts.initial_exec.relocs, offsets, strict=True):
+        name = covering[offset].name if offset in covering else None
         if reloc.symbol is not None and reloc.symbol.name:
             name = reloc.symbol.versioned_name
         place = f"offset {offset:#x} of the TLS segment" if offset is not None else "of another module"
@@ -134,25 +139,58 @@ def reached_slots(facts: SharedObject, source: BytesSource, names: Names) -> dic
     return found
 
 
-def _offset(reloc: TlsReloc, source: BytesSource | None, by_name: Mapping[str, TlsVariable]) -> int | None:
+def _offset(reloc: TlsReloc, words: Words | None, by_name: Mapping[str, TlsVariable]) -> int | None:
     """A variable's place in the TLS segment. REL tables keep the addend in the slot itself."""
     addend = reloc.addend
     if addend is None:
-        addend = word_at(source, reloc.offset) if source is not None else None
+        addend = words.at(reloc.offset) if words is not None else None
     if reloc.symbol is None:
         return addend
     variable = by_name.get(reloc.symbol.name)
     return None if variable is None else variable.offset + (addend or 0)
 
 
-def _named(offset: int, relocs: list[TlsReloc], names: Names) -> tuple[str | None, int | None]:
-    """A variable's name and size: by the relocation's own symbol, else by the symbol that covers its place."""
-    symbol = next((r.symbol for r in relocs if r.symbol is not None), None)
-    here = [v for v in names.variables if v.offset <= offset < v.offset + max(v.size, 1)]
-    exact = next((v for v in here if symbol is not None and v.name == symbol.name), here[0] if here else None)
-    if exact is not None:
-        return exact.name, exact.size
-    return (symbol.name if symbol else None), None
+def _named(own: Mapping[int, list[TlsReloc]], names: Names) -> dict[int, tuple[str | None, int | None]]:
+    """Each variable's name and size: by the relocation's own symbol, else by the symbol that covers its place."""
+    symbols = {offset: next((r.symbol for r in relocs if r.symbol is not None), None) for offset, relocs in own.items()}
+    asking: dict[str, set[int]] = defaultdict(set)
+    for offset, symbol in symbols.items():
+        if symbol is not None:
+            asking[symbol.name].add(offset)
+    same: dict[str, list[TlsVariable]] = defaultdict(list)
+    for variable in names.variables:
+        if variable.name in asking:
+            same[variable.name].append(variable)
+    covering = first_covering(names.variables, own)
+    for name, offsets in asking.items():
+        covering.update(first_covering(same[name], offsets))
+    return {
+        offset: (covering[offset].name, covering[offset].size) if offset in covering else (symbol.name if symbol else None, None)
+        for offset, symbol in symbols.items()
+    }
+
+
+def first_covering(variables: Iterable[TlsVariable], offsets: Iterable[int]) -> dict[int, TlsVariable]:
+    """Offset in the TLS segment -> the first variable that covers it. Each offset is looked at once, however many variables overlap."""
+    ordered = sorted(set(offsets))
+    # For each place, the next one at or behind it that nobody has covered yet; paths are halved while they are followed.
+    free = list(range(len(ordered) + 1))
+
+    def next_free(place: int) -> int:
+        while free[place] != place:
+            free[place] = free[free[place]]
+            place = free[place]
+        return place
+
+    found: dict[int, TlsVariable] = {}
+    for variable in variables:
+        end = variable.offset + max(variable.size, 1)
+        place = next_free(bisect_left(ordered, variable.offset))
+        while place < len(ordered) and ordered[place] < end:
+            found[ordered[place]] = variable
+            free[place] = place + 1
+            place = next_free(place)
+    return found
 
 
 def _readers(own: Mapping[int, list[TlsReloc]], names: Names, code: Code | None) -> tuple[dict[int, int] | None, dict[int, tuple[str, ...]]]:
@@ -163,7 +201,7 @@ def _readers(own: Mapping[int, list[TlsReloc]], names: Names, code: Code | None)
     functions = FunctionMap(names.functions, ())
     counts: dict[int, int] = defaultdict(int)
     found: dict[int, dict[str, None]] = defaultdict(dict)
-    for address, slot in usual_reads(code, slots):
+    for address, slot in islice(usual_reads(code, slots), MAX_READS):
         counts[slots[slot]] += 1
         function = functions.at(address)
         if function is not None and function.name:
@@ -198,11 +236,13 @@ def _go_version(data: bytes) -> str | None:
     return None
 
 
-def _command_lines(source: BytesSource, sections: tuple[Section, ...]) -> tuple[str, ...]:
+def _command_lines(data: bytes, source: BytesSource, sections: tuple[Section, ...]) -> tuple[str, ...]:
     """Compilers' command lines: .GCC.command.line, and what debug information keeps of DW_AT_producer in .debug_str."""
     lines = _texts(section_bytes(source, sections, ".GCC.command.line", MAX_COMMANDS))
-    text = section_bytes(source, sections, ".debug_str", source.size)
-    found = [line[0].decode("utf-8", "replace") for line in islice(_PRODUCER.finditer(text), MAX_PRODUCERS)]
+    debug = next((s for s in sections if s.name == ".debug_str"), None)
+    # It may be half of the file: it is looked at where it lies.
+    text = memoryview(data)[debug.offset : debug.offset + debug.size] if debug is not None else memoryview(b"")
+    found = [bytes(line[0]).decode("utf-8", "replace") for line in islice(_PRODUCER.finditer(text), MAX_PRODUCERS)]
     return tuple(dict.fromkeys([*lines, *found]))
 
 

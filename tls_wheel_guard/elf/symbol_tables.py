@@ -16,6 +16,8 @@ MAX_TABLE, MAX_STRINGS = 64 << 20, 512 << 20
 """Bytes of one symbol table, and of its strings."""
 MAX_NAME = 512
 """Bytes of a name that are kept."""
+MAX_NAMES = 256 << 20
+"""Characters of all names of one table that are kept; what stands behind them is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,15 @@ def _read_table(
     exported = table.type == SHT_DYNSYM
     # The low bit of an address says Thumb on ARM (ELF for the Arm Architecture, 5.5.3).
     thumb = 1 if header.e_machine == EM_ARM else 0
+    length = 0
     for name, info, section, value, size in header.format.sym.rows(data, "name", "info", "shndx", "value", "size"):
         kind = info & 0xF
         if not name or kind not in (STT_NOTYPE, STT_FUNC, STT_TLS, STT_GNU_IFUNC):
             continue
+        if length > MAX_NAMES:
+            break
         word = text[name : name + MAX_NAME].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+        length += len(word)
         if section == SHN_UNDEF:
             imports.add(word)
         elif kind == STT_TLS:

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tls_wheel_guard.elf.constants import DT_REL, DT_RELA, DT_RELASZ, DT_RELR, DT_RELRSZ, DT_RELSZ, PF_W, PT_GNU_RELRO, PT_LOAD
 from tls_wheel_guard.elf.headers import Image, dynamic_of, read_header, read_segments
 from tls_wheel_guard.elf.shared_object import TlsSegment
-from tls_wheel_guard.elf.source import Source
+from tls_wheel_guard.elf.source import Source, pieces
 from tls_wheel_guard.errors import MalformedElf
 
-__all__ = ["tls_pointers", "word_at"]
+__all__ = ["Words", "tls_pointers"]
 
 
-def word_at(source: Source, address: int) -> int | None:
-    """The signed word at a virtual address, None where the file has no bytes for it."""
-    try:
-        header = read_header(source)
-        size = header.format.word_size
-        data = source.read(Image(read_segments(source, header)).offset_of(address, size, "a word"), size)
-    except MalformedElf:
-        return None
-    return int.from_bytes(data, "little" if header.format.little_endian else "big", signed=True)
+MAX_POINTERS = 1 << 20
+"""Places in one TLS image that get an address by DT_RELR; a table may name one place many times over."""
 
 
-def tls_pointers(source: Source, segment: TlsSegment) -> dict[int, bool]:
-    """Offsets in the TLS segment's initial image that get an address by a relocation -> whether it is one of read-only data.
+class Words:
+    """The words of a file's image, by virtual address. The headers are read once for all of them."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._image: Image | None = None
+        try:
+            header = read_header(source)
+            self._size, self._order = header.format.word_size, header.format.little_endian
+            self._image = Image(read_segments(source, header))
+        except MalformedElf:
+            pass
+
+    def at(self, address: int) -> int | None:
+        """The signed word at a virtual address, None where the file has no bytes for it."""
+        if self._image is None:
+            return None
+        try:
+            data = self._source.read(self._image.offset_of(address, self._size, "a word"), self._size)
+        except MalformedElf:
+            return None
+        return int.from_bytes(data, "little" if self._order else "big", signed=True)
+
+
+def tls_pointers(source: Source, segment: TlsSegment, wanted: Collection[int]) -> dict[int, bool]:
+    """Those of some offsets in the TLS segment that get an address by a relocation -> whether it is one of read-only data.
 
     Read-only: in a segment that is not writable, or in the part that the loader protects once it has relocated it (PT_GNU_RELRO).
     """
@@ -35,10 +53,12 @@ def tls_pointers(source: Source, segment: TlsSegment) -> dict[int, bool]:
     try:
         segments = read_segments(source, read_header(source))
         fixed = [(s.vaddr, s.vaddr + s.memsz) for s in segments if s.type == PT_GNU_RELRO or (s.type == PT_LOAD and not s.flags & PF_W)]
-        found = {}
+        words, found = Words(source), {}
         for place, addend in _relocations(source, segment.vaddr, segment.vaddr + segment.filesz):
-            target = addend if addend is not None else word_at(source, place)
-            found[place - segment.vaddr] = target is not None and any(start <= target < end for start, end in fixed)
+            offset = place - segment.vaddr
+            if offset in wanted and offset not in found:
+                target = addend if addend is not None else words.at(place)
+                found[offset] = target is not None and any(start <= target < end for start, end in fixed)
         return found
     except (MalformedElf, struct.error):
         return {}
@@ -50,13 +70,13 @@ def _relocations(source: Source, first: int, last: int) -> Iterator[tuple[int, i
     fmt, image, dynamic = view.header.format, view.image, view.dynamic
     for tag, size_tag, layout in ((DT_RELA, DT_RELASZ, fmt.rela), (DT_REL, DT_RELSZ, fmt.rel)):
         if size := dynamic.get(size_tag):
-            table = source.read(image.offset_of(dynamic.get(tag), size, "a relocation table"), size)
-            for row in layout.rows(table, *layout.names):
-                if first <= row[0] < last:
-                    yield row[0], row[2] if layout is fmt.rela else None
+            for table in pieces(source, image.offset_of(dynamic.get(tag), size, "a relocation table"), size, layout.size):
+                for row in layout.rows(table, *layout.names):
+                    if first <= row[0] < last:
+                        yield row[0], row[2] if layout is fmt.rela else None
     if size := dynamic.get(DT_RELRSZ):
         table = source.read(image.offset_of(dynamic.get(DT_RELR), size, "a RELR table"), size // fmt.word_size * fmt.word_size)
-        for place in _relr_offsets(table, fmt.order + fmt.word, fmt.word_size, first, last):
+        for place in itertools.islice(_relr_offsets(table, fmt.order + fmt.word, fmt.word_size, first, last), MAX_POINTERS):
             yield place, None
 
 

@@ -74,18 +74,18 @@ class OpenFolder(OpenInput):
     def _files(self, contents: Contents) -> Iterator[str]:
         """Paths of the regular files that may be ELF files, each file once; folders that can't be read go into ``contents``."""
         top = os.path.realpath(self.root)
-        seen: set[tuple[int, int]] = set()
-        folders = [""]
+        seen: set[object] = set()
+        folders, count = [""], 0
         while folders:
             folder = folders.pop()
             below = []
-            for entry in self._entries(folder, contents):
+            entries = self._entries(folder, count, contents)
+            count += len(entries)
+            for entry in entries:
                 status = _status(entry, top)
-                if status is None or (status.st_dev, status.st_ino) in seen:
+                if status is None or (identity := _identity(entry, status)) in seen:
                     continue
-                seen.add((status.st_dev, status.st_ino))
-                if len(seen) > self.limits.tree_files:
-                    raise UnreadableInput(f"{len(seen)} or more files; {over(self.limits, 'tree-files')}", hint="name a folder further down")
+                seen.add(identity)
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if stat.S_ISDIR(status.st_mode):
                     below.append(name)
@@ -93,14 +93,32 @@ class OpenFolder(OpenInput):
                     yield name
             folders += reversed(below)
 
-    def _entries(self, folder: str, contents: Contents) -> list[os.DirEntry[str]]:
+    def _entries(self, folder: str, count: int, contents: Contents) -> list[os.DirEntry[str]]:
+        """What a folder holds, sorted; ``count``: entries of the folders before it. Raises UnreadableInput at the limit."""
+        found: list[os.DirEntry[str]] = []
         try:
-            return sorted(os.scandir(os.path.join(self.root, folder)), key=lambda entry: entry.name)  # noqa: PTH118  (names of any bytes, quickly)
+            with os.scandir(os.path.join(self.root, folder)) as entries:  # noqa: PTH118  (names of any bytes, quickly)
+                for entry in entries:
+                    found.append(entry)
+                    if count + len(found) > self.limits.tree_files:
+                        raise UnreadableInput(
+                            f"{count + len(found)} or more files; {over(self.limits, 'tree-files')}", hint="name a folder further down"
+                        )
         except OSError as error:
             if not folder:
                 raise InputReadError.of(error, doing="opened") from error
             contents.unreadable.append((folder, f"the folder can't be opened: {reason_of(error)}"))
-            return []
+        return sorted(found, key=lambda entry: entry.name)
+
+
+def _identity(entry: os.DirEntry[str], status: os.stat_result) -> object:
+    """What two names of one file have in common. Windows fills in no inode while it lists a folder; it is asked for each file."""
+    if not status.st_ino:
+        try:
+            status = os.stat(entry.path)  # noqa: PTH116  (any spelling of a path)
+        except OSError:
+            return os.path.realpath(entry.path)
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(entry.path)
 
 
 def _status(entry: os.DirEntry[str], top: str) -> os.stat_result | None:

@@ -60,12 +60,12 @@ class Code:
         return b""
 
 
-def read_code(source: Source, machine: str) -> Code:
+def read_code(source: Source, machine: str, most: int = MAX_CODE) -> Code:
     """The code of a file; raises MalformedElf where it lies outside the file or is too large."""
     view = dynamic_of(source)
     segments, got = view.segments, view.dynamic.get(DT_PLTGOT)
     executable = [s for s in segments if s.is_code and s.filesz]
-    if sum(s.filesz for s in executable) > MAX_CODE:
-        raise MalformedElf(f"more than {MAX_CODE} bytes of code")
+    if sum(s.filesz for s in executable) > most:
+        raise MalformedElf(f"more than {most} bytes of code")
     pieces = tuple(Piece(s.vaddr, source.read(s.offset, s.filesz)) for s in executable)
     return Code(machine, pieces, tuple(segments), source, got)

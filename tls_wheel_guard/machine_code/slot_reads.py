@@ -16,6 +16,10 @@ from tls_wheel_guard.machine_code.code import Code, Piece
 __all__ = ["USUAL", "usual_reads"]
 
 _RIP_RELATIVE = re.compile(rb"(?=[\x48\x4c][\x8b\x03][\x05\x0d\x15\x1d\x25\x2d\x35\x3d])", re.DOTALL)
+# mod 10, any register, any base but esp (which means a SIB byte) and ebp.
+_GOT_RELATIVE = re.compile(
+    b"(?=[\\x8b\\x03][" + re.escape(bytes(0x80 | register << 3 | base for register in range(8) for base in (0, 1, 2, 3, 6, 7))) + b"])", re.DOTALL
+)
 _ADRP = re.compile(rb"[\x90\xb0\xd0\xf0]")
 NEAR = 24
 """Instructions behind an adrp in which its ldr is looked for."""
@@ -40,13 +44,15 @@ def _x86_64(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int
 
 
 def _i386(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
-    """The four bytes of the displacement are there even where one would do: the linker filled them."""
-    for slot in slots if got else ():
-        # mod 10, any register, any base but esp (which means a SIB byte) and ebp.
-        modrm = bytes(0x80 | register << 3 | base for register in range(8) for base in (0, 1, 2, 3, 6, 7))
-        pattern = re.compile(b"(?=[\\x8b\\x03][" + re.escape(modrm) + b"]" + re.escape(struct.pack("<i", slot - got)) + b")", re.DOTALL)
-        for hit in pattern.finditer(piece.data):
-            yield piece.address + hit.start(), slot
+    """The four bytes of the displacement are there even where one would do: the linker filled them. One pass, however many slots."""
+    if not got:
+        return
+    data, unpack = piece.data, struct.Struct("<i").unpack_from
+    last = len(data) - 6
+    for hit in _GOT_RELATIVE.finditer(data):
+        at = hit.start()
+        if at <= last and (slot := got + unpack(data, at + 2)[0]) in slots:
+            yield piece.address + at, slot
 
 
 def _aarch64(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
