@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomllib
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -200,3 +203,49 @@ def _diffed() -> list[tuple[str, bytes]]:
         ("Cargo.toml", (cargo + "\n").encode()),
         ("Cargo.toml", (cargo + "\r\n").encode()),
     ]
+
+
+def _large(path: str) -> str:
+    """One file of which every line is a place to look at."""
+    flag = "-ftls-model=initial-exec"
+    return {
+        "setup.py": "x = [\n" + f"    '{flag}', '-O2',\n" * 1200 + "]\n",
+        "CMakeLists.txt": f"add_compile_options({flag} [[x]])\n#[[ c ]]\n" * 1200,
+        "meson.build": "x = [\n" + f"  '{flag}', f('-g', a : ['-O2']),\n" * 1200 + "]\n",
+        "pyproject.toml": "[tool.setuptools]\nx = [\n" + f'  "{flag}", "-O2",\n' * 1200 + "]\n",
+        "build.rs": "fn main() {" + f'b.flag("{flag}"); /* /* c */ */\n' * 1200 + "}\n",
+        "src/x.c": '__thread int x __attribute__((tls_model("initial-exec"))); /* c */\n' * 1200,
+    }[path]
+
+
+@pytest.mark.parametrize("path", ["setup.py", "CMakeLists.txt", "meson.build", "pyproject.toml", "build.rs", "src/x.c"])
+def test_time_grows_with_the_size_of_a_file_and_not_with_its_square(path: str) -> None:
+    """Four times the lines take no more than eight times as long; a square would take sixteen times."""
+    lines = _large(path).splitlines(keepends=True)
+    head = {"setup.py": 1, "meson.build": 1, "pyproject.toml": 2}.get(path, 0)
+    tail = int(head > 0)
+    body = lines[head : len(lines) - tail]
+    small = "".join([*lines[:head], *body[: len(body) // 4], *lines[len(lines) - tail :]])
+    assert proposal_for({path: small.encode()}).edits
+    spent = []
+    for text in (small, "".join(lines)):
+        started = time.process_time()
+        found = proposal_for({path: text.encode()})
+        spent.append(time.process_time() - started)
+        assert len(found.edits) >= (16 if path == "pyproject.toml" else 250), path
+    assert spent[1] < 8 * spent[0] + 0.5, spent
+
+
+OPENS = [
+    *[("CMakeLists.txt", piece) for piece in ("#[[", "[==[", '"')], *[("build.rs", piece) for piece in ("/*", 'r#"', '"')],
+    *[("src/x.c", piece) for piece in ("/*", 'R"x(')], ("meson.build", "'''"), ("setup.py", "("), ("pyproject.toml", "x=[["), ("Cargo.toml", "{a="),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "piece"), OPENS)
+def test_what_opens_fifty_thousand_times_and_never_closes(path: str, piece: str) -> None:
+    text = '-ftls-model=initial-exec "initial-exec" mimalloc\n' + piece * 50_000
+    started = time.process_time()
+    with contextlib.suppress(Unparsable, Ambiguous):
+        proposal_for({path: text.encode()})
+    assert time.process_time() - started < 20

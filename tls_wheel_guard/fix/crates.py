@@ -139,20 +139,23 @@ class Crates:
 
     def reached(self) -> dict[str, Locked]:
         """Packages of Cargo.lock that the crate's own dependencies lead to, by name and version."""
-        packages = self.locked()
+        by_name: dict[str, list[Locked]] = {}
+        for package in self.locked():
+            by_name.setdefault(package.name, []).append(package)
         found: dict[str, Locked] = {}
-        todo = [package for dependency in self.linked() for package in packages if package.name == dependency.crate and not package.local]
+        todo = [package for dependency in self.linked() for package in by_name.get(dependency.crate, ()) if not package.local]
         while todo:
             package = todo.pop()
             if (key := f"{package.name} {package.version}") not in found:
                 found[key] = package
-                todo += [p for p in packages if any(_is(p, need) for need in package.needs)]
+                todo += [other for need in package.needs for other in _meant(by_name, need)]
         return found
 
 
-def _is(package: Locked, need: str) -> bool:
+def _meant(by_name: Mapping[str, list[Locked]], need: str) -> list[Locked]:
+    """The packages that a dependency's name in Cargo.lock stands for: with a version where there are several."""
     name, _, rest = need.partition(" ")
-    return package.name == name and (not rest or package.version == rest.split(" ")[0])
+    return [package for package in by_name.get(name, ()) if not rest or package.version == rest.split(" ")[0]]
 
 
 def texts_of(value: Any) -> tuple[str, ...]:

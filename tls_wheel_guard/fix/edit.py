@@ -7,6 +7,7 @@ newline at the end and bytes that are no text in the file's encoding all stay. A
 from __future__ import annotations
 
 import codecs
+import functools
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -145,9 +146,10 @@ def _python_encoding(body: bytes) -> str:
     return "utf-8"
 
 
-def line_starts(text: str) -> list[int]:
+@functools.lru_cache(maxsize=16)
+def line_starts(text: str) -> tuple[int, ...]:
     """Where each line begins. Lines end as parsers of build files end them: LF, CRLF or CR, and nothing else."""
-    return [0, *(found.end() for found in _LINE_END.finditer(text))]
+    return (0, *(found.end() for found in _LINE_END.finditer(text)))
 
 
 def line_of(text: str, offset: int) -> int:

@@ -8,11 +8,11 @@ construction.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tls_wheel_guard.culprits.remedy_edits import FlagChange
-from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, line_of
+from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, apply, line_of
 
 __all__ = ["Literal", "Reader", "exchanged", "flag_proposal", "has_flag"]
 
@@ -68,6 +68,8 @@ def flag_proposal(path: str, text: str, read: Reader, change: FlagChange, culpri
     if change.old not in text:
         return found
     literals = read(text)
+    made: dict[int, TextEdit] = {}
+    instead = f"{change.old} becomes {change.new}" if change.new else f"{change.old} goes"
     for number, literal in enumerate(literals):
         if literal.bare or not has_flag(literal.value, change.old):
             continue
@@ -75,15 +77,30 @@ def flag_proposal(path: str, text: str, read: Reader, change: FlagChange, culpri
             found.elsewhere.add((path, line_of(text, literal.start)))
             continue
         edit = _edit(path, text, literal, change, culprit)
-        line = line_of(text, literal.start)
-        instead = f"{change.old} becomes {change.new}" if change.new else f"{change.old} goes"
-        if vendored:
-            found.advice.append(Advice(path, line, instead, vendored, culprit))
-        elif edit is None or not _proved(text, read, literals, number, edit, change):
-            found.advice.append(Advice(path, line, instead, "the flag is not spelled out there, so the edit could not be proved", culprit))
+        if vendored or edit is None:
+            found.advice.append(Advice(path, line_of(text, literal.start), instead, vendored or _NOT_SPELLED, culprit))
         else:
-            found.edits.append(edit)
+            made[number] = edit
+    _keep_proved(found, text, read, literals, made, change)
     return found
+
+
+_NOT_SPELLED = "the flag is not spelled out there, so the edit could not be proved"
+MOST_ALONE = 50
+"""Edits of one file that are proved one by one where they do not hold together."""
+
+
+def _keep_proved(found: Proposal, text: str, read: Reader, literals: Sequence[Literal], made: Mapping[int, TextEdit], change: FlagChange) -> None:
+    """All edits at once, which takes one more look at the file; one by one where that fails."""
+    if _proved(text, read, literals, made, change):
+        found.edits += made.values()
+        return
+    for place, (number, edit) in enumerate(made.items()):
+        if place < MOST_ALONE and _proved(text, read, literals, {number: edit}, change):
+            found.edits.append(edit)
+        else:
+            instead = f"{change.old} becomes {change.new}" if change.new else f"{change.old} goes"
+            found.advice.append(Advice(edit.path, line_of(text, edit.start), instead, _NOT_SPELLED, edit.culprit))
 
 
 def _edit(path: str, text: str, literal: Literal, change: FlagChange, culprit: str) -> TextEdit | None:
@@ -99,15 +116,16 @@ def _edit(path: str, text: str, literal: Literal, change: FlagChange, culprit: s
     return TextEdit(path, first, last, exchanged(text[first:last], change), change.why, culprit, doubt)
 
 
-def _proved(text: str, read: Reader, before: Sequence[Literal], number: int, edit: TextEdit, change: FlagChange) -> bool:
-    """Only the literal ``number`` differs, and by the flag alone."""
+def _proved(text: str, read: Reader, before: Sequence[Literal], made: Mapping[int, TextEdit], change: FlagChange) -> bool:
+    """Only the literals that have an edit differ, and by the flag alone."""
     try:
-        after = read(text[: edit.start] + edit.new + text[edit.end :])
-    except Unparsable:
+        after = read(apply(text, made.values()))
+    except (Unparsable, ValueError):
         return False
-    wanted = [literal.value for literal in before]
-    if not change.new and before[number].value.strip() == change.old:
-        del wanted[number]
-    else:
-        wanted[number] = exchanged(wanted[number], change)
+    wanted: list[str] = []
+    for number, literal in enumerate(before):
+        if number not in made:
+            wanted.append(literal.value)
+        elif change.new or literal.value.strip() != change.old:
+            wanted.append(exchanged(literal.value, change))
     return wanted == [literal.value for literal in after]

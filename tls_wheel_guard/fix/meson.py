@@ -24,14 +24,16 @@ _COMPARED = frozenset({"==", "!=", "in", "not"})
 def meson_literals(text: str) -> Sequence[Literal]:
     """Every string of a meson.build, in order; raises Unparsable."""
     tokens = list(_tokens(text))
+    words = [text[start:end] for _, start, end in tokens]
     found: list[Literal] = []
+    uses = _Uses()
     for n, (kind, start, end) in enumerate(tokens):
+        uses.take(words, n, text.count("\n", tokens[n - 1][2], start) > 0 if n else True)
         if kind in ("string", "multi"):
-            raw = text[start:end]
             quotes = 3 if kind == "multi" else 1
-            doubt = _doubt(text, tokens, n)
-            bare = doubt is None or raw.startswith("f")
-            found.append(Literal(start, end, raw.removeprefix("f")[quotes:-quotes], doubt or "", _item(text, tokens, n), bare))
+            compared = bool({*words[max(n - 1, 0) : n], *words[n + 1 : n + 2]} & _COMPARED)
+            item = _item(words, tokens, n)
+            found.append(Literal(start, end, words[n].removeprefix("f")[quotes:-quotes], uses.doubt, item, compared or words[n].startswith("f")))
     return found
 
 
@@ -54,38 +56,48 @@ def _tokens(text: str) -> Iterator[tuple[str, int, int]]:
         raise Unparsable(f"line {line_of(text, len(text))}: {opened[-1]} is missing at the end")
 
 
-def _doubt(text: str, tokens: Sequence[tuple[str, int, int]], place: int) -> str | None:
-    """Whose argument the string is, by the brackets around it; None where it is compared."""
-    words = [text[start:end] for _, start, end in tokens]
-    if {words[place - 1] if place else "", words[place + 1] if place + 1 < len(words) else ""} & _COMPARED:
-        return None
-    depth = 0
-    for n in range(place - 1, -1, -1):
-        if words[n] in (")", "]", "}"):
-            depth += 1
-        elif words[n] in ("(", "[", "{") and depth:
-            depth -= 1
-        elif not depth and (known := _known(words, n)) is not None:
-            return known
-    return "what it is used for is not known"
+class _Uses:
+    """What a string would be used for, by the brackets that are open: a value for each, from the outside in."""
+
+    def __init__(self) -> None:
+        self._known: list[str | None] = [None]
+
+    @property
+    def doubt(self) -> str:
+        """Why a flag may not be one here; "" where it is one."""
+        return next((known for known in reversed(self._known) if known is not None), _UNKNOWN)
+
+    def take(self, words: Sequence[str], n: int, new_line: bool) -> None:
+        """Follow one token."""
+        word = words[n]
+        if new_line and len(self._known) == 1:
+            self._known[0] = None
+        if word == "(":
+            self._known.append(_of_call(words[n - 1] if n else ""))
+        elif word in ("[", "{"):
+            self._known.append(None)
+        elif word in (")", "]", "}"):
+            self._known.pop()
+        elif word in ("=", "+="):
+            self._known[-1] = ""
+        elif word == ":" and n:
+            self._known[-1] = "" if _LISTS.search(words[n - 1]) else f"what {words[n - 1]} does with it is not known"
 
 
-def _known(words: Sequence[str], n: int) -> str | None:
-    if words[n] == "(":
-        name = words[n - 1] if n else ""
-        if _TESTS.search(name):
-            return f"{name} tests the flag, and the result may mean something else then"
-        return "" if name in _CALLS else f"what {name or 'the bracket'} does with it is not known"
-    if words[n] in (":", "=", "+=") and n:
-        return "" if words[n] != ":" or _LISTS.search(words[n - 1]) else f"what {words[n - 1]} does with it is not known"
-    return None
+_UNKNOWN = "what it is used for is not known"
 
 
-def _item(text: str, tokens: Sequence[tuple[str, int, int]], place: int) -> tuple[int, int] | None:
+def _of_call(name: str) -> str:
+    if _TESTS.search(name):
+        return f"{name} tests the flag, and the result may mean something else then"
+    return "" if name in _CALLS else f"what {name or 'the bracket'} does with it is not known"
+
+
+def _item(words: Sequence[str], tokens: Sequence[tuple[str, int, int]], place: int) -> tuple[int, int] | None:
     """The string with its comma, where it is an item of a list."""
     _, start, end = tokens[place]
-    before = text[tokens[place - 1][1] : tokens[place - 1][2]] if place else ""
-    after = text[tokens[place + 1][1] : tokens[place + 1][2]] if place + 1 < len(tokens) else ""
+    before = words[place - 1] if place else ""
+    after = words[place + 1] if place + 1 < len(words) else ""
     if before == "," and after in (",", "]"):
         return tokens[place - 2][2], end
     if before == "[" and after == ",":

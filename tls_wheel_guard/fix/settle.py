@@ -13,6 +13,8 @@ from tls_wheel_guard.fix.toml_text import parse_toml, same
 
 __all__ = ["holds", "settle"]
 
+MOST_TOGETHER = 16
+"""Edits of one TOML file that are proved together: each costs a look at the whole file. Real files need one or two."""
 _TABLE = re.compile(r"^\s*\[", re.MULTILINE)
 
 
@@ -26,10 +28,20 @@ def settle(found: Proposal, files: Mapping[str, str], check: Callable[[str, str]
     edits.sort(key=lambda edit: bool(_is_toml(edit.path) and _TABLE.search(edit.new) and edit.start == edit.end))
     found.advice = list(dict.fromkeys(found.advice))
     kept: list[TextEdit] = []
+    by_path: dict[str, list[TextEdit]] = {}
     for edit in edits:
+        by_path.setdefault(edit.path, []).append(edit)
+    # More of them wait for the next run.
+    tried = [edit for path, own in by_path.items() for edit in (own[:MOST_TOGETHER] if _is_toml(path) else own)]
+    first = set(tried)
+    whole = {path for path in by_path if holds(files.get(path, ""), [edit for edit in tried if edit.path == path], check)}
+    for edit in edits:
+        if edit.path in whole and edit in first:
+            kept.append(edit)
+            continue
         text = files.get(edit.path, "")
         together = [*(other for other in kept if other.path == edit.path), edit]
-        if holds(text, together, check):
+        if len(together) <= MOST_TOGETHER and holds(text, together, check):
             kept.append(edit)
         else:
             why_not = "another edit stands in its way; run fix again once that one is written"

@@ -15,6 +15,7 @@ __all__ = ["cfg_literals", "python_literals"]
 
 _GROWING = frozenset({"append", "extend", "insert", "add", "update", "setdefault"})
 _TESTING = re.compile(r"has_|check|support|test|try|probe|accept", re.IGNORECASE)
+_LISTS = (ast.List, ast.Tuple, ast.Set)
 _ELSEWHERE = re.compile(
     r"(sys\.platform|platform\.system\(\)|os\.name) == '(darwin|win32|cygwin|Darwin|Windows|nt)'|sys\.platform\.startswith\('(darwin|win)'\)"
 )
@@ -42,6 +43,10 @@ class _Reader:
         self._text, self._starts = text, line_starts(text)
         self._nodes = list(ast.walk(tree))
         self._parents: dict[ast.AST, ast.AST] = {child: node for node in self._nodes for child in ast.iter_child_nodes(node)}
+        self._places: dict[ast.AST, int] = {child: n for node in self._nodes if isinstance(node, _LISTS) for n, child in enumerate(node.elts)}
+        branches = [(node, node.body) for node in self._nodes if isinstance(node, ast.If)]
+        branches += [(node, [node.body]) for node in self._nodes if isinstance(node, ast.IfExp)]  # type: ignore[misc, list-item]
+        self._elsewhere_roots = {child for node, body in branches if _ELSEWHERE.fullmatch(ast.unparse(node.test)) for child in body}
 
     def literals(self) -> list[Literal]:
         found = [self._literal(node, node.value) for node in self._nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
@@ -53,12 +58,11 @@ class _Reader:
 
     def _elsewhere(self, node: ast.AST) -> bool:
         """Whether it stands below ``if sys.platform == "darwin":`` or the like."""
-        child = node
-        while (parent := self._parents.get(child)) is not None:
-            inside = (isinstance(parent, ast.If) and child in parent.body) or (isinstance(parent, ast.IfExp) and child is parent.body)
-            if inside and _ELSEWHERE.fullmatch(ast.unparse(parent.test)):  # type: ignore[attr-defined]
+        at: ast.AST | None = node
+        while at is not None and self._elsewhere_roots:
+            if at in self._elsewhere_roots:
                 return True
-            child = parent
+            at = self._parents.get(at)
         return False
 
     def _doubt(self, node: ast.AST) -> str | None:
@@ -88,9 +92,9 @@ class _Reader:
 
     def _item(self, node: ast.AST) -> tuple[int, int] | None:
         parent = self._parents.get(node)
-        if not isinstance(parent, (ast.List, ast.Tuple, ast.Set)):
+        if not isinstance(parent, _LISTS):
             return None
-        place = parent.elts.index(node)  # type: ignore[arg-type]
+        place = self._places[node]
         if place:
             return self._end(parent.elts[place - 1]), self._end(node)
         return self._begin(node), self._begin(parent.elts[1]) if len(parent.elts) > 1 else self._end(node)

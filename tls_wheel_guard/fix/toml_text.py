@@ -246,8 +246,10 @@ def _item(text: str, value: Value, path: Key) -> tuple[int, int] | None:
     if comma is not None:
         after = re.compile(r"[ \t]*(?:\r?\n[ \t]*)?").match(text, comma + 1)
         return value.start, after.end() if after else comma + 1
-    before = text[: value.start].rstrip()
-    return (len(before) - 1 if before.endswith(",") else value.start), value.end
+    at = value.start
+    while at and text[at - 1] in " \t\r\n":
+        at -= 1
+    return (at - 1 if text[at - 1 : at] == "," else value.start), value.end
 
 
 def _comma_behind(text: str, start: int, end: int) -> int | None:
