@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["LIBCS", "MACHINES", "Libc", "Machine", "Target", "machine_called", "machine_of"]
+__all__ = ["LIBCS", "MACHINES", "SYSTEMS", "Libc", "Machine", "Target", "machine_called", "machine_of"]
 
 Libc = Literal[
     "glibc",
@@ -29,9 +29,15 @@ Libc = Literal[
 ]
 """Whose loader opens the module. ``darwin``, ``windows`` and ``wasm`` have no static TLS block: nothing to judge."""
 
-LIBCS: tuple[Libc, ...] = (
-    "glibc", "musl", "bionic", "freebsd", "netbsd", "openbsd", "dragonfly", "illumos", "haiku", "darwin", "windows", "wasm", "unknown",
-)  # fmt: skip
+SYSTEMS: dict[Libc, tuple[str, str]] = {
+    "glibc": ("Linux with glibc", "glibc"), "musl": ("Linux with musl (Alpine)", "musl"), "bionic": ("Android", "Android"),
+    "freebsd": ("FreeBSD", "FreeBSD"), "netbsd": ("NetBSD", "NetBSD"), "openbsd": ("OpenBSD", "OpenBSD"),
+    "dragonfly": ("DragonFly", "DragonFly"), "illumos": ("illumos", "illumos"), "haiku": ("Haiku", "Haiku"), "darwin": ("macOS", "macOS"),
+    "windows": ("Windows", "Windows"), "wasm": ("WebAssembly", "WebAssembly"), "unknown": ("Linux", "Linux"),
+}  # fmt: skip
+"""A libc -> its system's name in a sentence, and at the head of a column."""
+
+LIBCS: tuple[Libc, ...] = tuple(SYSTEMS)
 
 
 @dataclass(frozen=True, slots=True)

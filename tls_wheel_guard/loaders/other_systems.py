@@ -18,12 +18,13 @@ __all__ = ["ROWS", "Row", "fresh_state", "stepper"]
 class Row:
     """How a loader treats a late module with initial-exec TLS.
 
-    ``extra``: bytes that it keeps for all late modules. ``refusal``: its words. ``initialised``: its words for a block with initialised
-    data (p_filesz > 0), where it refuses one whatever its size. ``acts_on_flag``: DF_STATIC_TLS alone takes room.
-    ``refuses_segments``: any late TLS segment is refused.
+    ``default``: the release that counts where none is named. ``extra``: bytes that it keeps for all late modules. ``refusal``: its words.
+    ``initialised``: its words for a block with initialised data (p_filesz > 0), where it refuses one whatever its size.
+    ``acts_on_flag``: DF_STATIC_TLS alone takes room. ``refuses_segments``: any late TLS segment is refused.
     """
 
     source: str
+    default: tuple[int, ...]
     extra: int
     refusal: Refusal
     initialised: Refusal | None = None
@@ -34,18 +35,21 @@ class Row:
 ROWS: dict[Libc, Row] = {
     "netbsd": Row(
         "NetBSD libexec/ld.elf_so/tls.c:_rtld_tls_offset_allocate, RTLD_STATIC_TLS_RESERVATION",
+        (10,),
         64,
         NO_SPACE,
         initialised=INITIALISED,
     ),
     "openbsd": Row(
         "OpenBSD libexec/ld.so/library.c:_dl_tryload_shlib",
+        (7, 7),
         0,
         SEGMENT,
         refuses_segments=True,
     ),
     "illumos": Row(
         "illumos cmd/sgs/rtld/common/tls.c:tls_assign, TLS_STATIC_RESRV",
+        (5, 11),
         512,
         STATIC_FAILURE,
         initialised=STATIC_FAILURE,
@@ -53,6 +57,7 @@ ROWS: dict[Libc, Row] = {
     ),
     "dragonfly": Row(
         "DragonFly libexec/rtld-elf/rtld.c:allocate_tls_offset",
+        (6, 4),
         2048,
         NO_SPACE,
     ),

@@ -69,11 +69,11 @@ class Row(Generic[S]):
 _OTHER_NUMBERS = ("used", "limit")
 
 
-def _other(libc: Libc, default: Version) -> Row[Any]:
+def _other(libc: Libc) -> Row[Any]:
     row = other_systems.ROWS[libc]
     keeps = (_OTHER_NUMBERS, _OTHER_NUMBERS) if row.extra else ((), None)
     fresh = lambda version, machine: other_systems.fresh_state(libc, version, machine.name)  # noqa: E731
-    return Row(fresh, other_systems.stepper(libc), default, keeps[0], order=keeps[1])
+    return Row(fresh, other_systems.stepper(libc), row.default, keeps[0], order=keeps[1])
 
 
 ROWS: dict[Libc, Row[Any]] = {
@@ -95,10 +95,7 @@ ROWS: dict[Libc, Row[Any]] = {
     ),
     "musl": Row(lambda version, machine: musl.fresh_state(version, machine.name), musl.step, (1, 2, 5)),
     "bionic": Row(lambda version, machine: bionic.fresh_state(version, machine.name), bionic.step, (35,)),
-    "netbsd": _other("netbsd", (10,)),
-    "openbsd": _other("openbsd", (7, 7)),
-    "illumos": _other("illumos", (5, 11)),
-    "dragonfly": _other("dragonfly", (6, 4)),
+    **{libc: _other(libc) for libc in other_systems.ROWS},
 }
 """Every loader that has a model."""
 LOADERS = tuple(ROWS)

@@ -8,16 +8,14 @@ from typing import Literal
 
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.loaders import Verdict
+from tls_wheel_guard.platforms import SYSTEMS
 
 __all__ = ["COLUMNS", "Matrix", "Row", "Word", "matrix_of", "word_of"]
 
 Word = Literal["loads", "if room", "fails", "wrong values", "not known"]
 _ORDER: tuple[Word, ...] = ("loads", "not known", "if room", "wrong values", "fails")
 
-COLUMNS = {
-    "glibc": "glibc", "musl": "musl", "bionic": "Android", "freebsd": "FreeBSD", "netbsd": "NetBSD", "openbsd": "OpenBSD",
-    "dragonfly": "DragonFly", "illumos": "illumos", "haiku": "Haiku", "darwin": "macOS", "windows": "Windows", "wasm": "WebAssembly",
-}  # fmt: skip
+COLUMNS: dict[str, str] = {libc: short for libc, (_, short) in SYSTEMS.items() if libc != "unknown"}
 """A libc -> the heading of its column."""
 
 _SILENT = frozenset({"descriptor-clobber", "local-exec-tls"})

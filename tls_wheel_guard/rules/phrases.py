@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tls_wheel_guard import platforms
 from tls_wheel_guard.loaders import Verdict
-from tls_wheel_guard.platforms import Libc, Target
+from tls_wheel_guard.platforms import Target
 
 __all__ = ["SYSTEMS", "bytes_of", "count_of", "describe_target", "sentences"]
 
-SYSTEMS: dict[Libc, str] = {
-    "glibc": "Linux with glibc", "musl": "Linux with musl (Alpine)", "bionic": "Android", "freebsd": "FreeBSD", "netbsd": "NetBSD",
-    "openbsd": "OpenBSD", "dragonfly": "DragonFly", "illumos": "illumos", "haiku": "Haiku", "darwin": "macOS", "windows": "Windows",
-    "wasm": "WebAssembly", "unknown": "Linux",
-}  # fmt: skip
+SYSTEMS = {libc: name for libc, (name, _) in platforms.SYSTEMS.items()}
+"""A libc -> its system's name in a sentence."""
 
 
 def bytes_of(count: int) -> str:
