@@ -30,3 +30,56 @@ def test_helpers_are_imported_from_support_only() -> None:
         if name.startswith(".") or (name.startswith("tests.") and not name.startswith("tests.support"))
     }
     assert not wrong
+
+
+OPENERS = frozenset({"open", "fdopen", "read_bytes", "read_text", "ZipFile", "mmap"})
+"""What opens a file, called by its name or as a method."""
+NO_INPUTS = {
+    "__main__.py": "the null device, for a stream that the caller closed",
+    "build_guard/judged.py": "notes of our own, in a temporary folder of our own",
+    "build_guard/products.py": "metadata of what is installed, through importlib.metadata",
+    "build_guard/rewrite/compilers.py": "the file specs that gcc names",
+    "build_guard/rewrite/environment.py": "settings of setuptools that the environment names",
+    "build_guard/rewrite/own_folder.py": "a lock",
+    "cli/anchor.py": "the line of pyproject.toml that a report points to",
+    "cli/explain.py": "pages of this package",
+    "cli/index.py": "lists and settings that the command line names",
+    "cli/options.py": "the list that --files-from names, and GitHub's summary, which is written",
+    "cli/output.py": "the null device, for a stream that nobody reads",
+    "commands/index.py": "data of this package",
+    "config/sources.py": "settings",
+    "culprits/data_files.py": "data of this package",
+    "index/reading.py": "wheels that are read over HTTP: the file is given to inputs/",
+    "index/sources.py": "addresses that fsspec opens",
+    "live/reading.py": "answers that our own children wrote",
+    "setuptools_plugin.py": "whether pyproject.toml names us at all, before anything is imported",
+}
+"""Modules outside of inputs/ and archive/ that open something that is no input, and what that is."""
+
+
+def opened_in(tree: ast.Module, pure: bool) -> set[str]:
+    """What a module opens files with. In a pure one ``.open`` is a step of a model, since it can import no path."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in OPENERS:
+            found.add(node.func.id)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in OPENERS and not pure:
+            found.add(node.func.attr)
+    return found
+
+
+def test_only_inputs_and_archive_open_inputs() -> None:
+    package = ROOT / "tls_wheel_guard"
+    opening = set()
+    for path in package.rglob("*.py"):
+        name = path.relative_to(package).as_posix()
+        if name.startswith(("inputs/", "archive/", "live/scripts/")):
+            continue
+        if opened_in(ast.parse(path.read_text(encoding="utf-8")), pure=name.startswith("loaders/")):
+            opening.add(name)
+    assert opening == set(NO_INPUTS), "open inputs through tls_wheel_guard.inputs; what is no input is named here with its reason"
+
+
+def test_the_search_for_openers_finds_them() -> None:
+    for code in ("open('x')", "path.open('rb')", "os.open('x', 0)", "Path('x').read_bytes()", "zipfile.ZipFile(f)"):
+        assert opened_in(ast.parse(code), pure=False), code

@@ -76,4 +76,4 @@ def _opened(path: Path, limits: Limits, stack: ExitStack) -> OpenInput | None:
 
 
 def _names(opened: OpenInput) -> set[str | None]:
-    return {opened.contents.modules[0].facts.soname, opened.path.rsplit("/", 1)[-1]}
+    return {opened.contents.modules[0].facts.soname, opened.name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -41,14 +42,20 @@ class Allow:
         return self.rule == finding.rule and matches(finding.module or "", self.module)
 
 
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+"""How an absolute path begins on Windows: with a drive, or with a server."""
+
+
 def matches(path: str, pattern: str) -> bool:
     """Whether a pattern fits a member's path; of a file on disk, from any folder on."""
     return pattern == "*" or any(fnmatch.fnmatchcase(tail, pattern) for tail in _tails(path))
 
 
 def _tails(path: str) -> list[str]:
-    """The path; of an absolute one also all that stands behind each of its slashes."""
-    parts = path.split("/") if path.startswith("/") else []
+    """The path; of an absolute one also all that stands behind each of its slashes. A pattern has slashes on Windows too."""
+    drive = _WINDOWS.match(path)
+    path = path.replace("\\", "/") if drive else path
+    parts = path.split("/") if drive or path.startswith("/") else []
     return [path, *("/".join(parts[start:]) for start in range(1, len(parts)))]
 
 

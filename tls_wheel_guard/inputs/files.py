@@ -16,7 +16,7 @@ from tls_wheel_guard.errors import InputReadError, MalformedElf, UnreadableInput
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["FileSource", "expand", "file_pieces", "open_regular", "read_regular", "sha256_of", "starts_as_elf"]
+__all__ = ["FileSource", "expand", "file_pieces", "open_regular", "read_regular", "sha256_of", "slashed", "starts_as_elf"]
 
 
 PIECE = 1 << 20
@@ -92,6 +92,11 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     except ValueError as error:  # a NUL in a path
         raise InputReadError(f"it can't be opened: {error}", hint="check the path") from error
     raise UnreadableInput("it is not a regular file", hint="give wheels, shared objects, or folders of wheels")
+
+
+def slashed(path: str, separator: str = os.sep) -> str:
+    """A path of this machine with slashes, as a wheel's members and all patterns have them."""
+    return path if separator == "/" else path.replace(separator, "/")
 
 
 def read_regular(path: str | os.PathLike[str], most: int) -> bytes | None:

@@ -125,8 +125,9 @@ def _status(entry: os.DirEntry[str], top: str) -> os.stat_result | None:
     """What an entry is; None where it can't be told, or where a link leads outside."""
     try:
         if entry.is_symlink():
-            real = os.path.realpath(entry.path)
-            if real != top and not real.startswith(top.rstrip(os.sep) + os.sep):
+            # Windows knows no upper and lower case.
+            real, inside = os.path.normcase(os.path.realpath(entry.path)), os.path.normcase(top)
+            if real != inside and not real.startswith(inside.rstrip(os.sep) + os.sep):
                 return None
         return entry.stat()
     except OSError:
