@@ -238,7 +238,8 @@ def test_time_grows_with_the_size_of_a_file_and_not_with_its_square(path: str) -
 
 OPENS = [
     *[("CMakeLists.txt", piece) for piece in ("#[[", "[==[", '"')], *[("build.rs", piece) for piece in ("/*", 'r#"', '"')],
-    *[("src/x.c", piece) for piece in ("/*", 'R"x(')], ("meson.build", "'''"), ("setup.py", "("), ("pyproject.toml", "x=[["), ("Cargo.toml", "{a="),
+    *[("src/x.c", piece) for piece in ("/*", 'R"x(')], ("meson.build", "'''"),
+    ("setup.py", "("), ("pyproject.toml", "x=[["), ("Cargo.toml", "{a="),
 ]  # fmt: skip
 
 
