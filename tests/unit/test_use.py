@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -271,3 +275,35 @@ def test_a_full_disk_is_one_line(command: list[str], tmp_path: Path) -> None:
     assert run.returncode == 2, run.stderr
     assert "stdout: it can't be written: No space left on device; hint: see where it goes" in run.stderr
     assert run.stderr.count("\n") == 1
+
+
+def test_an_sdist_is_recognised(tmp_path: Path, capsys: Captured) -> None:
+    with tarfile.open(tmp_path / "pkg-1.0.tar.gz", "w:gz"):
+        pass
+    assert main(["check", "pkg-1.0.tar.gz"]) == 3
+    assert "pkg-1.0.tar.gz: an sdist has no binaries to judge; hint: build it first: python -m build" in capsys.readouterr().err
+
+
+def test_an_empty_archive_is_no_wheel(tmp_path: Path, capsys: Captured) -> None:
+    zipfile.ZipFile(tmp_path / "empty-1.0-py3-none-any.whl", "w").close()
+    assert main(["check", "empty-1.0-py3-none-any.whl"]) == 3
+    assert "it is an empty zip archive, and no wheel; hint: build the wheel again" in capsys.readouterr().err
+
+
+def test_progress_counts_the_files_of_a_folder(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    for number in range(250):
+        (site / f"m{number:03}.so").write_bytes(build(Spec()))
+    code = "from tls_wheel_guard.cli import progress; progress.PATIENCE = 0\nfrom tls_wheel_guard.__main__ import main; "
+    code += "main(['check', '--tree', 'site'])"
+    leader, follower = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], stderr=follower, stdout=subprocess.DEVNULL, check=True, cwd=tmp_path)
+    os.close(follower)
+    seen = b""
+    with contextlib.suppress(OSError):
+        while True:
+            seen += os.read(leader, 4096)
+    os.close(leader)
+    assert b"200 files  m199.so" in seen
+    assert b"0/1 files" not in seen.split(b"files  ")[-1]

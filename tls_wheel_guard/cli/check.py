@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import add_failing, add_input, add_judging, add_output, config_from, exit_code, paths_from, write_report
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     kept = [path for path in paths if not config.excludes(path.as_posix()) and not config.excludes(path.name)]
     baseline = _baseline(config, options)
     with Progress(kept, options.quiet) as progress:
+        asked = replace(asked, on_file=progress.inside if options.tree else None)
         reports = with_known(with_allow_notes(check_many(kept, config, options.jobs, progress, asked), config), baseline)
     say_unreadable(reports)
     if options.write_baseline:

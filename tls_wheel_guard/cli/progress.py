@@ -96,7 +96,7 @@ class Progress(_Line):
 
     def __init__(self, paths: Sequence[Path], quiet: bool) -> None:
         self._sizes = {path: _size(path) for path in paths}
-        self._done = self._bytes = 0
+        self._done = self._bytes = self._inside = 0
         self._name = ""
         super().__init__(quiet)
 
@@ -108,8 +108,19 @@ class Progress(_Line):
             self._name = path.name[:48]
             self.draw()
 
+    def inside(self, name: str) -> None:
+        """Count a file of a folder that counts as one."""
+        with self._lock:
+            self._inside += 1
+            self._name = name[-48:]
+            # Thousands a second are too many to draw.
+            if self._inside % 100 == 0:
+                self.draw()
+
     def text(self) -> str:
-        """Files and megabytes, and the last name."""
+        """Files and megabytes, and the last name; of a folder its files."""
+        if self._inside:
+            return f"{self._inside:,} files  {self._name}"
         total = sum(self._sizes.values())
         return f"{self._done}/{len(self._sizes)} files, {self._bytes / 1e6:,.0f}/{total / 1e6:,.0f} MB {self._name}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,13 +35,15 @@ class Asked:
     """What only a command line asks, beside the settings.
 
     ``own_tags``: whether the wheel's own tags are judged. ``tree``: whether a folder stands for the ELF files below it. ``live``: a
-    process that was read. ``sites``: whether the code that reaches each slot is listed.
+    process that was read. ``sites``: whether the code that reaches each slot is listed. ``on_file``: is told of each
+    file of a folder before it is read; never in a worker process.
     """
 
     own_tags: bool = True
     tree: bool = False
     live: LiveProcess | None = None
     sites: bool = False
+    on_file: Callable[[str], None] | None = None
 
 
 def check_wheel(source: str | os.PathLike[str] | OpenInput, config: Config | None = None, asked: Asked = Asked()) -> Report:
@@ -50,6 +52,8 @@ def check_wheel(source: str | os.PathLike[str] | OpenInput, config: Config | Non
     if isinstance(source, OpenInput):
         return _judged(source, config, asked)
     with open_input(source, config.bounds, tree=asked.tree) as opened:
+        if asked.on_file is not None:
+            opened.on_file = asked.on_file
         return _judged(opened, config, asked)
 
 

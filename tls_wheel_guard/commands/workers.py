@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def check_many(
     """
     done = on_done or (lambda _: None)
     if jobs > 1 and len(paths) > 1 and sum(_size(path) for path in paths) >= WORKERS_PAY_FROM:
-        yield from _by_workers(paths, partial(check_path, config=config, asked=asked), min(jobs, len(paths)), done)
+        yield from _by_workers(paths, partial(check_path, config=config, asked=replace(asked, on_file=None)), min(jobs, len(paths)), done)
     else:
         for path in paths:
             report = check_path(path, config, asked)

@@ -135,12 +135,6 @@ def _is_pic(command: str) -> bool:
     return bool(last) and last[0].lower() == "-fpic"
 
 
-def _assembler(clues: Clues) -> tuple[Confidence, str] | None:
-    if clues.own and any(line.startswith("GNU AS") for line in clues.producers):
-        return "possible", "some of its code is written in assembler"
-    return None
-
-
 def _no_dlopen(clues: Clues) -> tuple[Confidence, str] | None:
     if clues.no_dlopen and any("mold" in text for text in clues.comments):
         return "likely", "mold linked it with -z nodlopen (DF_1_NOOPEN), and then turns dynamic accesses into initial-exec"
@@ -148,6 +142,9 @@ def _no_dlopen(clues: Clues) -> tuple[Confidence, str] | None:
 
 
 GENERIC = {
-    "nodlopen": _no_dlopen, "compiler-flag": _flag, "attribute": _attribute, "program-objects": _objects, "assembler": _assembler,
+    "nodlopen": _no_dlopen, "compiler-flag": _flag, "attribute": _attribute, "program-objects": _objects,
 }  # fmt: skip
-"""What a generic culprit rests on: a file's command lines, its relocations, its dynamic flags."""
+"""What a generic culprit rests on: a file's command lines, its relocations, its dynamic flags.
+
+Assembler is never named: the C library's own start files are assembled, and say so in most files that say anything.
+"""

@@ -18,6 +18,10 @@ from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 __all__ = ["OpenFile"]
 
 
+SDISTS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
+"""How sdists end: .tar.gz today (PEP 625), the others before."""
+
+
 class OpenFile(OpenInput):
     """A bare file. Its one module has the path as it was given for a name."""
 
@@ -38,6 +42,8 @@ class OpenFile(OpenInput):
     def _inspect(self) -> Contents:
         self.file.seek(0)
         kind = format_of(self.file.read(PEEK))
+        if kind == "other" and self.name.endswith(SDISTS):
+            raise UnreadableInput("an sdist has no binaries to judge", hint="build it first: python -m build, or pip wheel FILE")
         if kind == "other":
             raise UnreadableInput("it is neither a wheel nor an ELF file", hint="give wheels, shared objects, or folders of wheels")
         if kind != "elf":

@@ -34,6 +34,7 @@ class OpenFolder(OpenInput):
     def _inspect(self) -> Contents:
         contents = Contents(self.name, is_tree=True)
         for index, name in enumerate(sorted(self._files(contents))):
+            self.on_file(name)
             try:
                 facts = self._read(name)
             except (UnreadableMember, MalformedElf) as error:

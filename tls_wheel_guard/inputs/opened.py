@@ -21,6 +21,9 @@ _Found = TypeVar("_Found")
 class OpenInput(ABC):
     """One open input, with the limits that it was opened with. ``path``: as it was given; ``name``: without its folder."""
 
+    on_file: Callable[[str], None] = staticmethod(lambda _: None)
+    """Is told of each file of a folder before it is read."""
+
     def __init__(self, path: str, name: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self.path = path
         self.name = name
