@@ -115,13 +115,18 @@ class _Writer:
 
 
 def c_source(seed: int, functions: int = 6, size: int = 900) -> str:
-    """C that is C++ as well. ``size``: bytes of a variable that makes the block too large for static room of descriptors."""
+    """C that is C++ as well. Each call of ``work`` begins with the variables' initial values.
+
+    ``size``: bytes of a variable that makes the block too large for static room of descriptors."""
     writer = _Writer(seed)
+    initials: dict[str, int] = {}
     lines = [HEAD, f"static __thread unsigned char large[{size}] IE;"]
     for number in range(writer.random.randint(4, 9)):
         kind, length = writer.random.choice(TYPES), writer.random.choice((1, 1, 1, 3, 8))
         storage = writer.random.choice(("static ", "", "static ", '__attribute__((visibility("hidden"))) '))
-        initial = f" = {writer.random.randrange(100)}" if length == 1 and writer.random.random() < 0.4 else ""
+        first = writer.random.randrange(100) if length == 1 and writer.random.random() < 0.4 else 0
+        initials[f"v{number}"] = first
+        initial = f" = {first}" if first else ""
         lines.append(f"{storage}__thread {kind} v{number}{f'[{length}]' if length > 1 else ''} IE{initial};")
         writer.variables.append((f"v{number}", kind, length))
     writer.variables.append(("large", "unsigned char", size))
@@ -138,7 +143,8 @@ def c_source(seed: int, functions: int = 6, size: int = 900) -> str:
         )
     calls = " ".join(f"sum = sum * 31 + f{number}(sum, i, seed);" for number in range(functions))
     reset = " ".join(
-        f"for (unsigned long k = 0; k < {length}; k++) {name}[k] = 0;" if length > 1 else f"{name} = 1;" for name, _, length in writer.variables
+        f"for (unsigned long k = 0; k < {length}; k++) {name}[k] = 0;" if length > 1 else f"{name} = {initials[name]};"
+        for name, _, length in writer.variables
     )
     lines.append(INTERRUPT)
     lines.append(

@@ -54,16 +54,16 @@ def build_object(source: Path, output: Path, compiler: str, *flags: str) -> Path
     return output
 
 
-def planned(data: bytes, targets: Sequence[Target] = (GLIBC,)) -> RepairPlan:
-    plan = plan_repair(data, targets)
+def planned(data: bytes, targets: Sequence[Target] = (GLIBC,), *, drop: bool = False) -> RepairPlan:
+    plan = plan_repair(data, targets, allow_dropping_build_id=drop)
     assert plan is not None, "there is nothing to repair"
     return plan
 
 
-def repair_file(path: Path, output: Path, targets: Sequence[Target] = (GLIBC,)) -> RepairPlan:
-    """Repair and prove one file."""
+def repair_file(path: Path, output: Path, targets: Sequence[Target] = (GLIBC,), *, drop: bool = False) -> RepairPlan:
+    """Repair and prove one file. ``drop``: the program header of the build-id note may go."""
     data = path.read_bytes()
-    plan = planned(data, targets)
+    plan = planned(data, targets, drop=drop)
     output.write_bytes(repaired(data, plan))
     return plan
 
@@ -75,8 +75,14 @@ def linker_truth(path: Path) -> set[int]:
 
 
 def run_host(runtime: Runtime, *words: Path | str, clobber: bool = False, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run tests/sources/repair_host.c in a runtime; ``clobber``: with a malloc that destroys registers, and an unwinder."""
-    flags = ("-pthread", "-w", *(("-DCLOBBER", "-DUNWIND", "-fno-omit-frame-pointer", "-lgcc_s") if clobber else ()))
+    """Run tests/sources/repair_host.c in a runtime.
+
+    ``clobber``: with a malloc that destroys every register that a call may destroy and, with this machine's own glibc, an unwinder.
+    """
+    flags = ["-pthread", "-w"]
+    if clobber:
+        own = runtime.libc == "glibc" and runtime.suite is None
+        flags += ["-DCLOBBER", "-fno-omit-frame-pointer", *(["-DUNWIND", "-lgcc_s"] if own else [])]
     program = runtime.program(HOST, *flags)
     return subprocess.run(runtime.command(program, *words), capture_output=True, text=True, check=False, timeout=timeout)
 

@@ -10,6 +10,7 @@ from tls_wheel_guard.repair.descriptors import DESCRIPTOR, descriptor_patches
 from tls_wheel_guard.repair.elf_file import EHDR, PT_GNU_EH_FRAME, ElfFile, SectionHeader, SegmentHeader
 from tls_wheel_guard.repair.new_code import Found, NewCode
 from tls_wheel_guard.repair.patch import Patch
+from tls_wheel_guard.repair.refusal import CannotRepair
 from tls_wheel_guard.repair.section_table import BSS_SECTION, FRAME_SECTION, TEXT_SECTION, NewTable, new_section, new_table, symbol_patches
 from tls_wheel_guard.repair.segments import DescriptorRoom, Layout, Moved
 from tls_wheel_guard.repair.unwind_info import UnwindPlan, debug_frame
@@ -57,6 +58,8 @@ def _redirected(found: Found, new: NewCode) -> Iterator[Patch]:
 
 def _last_entry(file: ElfFile, unwinding: UnwindPlan, fde: int) -> Patch:
     at = unwinding.table + 12 + 8 * (len(unwinding.entries) - 1)
+    if not -(1 << 31) <= fde - unwinding.table < 1 << 31:
+        raise CannotRepair("too-far", f"{abs(fde - unwinding.table)} bytes between frames and their table, which spans 2 GiB")
     new = struct.pack("<ii", unwinding.start - unwinding.table, fde - unwinding.table)
     return _patch(file, file.offset_of(at, 8, "the table of frames"), new, "the last entry of .eh_frame_hdr leads to the frames of the thunks")
 
@@ -121,13 +124,21 @@ def _table(found: Found, room: DescriptorRoom, layout: Layout, unwinding: Unwind
     if new.frames is not None:
         added.append(new_section(FRAME_SECTION, new.frames_address, layout.offset + new.frames_address - new.address, len(new.frames.code)))
         if new.frames.table:
-            index = next(n for n, s in enumerate(file.sections) if s.address == unwinding.table and s.in_memory and s.size)
+            index = _section_at(file, unwinding.table)
             address = new.frames.table_address
             place = layout.offset + address - new.address
             changed[index] = replace(file.sections[index], address=address, offset=place, size=len(new.frames.table))
     if new.rows and file.section(".debug_frame") is None:
         added.append(new_section(".debug_frame", 0, 0, 0))
     return new_table(file, changed, added)
+
+
+def _section_at(file: ElfFile, address: int) -> int:
+    """The index of the section that begins at an address; raises CannotRepair."""
+    for index, section in enumerate(file.sections):
+        if section.address == address and section.in_memory and section.size:
+            return index
+    raise CannotRepair("layout", "no section has the table of frames", address=address)
 
 
 def _moved_sections(file: ElfFile, moved: Moved | None) -> Iterator[tuple[int, SectionHeader]]:
@@ -163,12 +174,12 @@ def _elf_header(file: ElfFile, layout: Layout, table: NewTable, segments: int, s
 
 
 def _in_order(patches: Sequence[Patch], tail: int) -> tuple[Patch, ...]:
-    """Sorted by offset, without those that change nothing. That two overlap, or one reaches over the tail, is a bug of ours."""
+    """Sorted by offset, without those that change nothing. Two that overlap come of a file whose parts share bytes: raises CannotRepair."""
     ordered = sorted((p for p in patches if p.old != p.new), key=lambda patch: patch.offset)
     ends = [patch.offset + len(patch.new) for patch in ordered]
     for end, following in zip(ends, ordered[1:], strict=False):
         if end > following.offset:
-            raise AssertionError(f"two patches overlap at {following.offset}")
+            raise CannotRepair("layout", f"parts of the file share bytes: two changes meet at file offset {following.offset}")
     if ends and ends[-1] > tail:
-        raise AssertionError(f"a patch ends at {ends[-1]}, behind {tail}")
+        raise CannotRepair("layout", f"parts of the file share bytes: a change ends at file offset {ends[-1]}, behind {tail}")
     return tuple(ordered)

@@ -5,11 +5,12 @@ Slots, then their reads, then the lengths of all new code, then its place, then 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf import BytesSource
+from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.elf.symbol_tables import read_names
 from tls_wheel_guard.errors import MalformedElf
@@ -119,6 +120,7 @@ def _find(file: ElfFile, machine: MachineRepair, slots: tuple[Slot, ...], target
     refuse_targets(targets, machine.name)
     require_lonely(file, slots)
     source = BytesSource(file.data)
+    read_shared_object(source)  # the judgement's own reader has more doubts
     names = read_names(source, read_sections(source))
     refuse_code(names)
     code = read_code(source, machine.name)
@@ -133,7 +135,8 @@ def _find(file: ElfFile, machine: MachineRepair, slots: tuple[Slot, ...], target
 
 def _row_of(found: Sequence[Frame], table: FrameTable | None, site: Site) -> Row | None:
     """The unwind row at a site; None where the file has none that is understood."""
-    frame = next((f for f in found if f.start <= site.address < f.end), None)
+    place = bisect_right(found, site.address, key=lambda frame: frame.start) - 1
+    frame = found[place] if place >= 0 and site.address < found[place].end else None
     try:
         return table.row_at(frame, site.address) if frame is not None and table is not None else None
     except MalformedElf:

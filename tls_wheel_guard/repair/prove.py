@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tls_wheel_guard.elf import BytesSource, SharedObject, read_shared_object
-from tls_wheel_guard.errors import MalformedElf, TlsWheelGuardError
+from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.machine_code import read_code
 from tls_wheel_guard.machine_code.call_frames import FrameTable, Row
 from tls_wheel_guard.machine_code.eh_frame import Frame, frames
@@ -28,12 +28,11 @@ Depths = dict[int, tuple[tuple[int, int], ...]]
 
 
 def repaired(data: bytes, plan: RepairPlan) -> bytes:
-    """The repaired file, proved. Raises Refused where the file is not the one that was planned for; a failed proof is a bug of ours."""
+    """The repaired file, proved. Raises Refused where the file is not the one that was planned for, CannotRepair where the proof fails."""
     result = apply_to(data, plan.patches, plan.tail, plan.appended)
     found = next(faults(data, result, plan), None)
     if found is not None:
-        hint = "please report this line with the wheel's name; nothing was written"
-        raise TlsWheelGuardError(f"a bug in tls-wheel-guard: the repair could not be proved: {found}", hint=hint)
+        raise CannotRepair("unproved", f"the repaired file could not be proved: {found}", hint="please report this line with the wheel's name")
     return result
 
 
@@ -162,7 +161,8 @@ def _unwinding(old: ElfFile, new: ElfFile, plan: RepairPlan, machine: MachineRep
     starts = [start for start, _ in rows]
     for planned in plan.sites:
         site = planned.site.address
-        frame = next((f for f in known if f.start <= site < f.end), None)
+        place = bisect_right(known, site, key=lambda frame: frame.start) - 1
+        frame = known[place] if place >= 0 and site < known[place].end else None
         expected = before.row_at(frame, site) if frame is not None else None
         for address, pushed in depths.get(site, ()):
             row = rows[bisect_right(starts, address) - 1][1]

@@ -12,8 +12,8 @@ HINTS = {
     "program": "a program gets its static TLS at the start and needs no repair",
     "target": "build for this system with -ftls-model=global-dynamic (action = \"rewrite\")",
     "no-section-headers": "repair the file before it is stripped of its section headers",
-    "interposer": "load it with LD_PRELOAD, or build it without its malloc, free and new as global names",
-    "go": "build the Go code with `-buildmode=c-shared` for glibc only, or run it as a process of its own",
+    "interposer": "it is made for LD_PRELOAD, which loads it everywhere; else build it without malloc and free as global names",
+    "go": "see `tls-wheel-guard explain go`",
     "stack-switcher": REBUILD,
     "signed": "repair the wheel before it is signed",
 }  # fmt: skip

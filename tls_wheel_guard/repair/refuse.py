@@ -6,7 +6,6 @@ thread's first call may allocate memory. Code that depends on either is left alo
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from tls_wheel_guard.elf.symbol_tables import Names
@@ -14,6 +13,7 @@ from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.repair.elf_file import PF_W, PF_X, PT_INTERP, ElfFile
 from tls_wheel_guard.repair.machine import Flavour
 from tls_wheel_guard.repair.refusal import CannotRepair
+from tls_wheel_guard.repair.whole import header_faults
 
 __all__ = ["flavour_of", "refuse_code", "refuse_file", "refuse_targets"]
 
@@ -43,8 +43,9 @@ def refuse_file(file: ElfFile) -> None:
     if writable is not None or b"UPX!" in file.data[:512]:
         where = writable.vaddr if writable is not None else None
         raise CannotRepair("self-modifying", "its code is writable or packed, so that what runs is not what is in the file", address=where)
-    if any(a.end > b.vaddr or a.vaddr >= b.vaddr for a, b in itertools.pairwise(file.loads)):
-        raise CannotRepair("layout", "its loaded segments overlap or are not in the order of their addresses")
+    fault = next(header_faults(file), None)
+    if fault is not None:
+        raise CannotRepair("layout", f"its headers contradict each other: {fault}")
     names = {section.name for section in file.sections}
     if found := sorted(names & SIGNATURE_SECTIONS):
         raise CannotRepair("signed", f"it is signed (section {found[0]}), and a change would break the signature")
@@ -59,7 +60,8 @@ def refuse_code(names: Names) -> None:
     """Raise CannotRepair for functions that a descriptor's call could break."""
     exported = {function.name for function in names.functions if function.exported}
     if "free" in exported and (found := sorted(exported & ALLOCATE)):
-        reason = f"it exports {found[0]} and free: a thread's first access would allocate memory by its own functions, and so without end"
+        name = "malloc" if "malloc" in found else found[0]
+        reason = f"it exports {name} and free: a thread's first access would allocate memory by its own functions, and so without end"
         raise CannotRepair("interposer", reason)
     known = names.imports | {function.name for function in names.functions}
     if found := sorted(known & SWITCH):

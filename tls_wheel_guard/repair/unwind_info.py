@@ -19,6 +19,7 @@ from tls_wheel_guard.machine_code.call_frames import FrameTable, Row, Rule, sleb
 from tls_wheel_guard.machine_code.eh_frame import Frame
 from tls_wheel_guard.repair.elf_file import PT_GNU_EH_FRAME, ElfFile
 from tls_wheel_guard.repair.machine import FrameNumbers, Piece
+from tls_wheel_guard.repair.refusal import CannotRepair
 
 __all__ = ["NewFrames", "Rows", "UnwindPlan", "debug_frame", "frames_for", "plan_unwinding", "thunk_rows"]
 
@@ -177,7 +178,8 @@ def frames_for(numbers: FrameNumbers, plan: UnwindPlan, rows: Rows, code_end: in
     if plan.how == "last":
         start = plan.start
         first = [(address, True, _row_bytes(numbers, row) or _stop(numbers)) for address, row in plan.rows]
-    body = struct.pack("<Iii", len(cie) + 4, start - (fde_at + 8), code_end - start) + b"\0" + _program(numbers, start, first, rows)
+    ahead = struct.pack("<I", len(cie) + 4) + _int32(start - (fde_at + 8)) + _int32(code_end - start) + b"\0"
+    body = ahead + _program(numbers, start, first, rows)
     fde = _padded(body)
     if plan.how != "copy":
         return NewFrames(cie + fde, fde_at)
@@ -188,9 +190,14 @@ def frames_for(numbers: FrameNumbers, plan: UnwindPlan, rows: Rows, code_end: in
 
 def _table(plan: UnwindPlan, at: int, entries: list[tuple[int, int]]) -> bytes:
     """A longer .eh_frame_hdr at an address."""
-    return (
-        KNOWN_TABLE + struct.pack("<iI", plan.eh_frame - at - 4, len(entries)) + b"".join(struct.pack("<ii", a - at, b - at) for a, b in entries)
-    )
+    pairs = b"".join(_int32(start - at) + _int32(fde - at) for start, fde in entries)
+    return KNOWN_TABLE + _int32(plan.eh_frame - at - 4) + struct.pack("<I", len(entries)) + pairs
+
+
+def _int32(value: int) -> bytes:
+    if not -(1 << 31) <= value < 1 << 31:
+        raise CannotRepair("too-far", f"{abs(value)} bytes between frames and code: a table of frames spans 2 GiB")
+    return struct.pack("<i", value)
 
 
 def debug_frame(numbers: FrameNumbers, rows: Rows, code_end: int) -> bytes:

@@ -16,8 +16,8 @@ def header_faults(file: ElfFile) -> Iterator[str]:
         if load.align > 1 and (load.vaddr - load.offset) % min(load.align, 4096):
             yield f"the segment at {load.vaddr:#x} lies at file offset {load.offset:#x}, which its alignment does not allow"
     for first, second in itertools.pairwise(file.loads):
-        if first.end > second.vaddr:
-            yield f"the segments at {first.vaddr:#x} and {second.vaddr:#x} overlap"
+        if first.end > second.vaddr or first.vaddr >= second.vaddr:
+            yield f"the segments at {first.vaddr:#x} and {second.vaddr:#x} overlap or are not in order"
     headers = range(file.phoff, file.phoff + PHDR.size * len(file.segments))
     if not any(load.offset <= headers.start and headers.stop <= load.file_end for load in file.loads):
         yield "the program headers are in no loaded segment"

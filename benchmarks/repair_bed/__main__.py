@@ -1,0 +1,53 @@
+"""Run the sections and print the page; exit 1 where something was wrong."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.repair_bed import code, corpus, cost, running, tools, wheels
+
+HEAD = """\
+# Repaired objects
+
+Made by `make repair-bed` (benchmarks/repair_bed). Every object was repaired and proved by the code that `tls-wheel-guard repair` runs; what
+is compared here is what real processes then do. An object that differed, crashed or was refused without a reason would be listed at the end,
+and the command would fail.
+"""
+SECTIONS = ("code", "running", "tools", "cost", "wheels", "corpus")
+
+
+def main() -> int:
+    """0 where all was right."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--objects", type=int, default=400, help="generated objects")
+    parser.add_argument("--threads", type=int, default=10_000)
+    parser.add_argument("--cycles", type=int, default=3_000)
+    parser.add_argument("--only", action="append", choices=SECTIONS, default=[])
+    parser.add_argument("--corpus", type=Path, help="a folder of wheels: each is repaired or refused for a reason")
+    options = parser.parse_args()
+    chosen = options.only or SECTIONS
+    wrong: list[str] = []
+    print(HEAD)
+    print(f"{platform.platform()}, glibc {platform.libc_ver()[1]}; the machine was shared.")
+    with tempfile.TemporaryDirectory(prefix="repair-bed-") as name:
+        folder = Path(name)
+        sections = {
+            "code": lambda: code.report(options.objects, options.seed, folder),
+            "running": lambda: running.report(folder, options.threads, options.cycles),
+            "tools": lambda: tools.report(folder),
+            "cost": lambda: cost.report(folder),
+            "wheels": lambda: wheels.report(folder),
+            "corpus": lambda: corpus.report(options.corpus) if options.corpus else [],
+        }
+        for section in chosen:
+            wrong += sections[section]()
+    print("\n## What was wrong\n\n" + ("\n".join(f"- {line}" for line in wrong) or "Nothing."))
+    return 1 if wrong else 0
+
+
+sys.exit(main())
