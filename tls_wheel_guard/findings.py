@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from tls_wheel_guard.culprits import Suspect, Traced
 from tls_wheel_guard.elf import SharedObject, TlsReloc
 from tls_wheel_guard.loaders import Verdict
-from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.platforms import Libc, Target
 from tls_wheel_guard.tls import TlsDemand, TlsModule
 
 if TYPE_CHECKING:
@@ -32,10 +32,11 @@ _OPENINGS: dict[HintKind, str] = {"today": "today: ", "accept": "to accept it: "
 
 
 class Hint(NamedTuple):
-    """One next step, and for whom it is."""
+    """One next step, and for whom it is. ``libc``: whose users it helps, None where that does not matter."""
 
     text: str
     kind: HintKind = "cure"
+    libc: Libc | None = None
 
     def line(self) -> str:
         """The step by itself, with the word that says for whom it is."""

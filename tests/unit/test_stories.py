@@ -49,7 +49,7 @@ def test_a_release_is_one_finding_with_its_places_folded(tmp_path: Path) -> None
     assert lines[0] == "error: pkg._core will not import on Alpine (musl); on Linux with glibc only while there is room"
     assert sum("and 3 more wheels" in line for line in lines) == 1
     assert [line.split()[0] for line in lines if "[#" in line or "[!" in line] == ["musl", "glibc"]
-    assert lines.index("") <= 12
+    assert lines.index("") <= 13
     # Every place stands in the long report.
     long = shown(reports, verbosity=1)
     assert all(f"    {report.path}: pkg/_core" in long for report in reports)

@@ -13,7 +13,7 @@ from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import SEVERITIES, Finding, Report, Severity
 from tls_wheel_guard.loaders import Verdict
 from tls_wheel_guard.report.block import Block, blocks_of
-from tls_wheel_guard.report.headline import headline
+from tls_wheel_guard.report.headline import headline, system_name
 from tls_wheel_guard.report.identity import culprits_of, import_name, release_of, stem_of, subject_of
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _story(places: list[Place]) -> Story:
         blocks=() if finding.rule in _NO_BAR else blocks_of(verdicts),
         causes=causes,
         cures=cures,
-        today=tuple(dict.fromkeys((*(line for cause in causes for line in cause.today), *_hints(places, "today")))),
+        today=_today(places, causes),
         look=_hints(places[:1], "look"),
         accept=_hints(places[:1], "accept"),
     )
@@ -138,6 +138,17 @@ def _story(places: list[Place]) -> Story:
 
 def _hints(places: Sequence[Place], kind: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hint.text for place in places for hint in place.finding.hints if hint.kind == kind))
+
+
+def _today(places: Sequence[Place], causes: Sequence[Cause]) -> tuple[str, ...]:
+    """Ways out for users: what is known of the culprit itself, in place of what is known of glibc; where systems differ, with their names."""
+    if not _hints(places, "today"):
+        return ()
+    own = [line for cause in causes for line in cause.today]
+    hints = [h for place in places for h in place.finding.hints if h.kind == "today" and not (own and h.libc == "glibc")]
+    several = len({hint.libc for hint in hints}) > 1
+    said = (f"on {system_name(h.libc)}, {h.text}" if several and h.libc and not h.text.startswith(("on ", "nothing ")) else h.text for h in hints)
+    return tuple(dict.fromkeys((*own, *said)))
 
 
 def _causes(places: Sequence[Place]) -> tuple[Cause, ...]:

@@ -77,20 +77,26 @@ def finding_lines(story: Story, style: Style) -> Iterator[str]:
         yield from bar(block, style)
     if story.why:
         yield from _labelled("why:", story.why, style)
-    for cause in story.causes if style.verbosity > 0 else story.causes[:MOST_CAUSES]:
-        yield from _cause(cause, style)
-    if len(story.causes) > 1:
-        yield from _labelled("", f"each of these {len(story.causes)} needs its own cure", style)
-    if story.cures:
-        if not story.causes and story.look:
-            yield from _labelled("cause:", "no library that is known; `show --sites` lists the code", style)
-        yield from _labelled("for good:", story.cures[0], style)
+    yield from _why_and_cures(story, style)
     for number, step in enumerate(story.today if style.verbosity > 0 else story.today[:MOST_TODAY]):
         yield from _labelled("today:" if number == 0 else "", step, style)
     if style.verbosity > 0:
         yield from details(story, style)
     elif story.severity != "note":
         yield from _labelled("more:", _more(story, style), style)
+
+
+def _why_and_cures(story: Story, style: Style) -> Iterator[str]:
+    for cause in story.causes if style.verbosity > 0 else story.causes[:MOST_CAUSES]:
+        yield from _cause(cause, style)
+    if len(story.causes) > 1:
+        yield from _labelled("", f"each of these {len(story.causes)} needs its own cure", style)
+    if sum(cause.confidence != "possible" for cause in story.causes) > 1:
+        yield from _labelled("", f"each of the {len(story.causes)} needs its cure", style)
+    if story.cures:
+        if not story.causes and story.look:
+            yield from _labelled("cause:", "no library that is known; `show --sites` lists the code", style)
+        yield from _labelled("for good:", story.cures[0], style)
 
 
 def _painted(lines: list[str], story: Story, rule: str, style: Style) -> Iterator[str]:

@@ -12,7 +12,7 @@ from tls_wheel_guard.rules.input import CURE, MAX_RELOCS, WHERE, RuleInput, hint
 from tls_wheel_guard.rules.phrases import bytes_of, count_of, sentences
 from tls_wheel_guard.rules.today import steps_today
 
-__all__ = ["foreign", "initial_exec", "local_exec", "unflagged"]
+__all__ = ["cures_of", "foreign", "initial_exec", "local_exec", "unflagged"]
 
 
 def initial_exec(case: RuleInput) -> Iterator[Finding]:
@@ -34,7 +34,7 @@ def initial_exec(case: RuleInput) -> Iterator[Finding]:
             severity_of(verdicts),
             module.path,
             (message, *_who(traced), *sentences(verdicts)),
-            hints(*_cures(traced), *steps_today(module, verdicts), module=module.path, rule="initial-exec-tls"),
+            hints(*cures_of(traced), *steps_today(module, verdicts), module=module.path, rule="initial-exec-tls"),
             tuple(verdicts),
             tuple(v.target.tag for v in verdicts),
             facts.relocs[:MAX_RELOCS],
@@ -52,7 +52,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:] if text.startswith(("it ", "the ")) else text
 
 
-def _cures(traced: Traced) -> tuple[str | Hint, ...]:
+def cures_of(traced: Traced) -> tuple[str | Hint, ...]:
     """What helps: the sure culprits' remedies, else the general cure."""
     if traced.interposer is not None:
         return (traced.interposer,)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from tls_wheel_guard.findings import Finding, ModuleReport
 from tls_wheel_guard.loaders import MAX_SIMULATED, Together, Verdict, block_of, glibc, judge, load_together
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.rules.input import CURE, RuleInput, hints
+from tls_wheel_guard.rules.access import cures_of
+from tls_wheel_guard.rules.input import RuleInput, hints
 from tls_wheel_guard.rules.phrases import bytes_of, sentences
 from tls_wheel_guard.rules.today import steps_today
 
@@ -176,12 +177,17 @@ def crowding(case: RuleInput) -> Iterator[Finding]:
                 module.path,
                 (f"it takes {shares}, of the static TLS that all late libraries share: later ones fail where the rest is too little.",),
                 hints(
-                    CURE if any(v.verdict != "always" for v, _, _ in crowded) else "promise glibc 2.32 or newer, or make its variables smaller",
+                    *(
+                        cures_of(module.traced)
+                        if any(v.verdict != "always" for v, _, _ in crowded)
+                        else ("promise glibc 2.32 or newer, or make its variables smaller",)
+                    ),
                     module=module.path,
                     rule="static-tls-crowding",
                 ),
                 tuple(verdict for verdict, _, _ in crowded),
                 tuple(verdict.target.tag for verdict, _, _ in crowded),
+                culprits=module.traced.suspects,
             )
 
 

@@ -20,8 +20,9 @@ def steps_today(module: ModuleReport, verdicts: Iterable[Verdict], *, alone: boo
 
     ``alone``: False where it is refused with what it needs, so that no order of imports helps.
     """
-    steps = (_step(module, verdict, alone) for verdict in verdicts if verdict.verdict in ("never", "if-room"))
-    return tuple(Hint(step, "today") for step in dict.fromkeys(step for step in steps if step))
+    refused = [verdict for verdict in verdicts if verdict.verdict in ("never", "if-room")]
+    steps = {step: verdict.target.libc for verdict in refused if (step := _step(module, verdict, alone))}
+    return tuple(Hint(step, "today", libc) for step, libc in steps.items())
 
 
 def _step(module: ModuleReport, verdict: Verdict, alone: bool) -> str | None:
