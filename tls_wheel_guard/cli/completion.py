@@ -12,7 +12,7 @@ from tls_wheel_guard.errors import UsageError
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "print a script that completes commands and options in bash, zsh or fish"
-EXAMPLE = 'eval "$(tls-wheel-guard completion bash)"'
+EXAMPLE = "tls-wheel-guard completion bash >~/.local/share/bash-completion/completions/tls-wheel-guard"
 SHELLS = ("bash", "zsh", "fish")
 _FILES = {"FILE", "PATH", "WHEEL", "EXE", "MODULE|FILE.so|SCRIPT.py"}
 _FOLDERS = {"DIR", "PROJECT"}

@@ -30,15 +30,18 @@ def joined(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
 
 
-def headline(finding: Finding, subjects: Sequence[str], is_import: bool, verdicts: Sequence[Verdict]) -> tuple[str, bool]:
+def headline(finding: Finding, subjects: Sequence[str], is_import: bool, verdicts: Sequence[Verdict], wheels: int = 1) -> tuple[str, bool]:
     """The line, and whether it says all: where it does not, the finding's own sentence stands below it.
 
     ``verdicts``: those of every wheel with this finding. ``is_import``: Python imports the subjects by their names.
+    ``wheels``: how many a finding is about that is about whole wheels.
     """
     subject = joined([*subjects[:2], *([count_of(len(subjects) - 2, "more module")] if len(subjects) > 2 else [])])
-    verb = Verb("import" if is_import else "load", "" if len(subjects) > 1 else "s")
-    if finding.rule in _OWN:
-        return f"{subject} {_OWN[finding.rule](verb, _systems(verdicts))}", finding.rule in _WHOLE
+    if wheels > 1:
+        subject = count_of(wheels, "wheel")
+    verb = Verb("import" if is_import else "load", "" if len(subjects) > 1 or wheels > 1 else "s")
+    if finding.rule in _OWN and (finding.module is None) == (finding.rule in _WHEELS):
+        return f"{subject} {_OWN[finding.rule](verb, _systems(verdicts) or joined(finding.targets))}", finding.rule in _WHOLE
     if any(v.verdict != "always" for v in verdicts):
         return f"{subject} {'; '.join(_clauses(verb, verdicts))}", True
     first = finding.parts[0].rstrip(".")
@@ -55,10 +58,17 @@ _OWN: dict[str, Callable[[Verb, str], str]] = {
     "local-exec-tls": lambda verb, systems: (
         f"{verb.word}{verb.s}, then overwrite{verb.s} memory of other modules{' on ' + systems if systems else ''}"
     ),
+    "needed-initial-exec": lambda verb, _: f"need{verb.s} a library from outside the wheel that has initial-exec TLS",
+    "damaged-repair": lambda verb, _: f"will not {verb.word}: it was repaired, and another tool has broken it since",
+    "descriptor-clobber": lambda verb, systems: f"{verb.word}{verb.s}, then read{verb.s} wrong values or crash{verb.s and 'es'} on {systems}",
+    "foreign-machine": lambda verb, targets: f"hold{verb.s} no module of the machine of {targets}",
     "unflagged-static-tls": lambda verb, _: f"need{verb.s} static TLS and say{verb.s} nothing of it (no DF_STATIC_TLS)",
 }
 """Rules whose findings say more than the verdicts: a verb and the systems -> what happens."""
-_WHOLE = frozenset({"unflagged-static-tls"})
+_WHOLE = frozenset({"unflagged-static-tls", "foreign-machine"})
+"""Those whose line says all."""
+_WHEELS = frozenset({"foreign-machine"})
+"""Those that are about a whole wheel."""
 
 
 def _fate(verdict: Verdict) -> str:

@@ -93,7 +93,8 @@ def stories_of(reports: Sequence[Report], joined: bool = True) -> tuple[Story, .
 
 
 def _key(report: Report, finding: Finding) -> tuple[object, ...]:
-    named = () if finding.module is not None else finding.parts
+    # What is said of a whole wheel is told apart by its targets, else by its words.
+    named = () if finding.module is not None else finding.targets or finding.parts
     return finding.rule, release_of(report), stem_of(finding.module), culprits_of(finding), named
 
 
@@ -113,10 +114,11 @@ def _story(places: list[Place]) -> Story:
     places = sorted(places, key=lambda place: -SEVERITIES.index(place.finding.severity))
     first = places[0]
     finding = first.finding
-    subjects = tuple({stem_of(p.finding.module): subject_of(p.finding.module, p.report) for p in places}.values())
+    subjects = tuple({stem_of(p.finding.module): subject_of(p.finding.module, p.report) for p in reversed(places)}.values())[::-1]
+    whole_wheels = len({id(p.report) for p in places}) if finding.module is None else 1
     verdicts = tuple(dict.fromkeys(v for place in places for v in place.finding.verdicts))
     imports = finding.module is not None and import_name(finding.module) is not None and bool(first.report.tags)
-    line, whole = headline(finding, subjects, imports, verdicts)
+    line, whole = headline(finding, subjects, imports, verdicts, whole_wheels)
     causes = _causes(places)
     sure = any(cause.confidence != "possible" for cause in causes)
     cures = () if sure else _hints(places[:1], "cure")

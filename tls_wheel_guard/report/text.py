@@ -68,22 +68,29 @@ def summary(reports: Sequence[Report], style: Style) -> str:
 
 def finding_lines(story: Story, style: Style) -> Iterator[str]:
     """One finding: what happens to whom, where, the picture, why, what to do."""
-    rule = style.link(f"[{story.rule}]", story.rule)
-    head = f"{story.severity}: {printable(shortened(story.headline, 400))}"
-    lines = wrap(f"{head}   [{story.rule}]", style.width, "  ", "")
-    yield from _painted(lines, story, rule, style)
+    tag = style.paint(style.link(f"[{story.rule}]", story.rule), "dim")
+    head = wrap(f"{story.severity}: {shortened(story.headline, 400)}", style.width, "  ", "")
+    # The rule's name is what a reader wants last: it stands in the headline only where it costs no line.
+    beside = len(head) == 1 and len(head[0]) + 3 + len(story.rule) + 2 <= style.width
+    head = _painted(head, story.severity, style)
+    yield from (*head[:-1], f"{head[-1]}   {tag}" if beside else head[-1])
     yield from _place(story, style)
     for block in story.blocks:
         yield from bar(block, style)
+    yield from _why_and_cures(story, style)
     if story.why:
         yield from _labelled("why:", story.why, style)
-    yield from _why_and_cures(story, style)
     for number, step in enumerate(story.today if style.verbosity > 0 else story.today[:MOST_TODAY]):
         yield from _labelled("today:" if number == 0 else "", step, style)
     if style.verbosity > 0:
         yield from details(story, style)
-    elif story.severity != "note":
-        yield from _labelled("more:", _more(story, style), style)
+    last = _labelled("more:", _more(story, style), style) if style.verbosity <= 0 and story.severity != "note" else []
+    if beside:
+        yield from last
+    elif last and len(last[-1]) + 3 + len(story.rule) + 2 <= style.width:
+        yield from (*last[:-1], f"{last[-1]}   {tag}")
+    else:
+        yield from (*last, f"  {tag}")
 
 
 def _why_and_cures(story: Story, style: Style) -> Iterator[str]:
@@ -91,30 +98,23 @@ def _why_and_cures(story: Story, style: Style) -> Iterator[str]:
         yield from _cause(cause, style)
     if len(story.causes) > 1:
         yield from _labelled("", f"each of these {len(story.causes)} needs its own cure", style)
-    if sum(cause.confidence != "possible" for cause in story.causes) > 1:
-        yield from _labelled("", f"each of the {len(story.causes)} needs its cure", style)
     if story.cures:
         if not story.causes and story.look:
             yield from _labelled("cause:", "no library that is known; `show --sites` lists the code", style)
         yield from _labelled("for good:", story.cures[0], style)
 
 
-def _painted(lines: list[str], story: Story, rule: str, style: Style) -> Iterator[str]:
-    """The headline's lines, in bold; the severity in its colour, and the rule as a link."""
-    severity, tag = f"{story.severity}:", f"[{story.rule}]"
-    for number, line in enumerate(lines):
-        shown, last = line, number == len(lines) - 1
-        before, found, behind = shown.rpartition(tag) if last else (shown, "", "")
-        if not found:
-            before, behind = shown, ""
-        if number == 0 and before.startswith(severity):
-            before = style.paint(severity, _COLOURS[story.severity], "bold") + style.paint(before[len(severity) :], "bold")
-        else:
-            before = style.paint(before, "bold")
-        yield before + (style.paint(rule, "dim") if found else "") + behind
+def _painted(lines: list[str], severity: Severity, style: Style) -> list[str]:
+    """The headline's lines, in bold; the severity in its colour."""
+    first = lines[0].removeprefix(f"{severity}:")
+    return [
+        style.paint(f"{severity}:", _COLOURS[severity], "bold") + style.paint(first, "bold"),
+        *(style.paint(line, "bold") for line in lines[1:]),
+    ]
 
 
 def _place(story: Story, style: Style) -> Iterator[str]:
+    """Where: the wheel, how many more have it, and the file in it where that costs no line; -v has every place whole."""
     first = story.places[0]
     wheels, modules = len(story.wheels), len(story.subjects)
     path = printable(shortened(first.report.path, 240))
@@ -122,12 +122,13 @@ def _place(story: Story, style: Style) -> Iterator[str]:
     member = "" if first.finding.module == first.report.path else printable(shortened(first.finding.module or "", 240))
     if modules > 1:
         member += f", and {count_of(modules - 1, 'more module')}"
-    whole = f"  --> {path}{more}{': ' if member else ''}{member}"
-    if len(whole) <= style.width or not (member or more):
-        yield whole
+    if member and len(f"  --> {path}{more}: {member}") <= style.width:
+        yield f"  --> {path}{more}: {member}"
+    elif len(f"  --> {path}{more}") <= style.width or not more:
+        yield f"  --> {path}{more}"
     else:
         yield f"  --> {path}"
-        yield from wrap(f"{member}{more}".removeprefix(", "), style.width, "      ")
+        yield f"      {more.removeprefix(', ')}"
 
 
 def _labelled(label: str, words: str, style: Style) -> list[str]:
@@ -137,6 +138,9 @@ def _labelled(label: str, words: str, style: Style) -> list[str]:
 def _cause(cause: Cause, style: Style) -> Iterator[str]:
     name = style.link(cause.name, cause.id)
     lines = _labelled("cause:", f"{cause.name} ({cause.confidence}): {cause.evidence[0]}", style)
+    if len(lines) > 1 and style.verbosity <= 0:
+        # How it is known can wait: what to type can't.
+        lines = _labelled("cause:", f"{cause.name} ({cause.confidence})", style)
     yield from (line.replace(cause.name, name, 1) for line in lines)
     remedies = cause.remedies if style.verbosity > 0 else cause.remedies[:1]
     for number, remedy in enumerate(remedies):
