@@ -12,7 +12,7 @@ from tls_wheel_guard.errors import UsageError
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "print a script that completes commands and options in bash, zsh or fish"
-EXAMPLE = "tls-wheel-guard completion bash >~/.local/share/bash-completion/completions/tls-wheel-guard"
+EXAMPLE = "tls-wheel-guard completion bash"
 SHELLS = ("bash", "zsh", "fish")
 _FILES = {"FILE", "PATH", "WHEEL", "EXE", "MODULE|FILE.so|SCRIPT.py"}
 _FOLDERS = {"DIR", "PROJECT"}
@@ -20,7 +20,9 @@ _FOLDERS = {"DIR", "PROJECT"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=f"{', '.join(SHELLS)}; needs tls-wheel-guard[completion]")
+    parser.add_argument(
+        "shell", choices=SHELLS, metavar="SHELL", help=f"{', '.join(SHELLS)}; source what is printed; needs tls-wheel-guard[completion]"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
