@@ -107,7 +107,7 @@ ONE_MEMBER: dict[str, tuple[Callable[[bytes, int], bytes], str]] = {
 @pytest.mark.parametrize("name", ONE_MEMBER)
 def test_one_bad_member_is_a_finding_and_hides_no_other(name: str, fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fast:
-        monkeypatch.setattr("tls_wheel_guard.archive.inflate._fastest_zlib", lambda: zlib)
+        monkeypatch.setattr("tls_wheel_guard.archive.compression._fastest_zlib", lambda: zlib)
     break_it, words = ONE_MEMBER[name]
     data = whole(tmp_path, pkg_a=build(IE), pkg_b=build(IE))
     path = tmp_path / WHEEL

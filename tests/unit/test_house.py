@@ -83,3 +83,23 @@ def test_only_inputs_and_archive_open_inputs() -> None:
 def test_the_search_for_openers_finds_them() -> None:
     for code in ("open('x')", "path.open('rb')", "os.open('x', 0)", "Path('x').read_bytes()", "zipfile.ZipFile(f)"):
         assert opened_in(ast.parse(code), pure=False), code
+
+
+PACKAGE = ROOT / "tls_wheel_guard"
+LONG = {
+    "elf/reader.py read_shared_object": "it fills the 30 fields of a value, a line each",
+    "rules/room.py overflow": "it fills one finding, whose sentences need all that was reckoned",
+}
+"""Functions of more than 40 lines, and why."""
+
+
+def test_files_and_functions_are_of_a_size_that_can_be_read() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 11
+    long = set()
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 40:
+                long.add(f"{path.relative_to(PACKAGE).as_posix()} {node.name}")
+    assert long == set(LONG)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from tls_wheel_guard.archive.central_directory import require_directory, require_no_overlap
-from tls_wheel_guard.archive.inflate import MemberSource, first_bytes, raw_pieces
+from tls_wheel_guard.archive.compression import first_bytes, raw_pieces
+from tls_wheel_guard.archive.inflate import MemberSource
 from tls_wheel_guard.errors import TlsWheelGuardError, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
