@@ -12,7 +12,7 @@ from tests.support.demands import module
 from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.loaders import LOADERS, dependencies_first, loader_called
+from tls_wheel_guard.loaders import LOADERS, Given, Open, Use, dependencies_first, loader_called
 
 START = ["--used", "2384", "--limit", "4096", "--align", "64"]
 
@@ -198,3 +198,16 @@ def test_dependencies_come_first_whatever_the_order_of_their_names() -> None:
     a, b, c = module("a.so", needed=("c.so", "b.so")), module("b.so", needed=("c.so",)), module("c.so")
     alone = module("alone.so")
     assert dependencies_first([alone, a, b, c]) == (alone, c, b, a)
+
+
+def test_netbsd_refuses_what_was_used_dynamically() -> None:
+    """tls.c 1.34: tls_dynamic comes first, and no message is left."""
+    loader = loader_called("netbsd-10")
+    definer = module("d.so", 8, 8, static=False, exports=("v",))
+    user = module("u.so", 0, foreign=("v",), needed=("d.so",))
+    given = Given([definer])
+    state, _ = loader.step(loader.fresh, Open(definer, given))
+    assert loader.step(state, Open(user, given))[1].loads
+    state, _ = loader.step(state, Use(definer))
+    _, step = loader.step(state, Open(user, given))
+    assert (step.loads, step.reason) == (False, "dynamic")

@@ -20,7 +20,8 @@ class Row:
 
     ``default``: the release that counts where none is named. ``extra``: bytes that it keeps for all late modules. ``refusal``: its words.
     ``initialised``: its words for a block with initialised data (p_filesz > 0), where it refuses one whatever its size.
-    ``acts_on_flag``: DF_STATIC_TLS alone takes room. ``refuses_segments``: any late TLS segment is refused.
+    ``acts_on_flag``: DF_STATIC_TLS alone takes room. ``refuses_segments``: any late TLS segment is refused. ``refuses_dynamic``: a
+    module that was used dynamically can't get a place.
     """
 
     source: str
@@ -30,15 +31,17 @@ class Row:
     initialised: Refusal | None = None
     acts_on_flag: bool = False
     refuses_segments: bool = False
+    refuses_dynamic: bool = False
 
 
 ROWS: dict[Libc, Row] = {
     "netbsd": Row(
-        "NetBSD libexec/ld.elf_so/tls.c:_rtld_tls_offset_allocate, RTLD_STATIC_TLS_RESERVATION",
+        "NetBSD libexec/ld.elf_so/tls.c 1.34 (2026-07-22):_rtld_tls_offset_allocate, RTLD_STATIC_TLS_RESERVATION; the same in 1.14.8.2",
         (10,),
         64,
         NO_SPACE,
         initialised=INITIALISED,
+        refuses_dynamic=True,
     ),
     "openbsd": Row(
         "OpenBSD libexec/ld.so/library.c:_dl_tryload_shlib",
@@ -83,7 +86,11 @@ def stepper(libc: Libc) -> Callable[[State, Event], tuple[State, Step]]:
             return FINE if access.weak else Step(False, error=f"{demand.name}: undefined symbol {access.symbol}", reason="undefined")
         if access.kind != "TPOFF":
             return FINE
-        return _place(row, asked.state, asked.definer.demand) if asked.definer else Step(True, asked=0)
+        if asked.definer is None:
+            return Step(True, asked=0)
+        if row.refuses_dynamic and any(r.dynamic and r.module.path == asked.definer.path for r in asked.state.loaded):
+            return Step(False, error=f"{demand.name}: (no message)", reason="dynamic", asked=asked.definer.demand.block_size)
+        return _place(row, asked.state, asked.definer.demand)
 
     return lambda state, event: step_by(answer, state, event)
 

@@ -15,6 +15,7 @@ from tls_wheel_guard.loaders.link_map import (
     Open,
     Step,
     Table,
+    Use,
     definer_of,
     dependencies,
     global_scope,
@@ -81,6 +82,8 @@ def step_by(answer: Callable[[Asked], Step], state: State, event: Event, *, unlo
     known = table.get(event.module.path)
     if known is None or not known.opens:
         return state, Step(False, error=f"{event.module.name}: not open", reason="other")
+    if isinstance(event, Use) and event.module.path not in state.placed and event.module.demand.block_size:
+        table[event.module.path] = replace(known, dynamic=True)
     if isinstance(event, Close) and unloads:
         table[event.module.path] = replace(known, opens=known.opens - 1)
         kept = still_used(table)
