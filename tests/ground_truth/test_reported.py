@@ -176,3 +176,29 @@ def test_other_machines_are_noted(tmp_path: Path, capsys: Captured) -> None:
     assert (foreign["rule"], foreign["module"]) == ("foreign-machine", "p/m.so")
     assert checked(capsys, make_wheel(tmp_path, {"p/m.so": module}, "cp312-cp312-manylinux_2_28_x86_64")) == []
     assert checked(capsys, make_wheel(tmp_path, {"p/m.so": module}, "py3-none-any")) == []
+
+
+def test_a_sanitizer_that_was_left_in(tmp_path: Path, capsys: Captured) -> None:
+    """Its runtime is named; preloaded for python itself, as its manual says, the module loads; without the flag nothing is found."""
+    source = "int f(int n) { int a[4] = {n}; return a[n & 3]; }"
+    module = compiled(tmp_path, "m.so", source, "-fsanitize=undefined")
+    runtime = Path(subprocess.run(["gcc", "-print-file-name=libubsan.so"], capture_output=True, text=True, check=True).stdout.strip()).resolve()
+    (needed,) = checked(capsys, module)
+    assert (needed["rule"], "libubsan.so" in needed["message"]) == ("needed-initial-exec", True)
+    (finding,) = (each for each in checked(capsys, runtime) if each["rule"] == "initial-exec-tls")
+    assert [(each["id"], each["confidence"]) for each in finding["culprits"]] == [("sanitizers", "certain")]
+    fill = compiled(tmp_path, "fill.so", FILL, "-DSIZE=1712", "-DALIGN=1")
+    code = f"import ctypes\nctypes.CDLL({str(fill)!r})\ntry: ctypes.CDLL({str(module)!r})\nexcept OSError as error: print(error)"
+    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "libubsan.so.1: cannot allocate memory in static TLS block" in refused.stdout
+    preloaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "LD_PRELOAD": str(runtime)}
+    )
+    assert preloaded.stdout == ""
+    assert checked(capsys, compiled(tmp_path, "release.so", source)) == []
+
+
+def test_explain_finds_pages_by_a_word(capsys: Captured) -> None:
+    for word, pages in (("openmp", "libgomp, libomp"), ("OpenGL", "mesa"), ("tsan", "sanitizers")):
+        assert main(["explain", word]) == 2
+        assert f"the pages about it: {pages}" in capsys.readouterr().err

@@ -155,6 +155,19 @@ def _libgomp() -> Iterator[KnownObject]:
             )
 
 
+def _runtimes() -> Iterator[KnownObject]:
+    """Libraries of the system that reach their variables by initial-exec, as Debian ships them."""
+    mesa = (("libglvnd0", "libGLdispatch.so.0.*"), ("libglapi-mesa", "libglapi.so.0.*"))
+    for package, pattern in mesa:
+        for arch, machine in (("amd64", "x86_64"), ("arm64", "aarch64")):
+            name = f"{package}-{machine}"
+            made = f"Debian bookworm's {package} for {machine}"
+            yield KnownObject(name, "mesa", made, packaged("bookworm", arch, package, pattern), machine, small=machine == "x86_64")
+    for package, pattern in (("libasan8", "libasan.so.8.*"), ("libtsan2", "libtsan.so.2.*"), ("libubsan1", "libubsan.so.1.*")):
+        made = f"Debian bookworm's {package} (GCC 12)"
+        yield KnownObject(f"{package}-x86_64", "sanitizers", made, packaged("bookworm", "amd64", package, pattern))
+
+
 def _small_allocators() -> Iterator[KnownObject]:
     for compiler in ("gcc", "clang-19"):
         extra = ("-D_GNU_SOURCE", "-std=gnu11") if compiler == "gcc" else ("-D_GNU_SOURCE",)
@@ -210,7 +223,8 @@ def _others() -> Iterator[KnownObject]:
     )
 
 
-OBJECTS: tuple[KnownObject, ...] = (*_mimalloc(), *_mimalloc_otherwise(), *_jemalloc(), *_go(), *_libgomp(), *_small_allocators(), *_others())
+_MADE = (_mimalloc, _mimalloc_otherwise, _jemalloc, _go, _libgomp, _runtimes, _small_allocators, _others)
+OBJECTS: tuple[KnownObject, ...] = tuple(known for made in _MADE for known in made())
 
 
 def _with_header(crate_name: str, version: str, sources: str, *command: str) -> Callable[[Path], Path]:

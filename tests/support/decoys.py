@@ -98,6 +98,12 @@ def _functions() -> Iterator[Decoy]:
     rp = "".join(f"void *{name}(void) {{ return 0; }}\n" for name in ("rpmalloc", "rpfree", "rpmalloc_initialize"))
     yield Decoy("rpmalloc_shim", rp + OWN_POINTER, ("-Wl,-soname,librpmalloc.so",), "pkg/librpmalloc.so")
     tracy = "".join(f"void *{name}(void) {{ return 0; }}\n" for name in ("___tracy_emit_zone_begin", "___tracy_connected"))
+    asan = "".join(f"void *{name}(void) {{ return 0; }}\n" for name in ("__asan_init", "__tsan_init", "__ubsan_handle_add_overflow"))
+    yield Decoy("sanitizer_shim", asan + _texts(("AddressSanitizer", "ThreadSanitizer")) + OWN, ("-Wl,-soname,libasan.so.8",), "pkg/libasan.so.8")
+    mesa = "".join(f"void *{name}(void) {{ return 0; }}\n" for name in ("_glapi_get_dispatch", "__egl_Main"))
+    yield Decoy("mesa_shim", mesa + _texts(("LIBGL_DRIVERS_PATH",)) + OWN_POINTER, ("-Wl,-soname,libglapi.so.0",), "pkg/libglapi.so.0")
+    omp = "".join(f"int {name}(void) {{ return 0; }}\n" for name in ("__kmpc_fork_call", "omp_get_thread_num"))
+    yield Decoy("libomp_shim", omp + _texts(("KMP_AFFINITY", "OMP: Info #")) + OWN, ("-Wl,-soname,libomp.so.5",), "pkg/libomp.so.5")
     yield Decoy("tracy_shim", tracy + _texts(("TRACY_PORT",)) + OWN_POINTER)
 
 

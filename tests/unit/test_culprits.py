@@ -29,7 +29,7 @@ def named(found: Clues) -> list[tuple[str, str]]:
 
 
 def test_every_culprit_that_was_asked_for_has_a_file() -> None:
-    wanted = "mimalloc jemalloc libgomp go gperftools snmalloc rpmalloc tracy memray heap-layers v8 zig-libc"
+    wanted = "mimalloc jemalloc libgomp go gperftools snmalloc rpmalloc tracy memray heap-layers v8 zig-libc mesa sanitizers libomp"
     generic = "compiler-flag attribute program-objects assembler nodlopen"
     assert set(BY_ID) >= {*wanted.split(), *generic.split()}
 

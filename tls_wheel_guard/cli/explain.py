@@ -34,6 +34,13 @@ def culprit_names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
 
 
+def _called(word: str) -> list[str]:
+    """The culprits whose full name has the word in it."""
+    from tls_wheel_guard.culprits.data_files import known_culprits
+
+    return [culprit.id for culprit in known_culprits() if len(word) > 2 and word.lower() in culprit.name.lower()]
+
+
 def run(options: argparse.Namespace) -> int:
     """0, or 2 for a rule or culprit that does not exist."""
     from tls_wheel_guard.cli.links import documentation
@@ -54,6 +61,8 @@ def _found(name: str) -> tuple[str, str, str]:
         rule = RULES[name]
         return f"{rule.name}: {rule.summary}", f"severity: {rule.severity}", page(rule.name)
     names = culprit_names()
+    if name not in names and (called := _called(name)):
+        raise UsageError(f"no rule and no culprit is called {name!r}", hint=f"the pages about it: {', '.join(called)}")
     if name not in names:
         import difflib
 
