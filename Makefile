@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env truth-advice proof-builds matrix rewritten culprits docs index-bed repair-bed clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds proof-fix matrix rewritten culprits docs index-bed repair-bed clean
 
 demo:
 	@tools/setup.sh demo
@@ -52,6 +52,12 @@ culprits:
 	@tools/setup.sh test
 	{ cat benchmarks/culprits.md; .venv/bin/python benchmarks/culprits.py $(if $(TRUTH),--truth $(TRUTH) --wheels $(WHEELS)); } >docs/proofs/culprits.md.unfinished
 	mv docs/proofs/culprits.md.unfinished docs/proofs/culprits.md
+
+# Builds of every sample project before and after `fix`; needs Rust, Go and CMake too. With CLONES=folder also real projects.
+proof-fix:
+	@tools/setup.sh test
+	{ cat benchmarks/fix.md; .venv/bin/python -m benchmarks.fix; $(if $(CLONES),.venv/bin/python -m benchmarks.fix_real $(CLONES)); } >docs/proofs/fix.md.unfinished
+	mv docs/proofs/fix.md.unfinished docs/proofs/fix.md
 
 # The site of docs/, in site/. Links and headings are checked.
 docs:

@@ -82,10 +82,12 @@ PROJECTS = (
 
 
 def main() -> None:
-    """Print the table, then the diffs."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clones", type=Path, metavar="FOLDER")
-    clones: Path = parser.parse_args().clones
+    parser.add_argument("--diffs", action="store_true", help="print each diff too, to be read")
+    options = parser.parse_args()
+    clones: Path = options.clones
     heading("project", "revision", "files edited", "edits", "by hand", "its own programs read them", "again", "its authors' own commit")
     wrong, diffs = 0, []
     with tempfile.TemporaryDirectory(prefix="tls-wheel-guard-real-") as temporary:
@@ -109,10 +111,10 @@ def main() -> None:
             short = _git(git, "rev-parse", "--short", real.revision).strip()
             where = real.repository + (f", {real.folder}" if real.folder != "." else "")
             row(where, short, ", ".join(fix.paths) or "-", edits, len(fix.advice), reads, again or "nothing", upstream)
-    print(f"\n{wrong} rows are not as they should be.\n\n### The diffs\n")
-    for real, text in diffs:
+    print(f"\n{wrong} rows are not as they should be.")
+    for real, text in diffs if options.diffs else ():
         if "nothing to fix" not in text:
-            print(f"{real.repository}:\n\n```diff\n{text.rstrip()}\n```\n")
+            print(f"\n{real.repository}:\n\n{text.rstrip()}")
     raise SystemExit(1 if wrong else 0)
 
 

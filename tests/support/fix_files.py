@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tls_wheel_guard.culprits.data_files import known_culprits
 from tls_wheel_guard.fix.edit import Proposal, apply, decode
-from tls_wheel_guard.fix.propose import Asked, Project, propose
+from tls_wheel_guard.fix.project import Project
+from tls_wheel_guard.fix.propose import Asked, propose
 
 IE, GD = "-ftls-model=initial-exec", "-ftls-model=global-dynamic"
 BOM = b"\xef\xbb\xbf"

@@ -8,7 +8,8 @@ from tests.support.fix_files import GD, IE, fixed, proposal_for
 from tls_wheel_guard.culprits.data_files import known_culprits
 from tls_wheel_guard.culprits.model import DataError, culprit_from
 from tls_wheel_guard.fix.edit import Proposal, TextEdit, Unparsable, apply, decode
-from tls_wheel_guard.fix.propose import Ambiguous, Asked, Project, propose
+from tls_wheel_guard.fix.project import Ambiguous, Project
+from tls_wheel_guard.fix.propose import Asked, propose
 
 MIMALLOC = Asked(frozenset({"mimalloc"}), frozenset({"initial-exec-tls"}))
 CRATE = '[package]\nname = "x"\nversion = "1.0.0"\n\n[lib]\ncrate-type = ["cdylib"]\n\n[dependencies]\n'
@@ -452,3 +453,60 @@ def test_a_library_whose_source_is_not_here_gets_an_unsafe_edit(command: str) ->
     assert not edit.safe
     old = VENDORED.replace("option(MI_LOCAL_DYNAMIC_TLS", "option(MI_OTHER")
     assert not fix(CMakeLists_dot_txt=top, third_party__mimalloc__CMakeLists_dot_txt=old).edits
+
+
+def test_descriptors_are_only_given_up_where_a_report_found_them() -> None:
+    rules = {"rules": ["descriptor-clobber"]}
+    remedy = {
+        "builds": ["cmake"], "text": "x", "status": "read",
+        "edit": [
+            {"kind": "cmake-option", "option": "NB_HAS_MTLS_GNU2", "value": "OFF", "projects": ["nanobind"], "cached": True, **rules},
+            {"kind": "flag", "old": "-mtls-dialect=gnu2", "new": "-mtls-dialect=gnu", "why": "w", **rules},
+        ],
+    }  # fmt: skip
+    table = {"id": "nb", "name": "n", "how": "flag", "why": "w", "versions": "all", "measured": "no", "generic": True, "remedies": [remedy]}
+    pyproject = '[build-system]\nrequires = ["scikit-build-core", "nanobind"]\nbuild-backend = "scikit_build_core.build"\n'
+    cmake = "find_package(nanobind CONFIG REQUIRED)\nnanobind_add_module(x x.cpp)\ntarget_compile_options(x PRIVATE -mtls-dialect=gnu2)\n"
+    files = {"pyproject.toml": pyproject, "CMakeLists.txt": cmake}
+    culprits = [culprit_from("nb", table)]
+    assert propose(Project(files), culprits) == Proposal()
+    assert propose(Project(files), culprits, MIMALLOC) == Proposal()
+    found = propose(Project(files), culprits, Asked(frozenset(), frozenset({"descriptor-clobber"})))
+    assert {edit.path: edit.new for edit in found.edits} == {
+        "pyproject.toml": '\n[tool.scikit-build.cmake.define]\nNB_HAS_MTLS_GNU2 = "OFF"\n',
+        "CMakeLists.txt": "-mtls-dialect=gnu",
+    }
+    assert all(edit.safe for edit in found.edits)
+    files["pyproject.toml"] = pyproject + '\n[tool.scikit-build.cmake.define]\nNB_HAS_MTLS_GNU2 = "OFF"\n'
+    again = propose(Project(files), culprits, Asked(frozenset(), frozenset({"descriptor-clobber"})))
+    assert [edit.path for edit in again.edits] == ["CMakeLists.txt"]
+
+
+def test_tests_documentation_and_projects_within_the_project_are_left_alone() -> None:
+    flag = f"x = ['{IE}']\n"
+    inside = {"tests__x_dot_py": flag, "docs__conf_dot_py": flag, "other__setup_dot_py": flag, "other__CMakeLists_dot_txt": f"set(x {IE})\n"}
+    assert fix(setup_dot_py="", **inside) == Proposal()
+    assert sorted(edit.path for edit in fix(CMakeLists_dot_txt="", **inside).edits) == ["other/CMakeLists.txt", "other/setup.py"]
+
+
+def test_python_that_the_build_does_not_name_is_left_alone_or_unsafe() -> None:
+    flag = f"x = ['{IE}']\n"
+    assert fix(setup_dot_py="", pkg__jit_dot_py=flag) == Proposal()
+    asked = Asked(frozenset(), frozenset({"initial-exec-tls"}))
+    assert [edit.safe for edit in fix(asked, setup_dot_py="", pkg__jit_dot_py=flag).edits] == [False]
+    assert [edit.safe for edit in fix(setup_dot_py="from pkg import jit\n", pkg__jit_dot_py=flag).edits] == [True]
+    assert [edit.safe for edit in fix(setup_dot_py="", compile_dot_py=flag).edits] == [True]
+
+
+def test_a_sentence_is_no_list_of_flags() -> None:
+    (edit,) = fix(setup_dot_py=f"x = 'this file was compiled with {IE}'\n").edits
+    assert edit.doubt == "it reads like a sentence"
+    (edit,) = fix(setup_dot_py=f"x = 'cc -O2 {IE} -o x.o -c x.c'\n").edits
+    assert edit.safe
+
+
+def test_crates_that_the_build_says_nothing_of_are_left_alone() -> None:
+    crates = {"a__Cargo_dot_toml": CRATE + 'mimalloc = "0.1"\n', "b__Cargo_dot_toml": CRATE + 'mimalloc = "0.1"\n'}
+    assert fix(setup_dot_py="", **crates) == Proposal()
+    with pytest.raises(Ambiguous):
+        fix(setup_dot_py="from setuptools_rust import RustExtension\n", **crates)

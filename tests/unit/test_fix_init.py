@@ -10,7 +10,7 @@ import yaml
 
 from tls_wheel_guard.fix.edit import Proposal, apply
 from tls_wheel_guard.fix.init import init_proposal
-from tls_wheel_guard.fix.propose import Project
+from tls_wheel_guard.fix.project import Project
 
 YAML: Callable[[str], Any] = yaml.safe_load
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools>=65"]  # c\nbuild-backend = "setuptools.build_meta"\n\n[project]\nname = "x"\n'

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.support.fix_files import BOM, Case, cargo_manifests, cmake_lists, fixed, meson_builds, proposal_for, setup_scripts
 from tests.support.projects import SAMPLES
 from tls_wheel_guard.fix.edit import Unparsable, decode, unified_diff
-from tls_wheel_guard.fix.propose import Ambiguous
+from tls_wheel_guard.fix.project import Ambiguous
 from tls_wheel_guard.fix.toml_text import TomlText, same
 
 often = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])

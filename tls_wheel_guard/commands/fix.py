@@ -15,7 +15,8 @@ from tls_wheel_guard.errors import Refused, UnreadableInput, UsageError
 from tls_wheel_guard.fix.edit import BuildFile, Proposal, Unparsable, decode
 from tls_wheel_guard.fix.init import init_proposal
 from tls_wheel_guard.fix.paths import folder_of
-from tls_wheel_guard.fix.propose import Ambiguous, Asked, Project, check_syntax, propose
+from tls_wheel_guard.fix.project import Ambiguous, Project
+from tls_wheel_guard.fix.propose import Asked, check_syntax, propose
 from tls_wheel_guard.fix.result import Fix
 from tls_wheel_guard.fix.settle import holds
 from tls_wheel_guard.inputs.project import ProjectFiles, read_file, read_project

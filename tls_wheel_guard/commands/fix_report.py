@@ -12,7 +12,8 @@ from tls_wheel_guard.commands.check import check_wheel
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.findings import Report
-from tls_wheel_guard.fix.propose import Asked, Project
+from tls_wheel_guard.fix.project import Project
+from tls_wheel_guard.fix.propose import Asked
 from tls_wheel_guard.fix.pyproject import project_name
 from tls_wheel_guard.inputs.bare_file import OpenFile
 from tls_wheel_guard.inputs.opening import open_input

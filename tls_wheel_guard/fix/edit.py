@@ -209,7 +209,9 @@ def _hunks(text: str, edits: Sequence[TextEdit]) -> list[tuple[int, int, list[Te
     hunks: list[tuple[int, int, list[TextEdit]]] = []
     for edit in sorted(edits, key=lambda e: (e.start, e.end)):
         first = max(text.count("\n", 0, edit.start) + 1 - CONTEXT, 1)
-        last = min(text.count("\n", 0, edit.end) + 1 + CONTEXT, total) + 1
+        # Whole lines put in before a line leave that line as it is: it is context.
+        put_in = edit.start == edit.end and edit.new.endswith("\n") and text[: edit.start].endswith("\n")
+        last = min(text.count("\n", 0, edit.end) + 1 + CONTEXT - put_in, total) + 1
         if hunks and first <= hunks[-1][1]:
             hunks[-1] = (hunks[-1][0], max(last, hunks[-1][1]), [*hunks[-1][2], edit])
         else:

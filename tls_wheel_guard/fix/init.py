@@ -9,7 +9,8 @@ from typing import Any
 from tls_wheel_guard.fix.cibuildwheel import audit_proposal, uses_audit
 from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, line_of, named, newline_of
 from tls_wheel_guard.fix.paths import joined
-from tls_wheel_guard.fix.propose import Project, check_syntax
+from tls_wheel_guard.fix.project import Project
+from tls_wheel_guard.fix.propose import check_syntax
 from tls_wheel_guard.fix.pyproject import backend_of
 from tls_wheel_guard.fix.settle import settle
 from tls_wheel_guard.fix.toml_text import Splice, TomlText

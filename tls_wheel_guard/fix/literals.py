@@ -85,6 +85,8 @@ def flag_proposal(path: str, text: str, read: Reader, change: FlagChange, culpri
     return found
 
 
+_PLAIN = re.compile(r"(?:^|(?<=\s))[A-Za-z][a-z']*(?=\s|[.,;:!?]?$)")
+_PROSE = "it reads like a sentence"
 _NOT_SPELLED = "the flag is not spelled out there, so the edit could not be proved"
 MOST_ALONE = 50
 """Edits of one file that are proved one by one where they do not hold together."""
@@ -109,7 +111,7 @@ def _edit(path: str, text: str, literal: Literal, change: FlagChange, culprit: s
     places = list(pattern.finditer(raw))
     if not places or len(places) != len(pattern.findall(literal.value)):
         return None
-    doubt = literal.doubt or change.doubt
+    doubt = literal.doubt or change.doubt or (_PROSE if len(_PLAIN.findall(literal.value)) > 2 else "")
     if not change.new and literal.value.strip() == change.old:
         return TextEdit(path, *literal.item, "", change.why, culprit, doubt) if literal.item else None
     first, last = literal.start + places[0].start(), literal.start + places[-1].end()

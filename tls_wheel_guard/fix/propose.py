@@ -19,54 +19,30 @@ from tls_wheel_guard.culprits.remedy_edits import (
     Requirement,
 )
 from tls_wheel_guard.fix import advice, cargo, cibuildwheel, cmake, meson, pyproject, setuptools, source_code
-from tls_wheel_guard.fix.crates import Crates, library_crates
+from tls_wheel_guard.fix.crates import Crates
 from tls_wheel_guard.fix.edit import Advice, Proposal, named
 from tls_wheel_guard.fix.literals import Reader, flag_proposal, has_flag
 from tls_wheel_guard.fix.paths import folder_of, is_below, joined, name_of, suffix_of
+from tls_wheel_guard.fix.project import Project, crates_of, nested_projects
 from tls_wheel_guard.fix.settle import settle
-from tls_wheel_guard.fix.toml_text import TomlText, parse_toml, string_literals
+from tls_wheel_guard.fix.toml_text import parse_toml, string_literals
 
-__all__ = ["Ambiguous", "Asked", "Project", "check_syntax", "crates_of", "propose"]
+__all__ = ["Asked", "check_syntax", "propose"]
 
 DESCRIPTOR_RULES = frozenset({"descriptor-clobber", "unsupported-descriptors", "missing-libc-version"})
 """Rules about descriptors, whose findings say nothing about initial-exec."""
 _C_SUFFIXES = frozenset({".c", ".h", ".cc", ".cpp", ".cxx", ".hpp", ".hh", ".hxx", ".inc", ".ipp", ".pyx", ".pxd"})
 
 
+_NOT_BUILT = frozenset({
+    "test", "tests", "testing", "doc", "docs", "example", "examples", "sample", "samples", "bench", "benches", "benchmark", "benchmarks",
+})  # fmt: skip
+_NOT_NAMED = "nothing in the build's own files names this file"
 _INTERPOSES = "{} exports malloc and free: the loader calls malloc, and with dynamic access the two may wait for each other"
+_NO_BUILD_FILES = _C_SUFFIXES | {".lock", ".rs", ".md", ".rst"}
 _BUILDS = {
     "Cargo.toml": "cargo", "CMakeLists.txt": "cmake", "meson.build": "meson", "setup.py": "setuptools", "go.mod": "go", "configure": "autotools",
 }  # fmt: skip
-
-
-class Ambiguous(Exception):  # noqa: N818  (nothing is wrong: there is more than one answer)
-    """Several crates of a workspace become shared objects, and nothing says which one is the wheel's: their manifests."""
-
-    def __init__(self, manifests: Sequence[str]) -> None:
-        super().__init__(", ".join(manifests))
-        self.manifests = tuple(manifests)
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """The texts of a project's build files and sources, by path from the top.
-
-    ``folder``: where the project lies below the top, "" where it is the top itself; a crate's workspace may be above it.
-    """
-
-    files: Mapping[str, str]
-    folder: str = ""
-    submodules: tuple[str, ...] = ()
-
-    @property
-    def pyproject(self) -> str:
-        """The path of its pyproject.toml, whether it is there or not."""
-        return joined(self.folder, "pyproject.toml")
-
-    def toml(self) -> TomlText:
-        """Its pyproject.toml, an empty one where there is none; raises Unparsable."""
-        with named(self.pyproject):
-            return TomlText(self.files.get(self.pyproject, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +63,6 @@ def propose(project: Project, culprits: Iterable[Culprit], asked: Asked | None =
     Raises Unparsable, with the path, for a file that the edits need and that is not what its name says, and Ambiguous.
     """
     return _Search(project, tuple(culprits), asked).run()
-
-
-def crates_of(project: Project) -> list[str]:
-    """The manifests of the crates that become the wheel's shared objects: those that the build names, else the only one there is."""
-    files, folder = project.files, project.folder
-    if project.toml().get(("tool", "maturin", "bindings")) == "bin":
-        return []  # a program: its initial-exec TLS harms nobody
-    stated = [path for name in pyproject.manifests_of(project.toml()) if (path := joined(folder, name)) in files]
-    if stated:
-        return list(dict.fromkeys(stated))
-    for place in ("Cargo.toml", "rust/Cargo.toml", "native/Cargo.toml"):
-        path = joined(folder, place)
-        if path in files:
-            with named(path):
-                if parse_toml(files[path]).get("package") is not None:
-                    return [path]
-    found = library_crates({path: text for path, text in files.items() if is_below(path, folder) and not advice.vendored_by(path)})
-    if len(found) > 1:
-        raise Ambiguous(found)
-    return found
 
 
 def check_syntax(path: str, text: str) -> None:
@@ -143,6 +99,10 @@ class _Search:
     culprits: tuple[Culprit, ...]
     asked: Asked | None
     found: Proposal = field(default_factory=Proposal)
+    nested: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.nested = nested_projects(self.project)
 
     def run(self) -> Proposal:
         changes: list[tuple[str, FlagChange]] = []
@@ -152,7 +112,7 @@ class _Search:
                 if isinstance(edit, FlagChange):
                     changes.append((culprit.id, edit))
         self._settle()
-        own = {p: t for p, t in self._own_files().items() if suffix_of(p) not in _C_SUFFIXES | {".lock", ".rs", ".md", ".rst"}}
+        own = {p: t for p, t in self._own_files().items() if suffix_of(p) not in _NO_BUILD_FILES and self._is_of_build(p)}
         self.found.advice += advice.left_over(own, changes, self.found)
         self._say_what_is_left()
         return self.found
@@ -205,7 +165,15 @@ class _Search:
 
     def _own_files(self) -> dict[str, str]:
         """The files of the project itself: not those of the workspace above it, nor other projects' in it."""
-        return {p: t for p, t in self.project.files.items() if is_below(p, self.project.folder) and not self._vendored(p)}
+        return {p: t for p, t in self.project.files.items() if self._is_built(p) and not self._vendored(p)}
+
+    def _is_built(self, path: str) -> bool:
+        """Whether a file may be part of the wheel's build: no test, no documentation, and of no project within the project."""
+        folder = self.project.folder
+        if not is_below(path, folder):
+            return False
+        inside = path.removeprefix(f"{folder}/").split("/")[:-1]
+        return not _NOT_BUILT & {part.lower() for part in inside} and not any(is_below(path, nested) for nested in self.nested)
 
     def _vendored(self, path: str) -> str:
         return advice.vendored_by(path, self.project.submodules)
@@ -222,15 +190,29 @@ class _Search:
             reader = _reader(path)
             if edit.old not in text or reader is None or any(is_below(path, home) for home in switched):
                 continue
-            if is_below(path, self.project.folder) or name_of(folder_of(path)) == ".cargo":
-                with named(path):
-                    found.add(flag_proposal(path, text, reader, edit, culprit, self._vendored(path)))
+            if self._is_built(path) or name_of(folder_of(path)) == ".cargo":
+                known = self._is_of_build(path)
+                if known or self.asked is not None:
+                    with named(path):
+                        made = flag_proposal(path, text, reader, edit, culprit, self._vendored(path))
+                    made.edits = [one.doubted("" if known else _NOT_NAMED) for one in made.edits]
+                    found.add(made)
         return found
+
+    def _is_of_build(self, path: str) -> bool:
+        """Whether a Python file is run by the build: setup.py, one at the top, or one whose name stands in the build's own files."""
+        name = name_of(path)
+        if suffix_of(path) != ".py" or name == "setup.py" or folder_of(path) == self.project.folder:
+            return True
+        word = re.escape(name.removesuffix(".py"))
+        stem = re.compile(rf"(?<!\w){word}(?:\.py|:)|\b(?:import|from)[ \t]+(?:[\w.]+\.)?{word}\b")
+        told = (self.project.files.get(joined(self.project.folder, file), "") for file in ("pyproject.toml", "setup.py", "setup.cfg"))
+        return any(stem.search(text) for text in told)
 
     def _attributes(self, culprit: str, edit: Attribute) -> Proposal:
         found = Proposal()
         for path, text in self.project.files.items():
-            if suffix_of(path) in _C_SUFFIXES and is_below(path, self.project.folder):
+            if suffix_of(path) in _C_SUFFIXES and self._is_built(path):
                 with named(path):
                     found.add(source_code.attribute_proposal(path, text, edit, culprit, self._vendored(path)))
         return found
