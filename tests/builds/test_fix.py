@@ -68,3 +68,11 @@ def test_the_build_systems_own_programs_read_what_was_written(name: str, path: s
         # project() is not for scripts: parsed whole, and not run.
         (project / "parse.cmake").write_text(f"if(FALSE)\n{text}\nendif()\n")
         subprocess.run(["cmake", "-P", "parse.cmake"], cwd=project, capture_output=True, check=True)
+
+
+def test_a_build_that_had_nothing_to_cure_proves_nothing(new_python: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = copy_project("setuptools-clean", tmp_path)
+    # A list of flags that no extension gets.
+    (project / "setup.py").write_text("x = ['-ftls-model=initial-exec']\n" + (project / "setup.py").read_text())
+    assert main(["fix", str(project), "--prove", "--python", new_python, "--build", BUILD]) == 1
+    assert "no initial-exec without the edits either" in capsys.readouterr().out

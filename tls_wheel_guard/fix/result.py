@@ -34,8 +34,8 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether the edits cured it: built, nothing left, and it imports."""
-        return not self.after.error and bool(self.after.wheels) and not self.after.relocations
+        """Whether the edits cured it: there was something to cure, and with them it builds, nothing is left, and it imports."""
+        return bool(self.before.relocations) and not self.after.error and bool(self.after.wheels) and not self.after.relocations
 
 
 @dataclass(frozen=True, slots=True)

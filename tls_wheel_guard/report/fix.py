@@ -33,6 +33,8 @@ def _advice(advice: Advice) -> Iterator[str]:
 
 def _proof(proof: Proof) -> list[str]:
     word = "holds" if proof.holds else "does not hold"
+    if proof.before.wheels and not proof.before.relocations:
+        word += ": this build has no initial-exec without the edits either; is what they are about behind an option? then give it with --build"
     return [f"# proof: before: {_seen(proof.before)}", f"# proof: after:  {_seen(proof.after)}", f"# proof: {word}"]
 
 
