@@ -126,7 +126,7 @@ def _split(settings: Settings) -> tuple[Settings, dict[str, Any]]:
 
 
 def _forwarded(hook: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A hook that only needs our config settings taken out."""
+    """A hook that is forwarded without the guard's own config settings."""
 
     def get_requires(config_settings: Settings = None) -> Any:
         with _one_line_errors():
@@ -142,7 +142,7 @@ def _forwarded(hook: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _guarded(hook: Callable[..., str], editable: bool) -> Callable[..., str]:
-    """A hook that builds a wheel: built out of sight, judged, then renamed into place."""
+    """A hook that builds a wheel: in a temporary folder, judged there, then renamed into place."""
 
     def build(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
         with _one_line_errors():
@@ -158,13 +158,13 @@ def _guarded(hook: Callable[..., str], editable: bool) -> Callable[..., str]:
 
 
 def _in_own_folder(settings: Settings, rebuilding: Rebuilding | None) -> Settings:
-    """A build folder that the user names for meson-python or scikit-build-core keeps old objects: ours in its place."""
+    """Put a temporary folder in place of a build folder that the user names for meson-python or scikit-build-core: that one keeps old objects."""
     if rebuilding is None or not settings:
         return settings
     return {key: str(rebuilding.folder / "build") if key in BUILD_FOLDER_SETTINGS else value for key, value in settings.items()}
 
 
 def _say(message: str) -> None:
-    """Some lines on stderr. Where they can't be written, nobody can be told."""
+    """Write lines to stderr. Where that fails the lines are lost, and the build goes on."""
     with suppress(OSError):
         print(safe_text(message), file=sys.stderr, flush=True)

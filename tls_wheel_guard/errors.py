@@ -1,6 +1,6 @@
 """Every error of the tool, with the exit code that the command line gives for it.
 
-    TlsWheelGuardError          5   also what a bug of our own becomes at the edge
+    TlsWheelGuardError          5   also what a bug in this tool becomes in the command line
       CheckFailed               1   a build made a wheel that must not be released
       UsageError                2   the command line is wrong, or names what is not there
         ConfigError             2   a value in [tool.tls-wheel-guard] or TLS_WHEEL_GUARD_* is wrong
@@ -14,7 +14,7 @@
       Refused                   4   a change that can't be made safely; nothing was written
 
 A message is one line: what is wrong, with the value; ``hint`` is the next step. The place (file, member) is
-added by whoever knows it.
+added where it is known.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Refused(TlsWheelGuardError):  # noqa: N818  (nothing went wrong: it was no
 
 
 def bug_of(error: Exception) -> TlsWheelGuardError:
-    """What an exception that nobody expected is to the user: a bug of ours, which must not look like his fault."""
+    """The error that the user sees for an unexpected exception: a bug in this tool, not a fault in the input."""
     words = f"{type(error).__name__}: {' '.join(str(error).split())}"
     hint = "please report this line with the command and the wheel's name; TLS_WHEEL_GUARD_TRACEBACK=1 shows where"
     return TlsWheelGuardError(f"a bug in tls-wheel-guard {__version__}: {words}", hint=hint)

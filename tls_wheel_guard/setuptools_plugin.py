@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 __all__ = ["finalize"]
 
 MARK = b"guard"
-"""Stands in every pyproject.toml that has our table, or one that was meant to be ours."""
+"""Bytes that are in every pyproject.toml with the guard's table, or with a table that was probably meant to be it."""
 
 
 def finalize(distribution: Any) -> None:
@@ -111,7 +111,7 @@ def _rename_outputs(distribution: Any, before: int, final: Path) -> None:
 
 
 def _say(message: str) -> None:
-    """Some lines on stderr. Where they can't be written, nobody can be told."""
+    """Write lines to stderr. Where that fails the lines are lost, and the build goes on."""
     from tls_wheel_guard.report.style import safe_text
 
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a zip's directory may cost and claim, looked at before and after ``zipfile`` reads it."""
+"""Checks of a zip's directory, before and after ``zipfile`` reads it: its size, overlapping members, claimed sizes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def require_directory(file: IO[bytes], limits: Limits) -> None:
     if size > limits.directory_size:
         raise UnreadableWheel(f"its zip directory has {size} bytes; {over(limits, 'directory-size')}", hint="look at what it holds")
     end, entries, tail = file.seek(0, os.SEEK_END), 0, b""
-    # Each entry has its signature; one inside a name or a comment only makes the guess higher.
+    # Each entry starts with a signature. The same bytes inside a name or a comment only make the estimate higher.
     at = max(0, end - size - END_SIZE - MAX_COMMENT - LOCATOR_SIZE - END64_SIZE)
     file.seek(at)
     while size and (piece := file.read(PIECE)):

@@ -33,7 +33,7 @@ METHODS = {
 
 
 def _fastest_zlib() -> Any:
-    """The zlib module, or isal's twin of it."""
+    """The zlib module, or isal's faster module with the same functions."""
     try:
         from isal import isal_zlib  # noqa: PLC0415  (the [fast] extra, where it is installed)
     except ImportError:
@@ -65,7 +65,7 @@ def raw_pieces(file: IO[bytes], info: zipfile.ZipInfo, limits: Limits = DEFAULT_
 
 
 def first_bytes(file: IO[bytes], info: zipfile.ZipInfo, length: int) -> bytes:
-    """A member's first bytes, up to ``length`` and often fewer: what little input gives. Nothing is checked; raises nothing.
+    """A member's first bytes, up to ``length`` often fewer: as many as a kilobyte of input gives. Nothing is checked, and nothing is raised.
 
     Most members of a wheel are not ELF files: this costs microseconds where a stream costs a tenth of a millisecond.
     """
@@ -123,7 +123,7 @@ def _deflated(file: IO[bytes], position: int, left: int) -> Iterator[bytes]:
 
 
 def _others(file: IO[bytes], position: int, info: zipfile.ZipInfo, limits: Limits) -> Iterator[bytes]:
-    """bzip2, LZMA, Zstandard. zipfile's own streams inflate what 4 KiB hold in one go, and that may be gigabytes."""
+    """bzip2, LZMA and Zstandard. zipfile's own streams inflate 4 KiB of input in one piece, which may become gigabytes."""
     left = info.compress_size
     file.seek(position)
     if info.compress_type == zipfile.ZIP_LZMA:
@@ -140,7 +140,7 @@ def _others(file: IO[bytes], position: int, info: zipfile.ZipInfo, limits: Limit
         number = info.compress_type
         raise UnreadableMember(f"this Python does not know its compression method, {number} ({METHODS.get(number, 'no usual one')})")
     size = 0
-    # LZMA may have no mark at its end.
+    # LZMA data may have no end mark.
     while not inflater.eof and (size < info.file_size or info.compress_type != zipfile.ZIP_LZMA):
         data = b""
         if inflater.needs_input:

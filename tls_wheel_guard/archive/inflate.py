@@ -1,4 +1,4 @@
-"""One member's bytes, inflated as a stream, with a little memory of the beginning.
+"""One member's bytes, inflated as a stream, of which the beginning and the end are kept.
 
 Relocation tables stand in the first hundredths of a shared object, the dynamic segment that says where they are near its
 end. So the first ``HEAD`` bytes and the last ``TAIL`` are kept while the stream runs on, and only a file whose tables lie between
@@ -21,13 +21,13 @@ HEAD = 8 << 20
 TAIL = 8 << 20
 """Bytes of its end that are kept once it was inflated whole: patchelf moves the string table there."""
 OVERLAP = 64 << 10
-"""Bytes before the newest piece that are still at hand: neighbours are read together, and a piece may end between them."""
+"""Bytes before the newest piece that are kept: a reader may want bytes on both sides of the end of a piece."""
 
 
 class MemberSource:
     """A member's bytes by offset (an ``elf.Source``), over a stream that can only be started again.
 
-    At hand without a new start: the first ``HEAD`` bytes, what lies just before the newest piece, and, once the stream has run to
+    Read without starting again: the first ``HEAD`` bytes, what lies just before the newest piece, and, once the stream has run to
     its end, the last ``TAIL`` bytes.
     """
 
@@ -64,7 +64,7 @@ class MemberSource:
         return self._from_stream(offset, end)
 
     def _from_stream(self, offset: int, end: int) -> bytes:
-        # One buffer that grows: a list of parts, joined, would hold a large member twice.
+        # One buffer that grows. A list of parts that is joined would hold a large member twice.
         found = io.BytesIO()
         while offset < end:
             while self._next <= offset:
@@ -109,7 +109,7 @@ class MemberSource:
             self._head += piece[: HEAD - self._next]
         self._next += len(piece)
         if not self._checked and self.size > HEAD:
-            # What the head has too is kept all the same: a member of 10 MB then takes the memory of one of 1 GB, and no surprise follows.
+            # The tail is kept even where the head has the same bytes, so that memory does not depend on the member's size.
             if not self._tail:
                 self._tail_at = self._piece_at
             self._tail.append(piece)

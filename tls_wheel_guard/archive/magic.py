@@ -1,4 +1,4 @@
-"""What a member is, by its first bytes; its name counts only where the bytes cannot be had."""
+"""What a member is, by its first bytes. Its name counts only where the bytes can't be read."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def format_of(first: bytes, name: str = "") -> Format:
 
 
 def name_says_no_elf(name: str) -> bool:
-    """Whether a file's name ends as only text and data do. Used for members whose bytes can't be read at all."""
+    """Whether a file's name ends in an extension of text or data. Used for members whose bytes can't be read at all."""
     base = name.rsplit("/", 1)[-1].lower()
     return name.endswith("/") or (".dist-info/" in name and "." not in base) or base.rpartition(".")[2] in _TEXT_OR_DATA

@@ -23,7 +23,7 @@ def update_record(record: bytes, changed: Mapping[str, tuple[str, int]], added: 
     ``changed``: path -> (hash field, bytes). ``added``: new members, whose lines stand before RECORD's own.
     Raises Refused where a changed member has no line, or RECORD can't be read.
     """
-    # One row may be several lines, a quoted path may hold their ends. Only \n, \r\n and \r end a line: str.splitlines knows more.
+    # A quoted path may hold line ends, so one row may be several lines. Only \n, \r\n and \r end a line; str.splitlines splits at more.
     try:
         lines = list(io.StringIO(record.decode("utf-8"), newline=""))
         reader = csv.reader(lines)

@@ -62,7 +62,7 @@ def update_wheel(
 
 
 def _read_again(file: IO[bytes], hashes: Mapping[str, tuple[str, int]]) -> None:
-    """What was written can be read, and is what RECORD says."""
+    """Check that what was written can be read and has the hashes that RECORD lists."""
     with zipfile.ZipFile(file) as written:
         for name, digest in hashes.items():
             with written.open(name) as member:

@@ -30,7 +30,7 @@ def trace(clues: Clues, culprits: Iterable[Culprit], generator: str | None) -> T
 
 
 def interposer_advice(functions: str) -> str:
-    """What to do with a library that stands in for the C library's functions: nothing but to say so."""
+    """The advice for a library that replaces the C library's functions: it must stay as it is."""
     return (
         f"it exports {functions}, so it is made to be loaded at the start (LD_PRELOAD) and to stand in for the C library: leave its model as"
         " it is, a dynamic access could call malloc inside malloc; where nothing imports it, allow the finding with that reason"
@@ -85,7 +85,7 @@ def remedy_line(remedy: Remedy) -> str:
 
 
 def sentence(match: Match) -> str:
-    """Who it is and why, in one sentence: the surer, the plainer."""
+    """Who it is and why, in one sentence; the wording says how sure it is."""
     culprit = match.culprit
     if culprit.generic:
         return f"{_opening(match)} {culprit.name}: {match.evidence[0]}."

@@ -1,4 +1,4 @@
-"""What is known of one module that may say who brought initial-exec TLS into it: values only, collected by ``tracing``."""
+"""What is known of one module that may say who brought initial-exec TLS into it: values only, collected by ``collect``."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Clues:
 
     @property
     def interposes(self) -> str:
-        """The C library's functions that it is made to stand in for, as words for a sentence; empty where it is not.
+        """The C library's functions that it replaces, as words for a sentence; empty where it replaces none.
 
         A library for LD_PRELOAD defines a function under the C library's name and asks dlsym for the next one.
         """
@@ -98,7 +98,7 @@ class Clues:
             return ""
         if {"malloc", "free"} <= self.exports:
             return "malloc and free"
-        # An extension module may hold a substitute for a system that lacks the function; nobody preloads it.
+        # An extension module may define a function that some system lacks. It is never preloaded, so it replaces nothing.
         imported = any(name.startswith("PyInit_") for name in self.exports)
         taken = sorted(self.exports & PRELOADED) if self.asks_for_next and not imported else []
         return " and ".join(taken[:3])

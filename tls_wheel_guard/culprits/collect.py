@@ -45,7 +45,7 @@ def clues_of(
 ) -> Clues:
     """The clues of one module. ``listed``: what the wheel's bills of materials name.
 
-    Of a module that is larger than the limit traced-size only its name, its relocations and its wheel speak.
+    For a module that is larger than the limit traced-size only its name, its relocations and its wheel are used.
     """
     name = path.rsplit("/", 1)[-1]
     word = facts.bits // 8
@@ -173,7 +173,7 @@ def _named(own: Mapping[int, list[TlsReloc]], names: Names) -> dict[int, tuple[s
 def first_covering(variables: Iterable[TlsVariable], offsets: Iterable[int]) -> dict[int, TlsVariable]:
     """Offset in the TLS segment -> the first variable that covers it. Each offset is looked at once, however many variables overlap."""
     ordered = sorted(set(offsets))
-    # For each place, the next one at or behind it that nobody has covered yet; paths are halved while they are followed.
+    # For each place, the next one at or behind it that no variable covers yet; paths are halved while they are followed.
     free = list(range(len(ordered) + 1))
 
     def next_free(place: int) -> int:

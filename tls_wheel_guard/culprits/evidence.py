@@ -82,7 +82,7 @@ def structure(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
     """Sections that only its own toolchain writes, or its build information."""
     found = [name for name in culprit.words.structure if name in clues.sections]
     said = (f"it has the section{'s' if len(found) > 1 else ''} {_listed(found)}",) if found else ()
-    # Its magic alone may stand in any tool that looks for it.
+    # The magic alone may also be in a tool that searches for it.
     if found and clues.go_version and ".go.buildinfo" in found:
         said = (*said, f"Go's build information says {clues.go_version}")
     return said

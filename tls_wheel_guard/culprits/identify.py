@@ -43,7 +43,7 @@ def identify(clues: Clues, culprits: Iterable[Culprit]) -> tuple[Match, ...]:
     found = [match for culprit in culprits if not culprit.generic and (match := _match(culprit, clues)) is not None]
     sure = [match for match in found if match.confidence != "possible"]
     if sure:
-        # What is only in the file as well explains nothing more.
+        # Culprits that are merely in the file too explain nothing more.
         return tuple(sorted(sure, key=lambda m: _ORDER.index(m.confidence)))
     generic = [match for culprit in culprits if culprit.generic and (match := _generic(culprit, clues)) is not None]
     return (*sorted(generic, key=lambda m: _ORDER.index(m.confidence)), *found)
@@ -86,7 +86,7 @@ def _confidence(culprit: Culprit, clues: Clues, ties: dict[str, tuple[str, ...]]
 
 
 def _names_another(clues: Clues) -> bool:
-    """Whether symbols name every own variable reached; then a culprit whose names are not among them has no part in it."""
+    """Whether symbols name every own variable reached; then a culprit whose names are not among them is ruled out."""
     return all(r.name for r in clues.own)
 
 

@@ -102,7 +102,7 @@ class Image:
         ordered = sorted(self._loads, key=lambda s: s.vaddr)
         self._starts = [s.vaddr for s in ordered]
         if any(a.vaddr + a.filesz > b.vaddr for a, b in itertools.pairwise(ordered)):
-            # Nothing real has this; the first in the file's order counts.
+            # No real file has overlapping segments; the first in the file's order counts.
             if len(ordered) > MAX_OVERLAPPING:
                 raise MalformedElf(f"{len(ordered)} loaded segments that overlap; more than {MAX_OVERLAPPING} such are not read")
             self._starts = []
@@ -155,7 +155,7 @@ def read_dynamic(source: Source, fmt: ElfFormat, segment: Segment, limits: Limit
 
 @dataclass(frozen=True, slots=True)
 class LoaderView:
-    """What a loader looks at first: the header, all program headers, where addresses stand, the dynamic segment's entries.
+    """What a loader reads first: the header, all program headers, the mapping of addresses, the dynamic segment's entries.
 
     ``dynamic`` is empty where there is no such segment.
     """
@@ -167,7 +167,7 @@ class LoaderView:
 
 
 def dynamic_of(source: Source, limits: Limits = DEFAULT_LIMITS) -> LoaderView:
-    """The dynamic segment's entries with what leads to them; raises MalformedElf."""
+    """The dynamic segment's entries, with the headers that lead to them; raises MalformedElf."""
     header = read_header(source, limits)
     segments = read_segments(source, header)
     segment = dynamic_segment(segments)

@@ -1,7 +1,7 @@
 """Local-exec code in a shared object: what GNU ld for aarch64 lets through.
 
 Local-exec adds a constant to the thread pointer. In a program that constant leads to its own variables; in a library that is opened
-late it leads into somebody else's. Every linker refuses this but GNU ld for aarch64, which resolves R_AARCH64_TLSLE_* in a shared
+late it leads into another module's variables. Every linker refuses this but GNU ld for aarch64, which resolves R_AARCH64_TLSLE_* in a shared
 object as if it were the program (bfd/elfnn-aarch64.c:elfNN_aarch64_final_link_relocate) and leaves no relocation behind.
 
 The code reads the thread pointer (``mrs xN, tpidr_el0``) and adds the distance: 16 bytes of thread control block, rounded up to the
@@ -81,7 +81,7 @@ def _adds_distance(code: bytes, at: int, distances: range) -> bool:
 
 
 def _writes(word: int, register: int) -> bool:
-    """Whether an instruction may put something else into the register: a branch ends the look, others name it as their destination."""
+    """Whether an instruction may put something else into the register: a branch ends the search, others name it as their destination."""
     if word & 0x1C000000 == 0x14000000:
         return True
     return word & 0x1F == register and not _is_store(word)

@@ -110,7 +110,7 @@ def _android_entries(
             addend = 0
         each_addend = has_addend and not flags & GROUPED_BY_ADDEND
         if delta is not None and info is not None and not each_addend and info & types not in tally.row:
-            # The group has no bytes of its own: a count in the header must not buy a long loop.
+            # The group has no bytes of its own, so a large count in a small file must not cause a long loop.
             address += delta * group
             continue
         for _ in range(group):

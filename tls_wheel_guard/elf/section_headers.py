@@ -1,7 +1,6 @@
 """Section headers: what a linker left for tools.
 
-A loader never reads them, so nothing here but one thing decides whether a file is judged:
-split debug information is known by them alone.
+A loader never reads them, so they decide only one thing about a judgement: whether a file is split debug information.
 """
 
 from __future__ import annotations

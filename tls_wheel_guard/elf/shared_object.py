@@ -12,7 +12,7 @@ __all__ = ["DynamicTls", "InitialExec", "Kind", "SharedObject", "Symbol", "TlsAc
 
 Kind = Literal["shared", "program", "object", "debug"]
 """``shared``: what dlopen opens. ``program``: ET_EXEC, DF_1_PIE, or an interpreter and no SONAME. ``object``: ET_REL.
-``debug``: split debug information, whose .dynamic has no bytes. ET_CORE counts as ``object``: nobody loads it."""
+``debug``: split debug information, whose .dynamic has no bytes. ET_CORE counts as ``object``: no loader opens it."""
 
 
 @dataclass(frozen=True, slots=True)

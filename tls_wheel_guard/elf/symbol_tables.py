@@ -80,7 +80,7 @@ def _read_table(
     data = source.read(table.offset, table.size)
     text = source.read(strings.offset, strings.size)
     exported = table.type == SHT_DYNSYM
-    # The low bit of an address says Thumb on ARM (ELF for the Arm Architecture, 5.5.3).
+    # On ARM the low bit of an address marks Thumb code (ELF for the Arm Architecture, 5.5.3).
     thumb = 1 if header.e_machine == EM_ARM else 0
     length = 0
     for name, info, section, value, size in header.format.sym.rows(data, "name", "info", "shndx", "value", "size"):

@@ -22,7 +22,7 @@ class Answer:
         self.pairs = [(name, value) for name, _, value in (line.partition(" ") for line in text.split("\n")) if name]
 
     def broken(self, name: str) -> UnreadableInterpreter:
-        """The error for a value that can't be."""
+        """The error for an impossible value."""
         text = f"{self.python}: its answer is broken: {name!r} is {(self.get(name) or '')[:100]!r}"
         return UnreadableInterpreter(text, hint="start it by hand, without the modules to import")
 

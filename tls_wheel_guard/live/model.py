@@ -1,4 +1,4 @@
-"""What one live process has of static TLS: values only."""
+"""The static TLS of one live process: values only."""
 
 from __future__ import annotations
 

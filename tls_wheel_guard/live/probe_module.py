@@ -1,4 +1,4 @@
-"""Shared objects of a few hundred bytes that ask for static TLS: what a loader answers is how much room it has.
+"""Shared objects of a few hundred bytes that ask for static TLS. Whether a loader accepts one tells how much room it has.
 
 No code, no symbols, no libc: one initial-exec relocation without a symbol makes the loader find room for the module's own TLS
 segment of any size and alignment. Proved by the real loaders of every machine in ``TPOFF`` (tests/ground_truth/test_env.py).

@@ -68,7 +68,7 @@ def run_child(command: Sequence[str], timeout: float, environment: Mapping[str, 
     It gets a session of its own, and after ``timeout`` seconds the whole session is killed.
     """
     timed_out = False
-    # Also after a good end: nothing that it left running must outlive it.
+    # After a good end too: nothing that the child started may outlive it.
     with contextlib.ExitStack() as ending:
         try:
             with _interrupts_wait():
@@ -91,7 +91,7 @@ def run_child(command: Sequence[str], timeout: float, environment: Mapping[str, 
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Ctrl-C waits until this is over: between its start and the moment when we know it, a child would be nobody's."""
+    """Delay Ctrl-C until the child is registered: an interrupt right after its start would leave it running."""
     usual = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(usual):
         yield

@@ -2,7 +2,7 @@
 
 x86-64: ``mov slot(%rip),%reg`` and ``add slot(%rip),%reg`` (psABI, R_X86_64_GOTTPOFF). i386: the same with the slot's distance from
 the GOT and any base register but the frame's (R_386_TLS_GOTIE). aarch64: ``adrp`` of the slot's page and a
-64-bit ``ldr`` with the rest (ELF for AArch64, R_AARCH64_TLSIE_*). Enough to see who reads a slot; not a proof that nobody else does.
+64-bit ``ldr`` with the rest (ELF for AArch64, R_AARCH64_TLSIE_*). This shows who reads a slot; it is no proof that no other code does.
 """
 
 from __future__ import annotations

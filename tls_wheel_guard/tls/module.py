@@ -16,7 +16,7 @@ __all__ = ["Access", "TlsModule", "names_asked", "tls_module"]
 class Access:
     """One kind of access to one variable. ``symbol``: the name that is looked up, None for the module's own block.
 
-    ``weak``: the load goes on when nobody defines it. ``version``: the symbol version asked for. ``by_libc``: a variable of
+    ``weak``: the load goes on when no module defines it. ``version``: the symbol version asked for. ``by_libc``: a variable of
     glibc itself, which is there from the start. ``defined``: the module defines the name itself, and others may do so before it;
     ``unique``: as STB_GNU_UNIQUE, of which a process of glibc has one.
     """

@@ -16,7 +16,7 @@ import sys
 import warnings
 
 FOLDER = sys.argv[1]
-# The current folder does not come at all, and this file's own is needed just once: nothing there may stand in for another module.
+# The current folder is not searched, and this file's folder only once, so that no file there can replace a module of the standard library.
 sys.path[:] = [place for place in sys.path if place and os.path.realpath(place) != os.path.realpath(FOLDER)]
 sys.path.insert(0, FOLDER)
 import tls_wheel_guard_ask as ask
@@ -113,7 +113,7 @@ def libc(files):
 
 
 def read(version, prober, limited):
-    """Answer with glibc's own numbers; False where they can't be had. ``limited``: descriptors have a limit of their own."""
+    """Answer with glibc's own numbers; False where they can't be read. ``limited``: descriptors have a limit of their own."""
     found = glibc.numbers(version, prober)
     if found is None:
         return False

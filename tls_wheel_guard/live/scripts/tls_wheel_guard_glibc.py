@@ -43,7 +43,7 @@ def read_described(handle, variant, size, align, start):
 
 
 def read_searched(handle, size, align, start):
-    """Older ones keep size, used and align side by side: "used size align optional", when just one place looks so."""
+    """Older ones keep size, used and align side by side: "used size align optional", when exactly one place fits."""
     words = word_at(start, min(symbol_size(handle, start), 1 << 16) // ctypes.sizeof(ctypes.c_size_t))
     hits = [
         at
@@ -72,7 +72,7 @@ def numbers(version, prober):
     used, limit, align, optional = (int(word) for word in said.split())
     how = "_dl_get_tls_static_info"
     if version < (2, 34) and prober.variant == 2:
-        # What is above LIMIT is the thread's control block, whose size is not told.
+        # What is above LIMIT is the thread's control block, whose size glibc does not publish.
         if not prober.asking:
             return None
         size, limit = limit, used + prober.room()

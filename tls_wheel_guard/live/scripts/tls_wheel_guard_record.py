@@ -122,7 +122,7 @@ def import_named(name):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        # Another module that is missing inside is no matter of ours.
+        # Some other module is missing inside it: that is an import error like any other.
         if type(error).__name__ != "ModuleNotFoundError" or not (name + ".").startswith("%s." % (error.name,)):
             raise
         parent, _, last = name.rpartition(".")
