@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env truth-advice proof-builds proof-fix matrix rewritten culprits docs index-bed repair-bed clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds proof-fix matrix rewritten culprits docs index-bed repair-bed report-proof clean
 
 demo:
 	@tools/setup.sh demo
@@ -75,6 +75,14 @@ repair-bed:
 	@tools/setup.sh test
 	.venv/bin/python -m benchmarks.repair_bed $(if $(CORPUS),--corpus $(CORPUS)) >docs/proofs/repair.md.unfinished
 	mv docs/proofs/repair.md.unfinished docs/proofs/repair.md
+
+# How long findings are over a folder of wheels, whether every document is valid, and the pages in Chromium (CHROMIUM=path) with axe-core from npm.
+report-proof:
+	@tools/setup.sh test
+	.venv/bin/python -m benchmarks.reports $(WHEELS)
+	.venv/bin/tls-wheel-guard check --no-config $(WHEELS) --if-any -q --fail-on never -o /dev/null --report html=.report-proof.html
+	cd benchmarks/html_pages && npm install --silent --no-audit --no-fund && node look.mjs ../../.report-proof.html
+	rm .report-proof.html
 
 clean:
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
