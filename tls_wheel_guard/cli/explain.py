@@ -61,13 +61,13 @@ def _found(name: str) -> tuple[str, str, str]:
         rule = RULES[name]
         return f"{rule.name}: {rule.summary}", f"severity: {rule.severity}", page(rule.name)
     names = culprit_names()
-    if name not in names and (called := _called(name)):
-        raise UsageError(f"no rule and no culprit is called {name!r}", hint=f"the pages about it: {', '.join(called)}")
     if name not in names:
         import difflib
 
         near = difflib.get_close_matches(name, [*RULES, *names], 1)
+        called = [] if near else _called(name)
         hint = f"did you mean {near[0]!r}?" if near else f"rules: {', '.join(RULES)}; culprits: {', '.join(names)}"
+        hint = f"the pages about it: {', '.join(called)}" if called else hint
         raise UsageError(f"no rule and no culprit is called {name!r}", hint=hint)
     from tls_wheel_guard.culprits.data_files import known_culprits
     from tls_wheel_guard.culprits.page import page_of
