@@ -4,8 +4,8 @@
 usage: site_packages.py [--seed N] [--orders N] VENV ...      prints Markdown; exits 1 on any difference
 
 Of each environment all extension modules that open alone are taken. Each order is one process: ctypes.CDLL of one after another; in every second
-one a module of 1,400 to 1,700 bytes comes first, so that the room runs out. Compared after each step: whether it loads, the loader's words about static TLS, _dl_tls_static_used and _dl_tls_static_optional. What DT_NEEDED names is looked
-up as `simulate --python` does.
+one a module of 1,400 to 1,700 bytes comes first, so that the room runs out. Compared after each step: whether it loads, the loader's words about
+static TLS, _dl_tls_static_used and _dl_tls_static_optional. What DT_NEEDED names is looked up as `simulate --python` does.
 """
 
 from __future__ import annotations

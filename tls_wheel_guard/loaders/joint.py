@@ -21,11 +21,15 @@ MAX_SIMULATED = 32
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Whether all load; bytes asked (with padding, in the worst order) and bytes of room."""
+    """Whether all load; bytes asked (with padding, in the worst order) and bytes of room.
+
+    ``too_many``: it is their number that is refused, not their size.
+    """
 
     fits: bool
     asked: int
     room: int
+    too_many: bool = False
 
 
 def load_together(modules: Sequence[TlsModule], target: Target, room: int, live: glibc.State | None = None) -> Together | None:
@@ -61,7 +65,8 @@ def _fold(start: Any, modules: list[TlsModule]) -> Together:
         results = [_place_all(start, order) for order in orders.values()]
     else:
         results = [_open_all(step, start, order, Given(modules)) for order in _orders(modules)]
-    return Together(all(fits for fits, _ in results), max(asked for _, asked in results), room)
+    fits, asked = all(fits for fits, _ in results), max(asked for _, asked in results)
+    return Together(fits, asked, room, too_many=not fits and asked <= room and isinstance(start, glibc.State) and start.version < (2, 22))
 
 
 def _surely_fits(start: glibc.State, modules: list[TlsModule]) -> bool:

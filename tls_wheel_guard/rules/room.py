@@ -134,17 +134,23 @@ def _overflow_together(case: RuleInput, takes: _Takes, reported: set[Target]) ->
                 "static-tls-overflow",
                 "warning",
                 None,
-                (
-                    (
-                        f"together its {len(takers)} modules with initial-exec TLS ask for {bytes_of(fit.asked)} of static TLS, and "
-                        f"{_place(case, takers[0], target)} leaves {fit.room:,} to all late modules: importing all of them in one process"
-                        " makes the last import fail."
-                    ),
-                ),
+                (_together(len(takers), fit, _place(case, takers[0], target)),),
                 hints("build them without initial-exec TLS", module=None, rule="static-tls-overflow"),
                 tuple(v for m in takers for v in m.verdicts if v.target == target),
                 (target.tag,),
             )
+
+
+def _together(count: int, fit: Together, place: str) -> str:
+    if fit.too_many:
+        return (
+            f"importing its {count} modules with TLS in one process makes the last import fail on {place}: glibc up to 2.21 refuses a module with"
+            " initial-exec TLS as soon as it has a number above 14 and the process has threads."
+        )
+    return (
+        f"together its {count} modules with initial-exec TLS ask for {bytes_of(fit.asked)} of static TLS, and {place} leaves {fit.room:,} to all"
+        " late modules: importing all of them in one process makes the last import fail."
+    )
 
 
 def _refused_alone(module: ModuleReport, target: Target) -> bool:
