@@ -143,7 +143,9 @@ class Crates:
         for package in self.locked():
             by_name.setdefault(package.name, []).append(package)
         found: dict[str, Locked] = {}
-        todo = [package for dependency in self.linked() for package in by_name.get(dependency.crate, ()) if not package.local]
+        # A crate of the project's own is looked at in its manifest; one beside the project only Cargo.lock knows.
+        outer = [dependency for dependency in self.linked() if self.local_manifest(dependency) is None]
+        todo = [package for dependency in outer for package in by_name.get(dependency.crate, ())]
         while todo:
             package = todo.pop()
             if (key := f"{package.name} {package.version}") not in found:
