@@ -27,6 +27,23 @@ def test_the_table_of_limits_is_current() -> None:
     assert MADE["hardening"](text) == text, "run tools/make_docs.py"
 
 
+def test_the_readmes_links_are_current_and_work_on_an_index() -> None:
+    """Every link has its target in the block at the end, which is made from the project's addresses."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert MADE["readme"](text) == text, "run tools/make_docs.py"
+    targets = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", text, re.MULTILINE))
+    assert len(targets) > 20
+    assert all((ROOT / target.partition("#")[0]).exists() for target in targets.values())
+    urls = {"Documentation": "https://example.org/guard", "Source": "https://example.org/src"}
+    public = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", MADE["readme"](text, urls), re.MULTILINE))
+    assert public["docs/builds.md"] == "https://example.org/guard/builds/"
+    assert public["docs/proofs/index.md"] == "https://example.org/guard/proofs/"
+    assert public["CHANGELOG.md"] == "https://example.org/src/blob/HEAD/CHANGELOG.md"
+    assert all(target.startswith("https://") for target in public.values())
+    # No other kind of link stands in it.
+    assert "](" not in re.sub(r"^    .*$", "", text, flags=re.MULTILINE)
+
+
 def test_every_rule_has_a_page_and_no_page_is_left_over() -> None:
     assert {path.stem for path in (ROOT / "tls_wheel_guard" / "rules" / "pages").glob("*.md")} == set(RULES)
 

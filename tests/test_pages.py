@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
@@ -43,6 +45,7 @@ def test_examples_of_the_api(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.network
 def test_the_notebook(tmp_path: Path) -> None:
     """Cell by cell, as a notebook runs them; the last value of each is shown."""
     cells = json.loads((DOCS / "check_a_release.ipynb").read_text(encoding="utf-8"))["cells"]

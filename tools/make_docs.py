@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 import runpy
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
@@ -176,7 +178,37 @@ def reference() -> str:
     return page
 
 
+LINKS = "<!-- links: made by tools/make_docs.py -->\n"
+"""What stands below it in the README is made: links that also work on a package index, as soon as the project has addresses."""
+
+
+def readme(old: str, urls: Mapping[str, str] | None = None) -> str:
+    """README.md with the targets of its links: from ``[project.urls]`` in pyproject.toml, else files of the repository."""
+    addresses = _project_urls() if urls is None else urls
+    text = old.partition(LINKS)[0]
+    prose = re.sub(r"^    .*$|`[^`]*`", "", text, flags=re.MULTILINE)
+    names = re.findall(r"\[[^\]]+\]\[([^\]]+)\]|\[([^\]]+\.(?:md|json))\](?!\[)", prose)
+    targets = sorted({first or second for first, second in names})
+    return text + LINKS + "\n" + "".join(f"[{name}]: {_target(name, addresses)}\n" for name in targets)
+
+
+def _target(name: str, addresses: Mapping[str, str]) -> str:
+    page, hash_, anchor = name.partition("#")
+    if page.startswith("docs/") and "Documentation" in addresses:
+        path = page.removeprefix("docs/").removesuffix(".md").removesuffix("index")
+        return f"{addresses['Documentation'].rstrip('/')}/{path}{'' if path.endswith('/') or not path else '/'}{hash_}{anchor}"
+    return f"{addresses['Source'].rstrip('/')}/blob/HEAD/{name}" if "Source" in addresses else name
+
+
+def _project_urls() -> Mapping[str, str]:
+    text = (DOCS.parent / "pyproject.toml").read_text(encoding="utf-8")
+    block = text.partition("\n[project.urls]\n")[2].partition("\n[")[0]
+    return dict(re.findall(r'^(\w+) = "([^"]+)"', block, re.MULTILINE))
+
+
 if __name__ == "__main__":
+    front = DOCS.parent / "README.md"
+    front.write_text(readme(front.read_text(encoding="utf-8")), encoding="utf-8")
     (DOCS / "reference.md").write_text(reference(), encoding="utf-8")
     (DOCS / "rules.md").write_text(rules(), encoding="utf-8")
     (DOCS / "configuration.md").write_text(configuration(), encoding="utf-8")

@@ -21,6 +21,8 @@ def test_no_remedy_has_a_gap_to_fill_in() -> None:
     assert len(COMMANDS) == 3
 
 
+@pytest.mark.network
+@pytest.mark.compiler
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_cargo_remedy_can_be_pasted(command: str, tmp_path: Path) -> None:
     require("cargo")
