@@ -38,14 +38,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "wheelhouse").mkdir()
     musl = compile_shared(("musl-gcc",), SOURCES / "models.c", dist / "musl.so", "-ftls-model=initial-exec")
     glibc = compile_shared(("gcc",), SOURCES / "models.c", dist / "glibc.so", "-ftls-model=initial-exec")
-    for name in ("pkg", "scratch_flag"):
-        make_wheel(dist, {"pkg/_m.so": musl}, MUSL, name=name)
-        make_wheel(dist, {"pkg/_m.so": glibc}, "cp312-cp312-linux_x86_64", name=name)
-        make_wheel(dist, {"pkg/_m.so": glibc}, "cp312-cp312-manylinux_2_28_x86_64", name=name)
+    settings = folder / "pyproject.toml"
+    settings.write_text(settings.read_text().replace('name = "scratch-flag"', 'name = "pkg"'))
+    make_wheel(dist, {"pkg/_m.so": musl}, MUSL)
+    make_wheel(dist, {"pkg/_m.so": glibc}, "cp312-cp312-linux_x86_64")
+    make_wheel(dist, {"pkg/_m.so": glibc}, "cp312-cp312-manylinux_2_28_x86_64")
+    (folder / ".venv" / "lib").mkdir(parents=True)
+    (folder / ".venv" / "lib" / "m.so").write_bytes(glibc)
     for path in dist.glob("*.so"):
         path.unlink()
     shutil.copy(next(dist.glob("pkg-*manylinux*")), folder / "wheelhouse")
-    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin").mkdir()
     (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
     return folder
 
@@ -83,7 +86,7 @@ def test_the_recipe_for_musllinux_is_one(project: Path) -> None:
     tomllib = pytest.importorskip("tomllib")
     (recipe,) = re.findall(r"```toml\n(.*?)```", (DOCS / "musllinux.md").read_text(encoding="utf-8"), re.DOTALL)
     table = tomllib.loads("\n".join(line.strip() for line in recipe.splitlines()))["tool"]["cibuildwheel"]
-    wheel = next((project / "dist").glob("scratch_flag-*musllinux*"))
+    wheel = next((project / "dist").glob("pkg-*musllinux*"))
     code, output = run(
         [sys.executable, "-m", *table["audit-command"].replace("tls-wheel-guard", "tls_wheel_guard").format(wheel=wheel).split()], project
     )

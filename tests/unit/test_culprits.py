@@ -208,3 +208,9 @@ def test_a_flag_is_offered_only_where_one_works() -> None:
             elsewhere = culprit.how in ("attribute", "assembler", "toolchain") and not culprit.generic
             if elsewhere and "configure" not in remedy.text:
                 assert "-ftls-model=global-dynamic" not in remedy.text, culprit.id
+
+
+def test_start_files_that_are_assembled_name_nobody() -> None:
+    """musl-gcc links crti.o and crtn.o, which say that they come from assembler; the module's own code says nothing."""
+    reached = ReachedVariable(0, "counter", 4, room=4, reads=1, readers=("bump",))
+    assert identify(clues(reached, producers=("GNU AS 2.40",)), known_culprits()) == ()

@@ -75,7 +75,7 @@ def guard(
     elif failing and told:
         say(f'warning: {names} will not load everywhere, see above; a build from an sdist goes on, unless stop = "everyone"')
     elif failing and not config.never_fails:
-        raise CheckFailed(f"{names} is not released", hint='cure it, allow the finding with a reason, or set action = "warn"')
+        raise CheckFailed(f"{names} is not released", hint=_next_step(config))
     if reports and not any(report.error or report.findings or report.allowed or report.known for report in reports):
         say(f"tls-wheel-guard: {passed(reports)}")
     note_judged(paths)
@@ -93,6 +93,12 @@ def _baseline(config: Config, say: Say, told: bool) -> Baseline:
             raise
         say(f"warning: {error.line()}")
         return Baseline(())
+
+
+def _next_step(config: Config) -> str:
+    """What an author can write into the table; a build has no command line for it."""
+    cure = "" if config.action in ("rewrite", "repair") else 'set action = "rewrite" in [tool.tls-wheel-guard], which builds it without; or '
+    return f'{cure}accept it by a table [[tool.tls-wheel-guard.allow]] with module, rule and reason; action = "warn" lets the build go on'
 
 
 def _require_readable(reports: Sequence[Report], say: Say, told: bool) -> None:
