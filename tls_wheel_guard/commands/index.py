@@ -240,7 +240,7 @@ def _work(tasks: Sequence[_Task], *, config: Config, asked: Asked, screening: bo
 def _one(task: _Task, config: Config, asked: Asked, screening: bool, connections: int) -> _Done:
     wheel = task.wheel
     promised = (*(promised_by(wheel_tags(wheel.filename)) if asked.own_tags else ()), *config.more_targets)
-    policy = Policy(int(config.room * config.crowding)) if screening else None
+    policy = Policy(int(config.room * config.crowding), 2 * config.room) if screening else None
     if task.facts is not None:
         return _from_facts(task, promised, policy, config, asked)
     with read_wheel(wheel, promised, _connection(connections), policy, config.bounds) as found:

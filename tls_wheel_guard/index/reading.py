@@ -51,10 +51,12 @@ class ClearModule:
 class Policy:
     """What *clear* means to one judgement: no rule of ``check`` can find anything in such a wheel.
 
-    ``descriptor_room``: bytes that descriptors may take before static-tls-crowding speaks.
+    ``descriptor_room``: bytes that descriptors may take before static-tls-crowding speaks. ``largest``: a block of more bytes fits into
+    no process, so the loader never places it for descriptors (glibc elf/dl-reloc.c:_dl_try_allocate_static_tls).
     """
 
     descriptor_room: int
+    largest: int
 
     def allows(self, targets: Sequence[Target], modules: Sequence[ClearModule]) -> bool:
         """Whether a wheel of these modules, all clear, needs no reading on."""
@@ -70,7 +72,7 @@ class Policy:
         if any((system, m.machine) not in SAFE_DESCRIPTORS for m in with_descriptors for system in systems):
             return False
         fills = any(t.libc == "glibc" and (t.oldest is None or t.oldest < KEEPS_OPTIONAL) for t in targets)
-        return not fills or sum(m.block for m in with_descriptors) <= self.descriptor_room
+        return not fills or sum(m.block for m in with_descriptors if m.block <= self.largest) <= self.descriptor_room
 
 
 @dataclass(slots=True)
