@@ -24,6 +24,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from packaging.utils import canonicalize_name
+
 from tests.support.bad_server import serving
 from tests.support.index_server import index_of
 from tests.support.modules import ie
@@ -88,11 +90,13 @@ def faults(wheels: list[Path], requests: int, seed: int) -> None:
     expected = {w.name: told(check_wheel(w).to_dict()) for w in wheels}
     files = {f"/files/{w.name}": w.read_bytes() for w in wheels}
     meta = {"api-version": "1.1"}
-    files["/simple/"] = json.dumps({"meta": meta, "projects": [{"name": f"p{n}"} for n in range(len(wheels))]}).encode()
-    for number, w in enumerate(wheels):
+    pages: dict[str, list[dict[str, Any]]] = {}
+    for w in wheels:
         data = files[f"/files/{w.name}"]
         row = {"filename": w.name, "url": f"/files/{w.name}", "size": len(data), "hashes": {"sha256": hashlib.sha256(data).hexdigest()}}
-        files[f"/simple/p{number}/"] = json.dumps({"meta": meta, "files": [row]}).encode()
+        pages.setdefault(str(canonicalize_name(w.name.split("-")[0])), []).append(row)
+    files["/simple/"] = json.dumps({"meta": meta, "projects": [{"name": name} for name in pages]}).encode()
+    files.update({f"/simple/{name}/": json.dumps({"meta": meta, "files": rows}).encode() for name, rows in pages.items()})
     judged = wrong = failed = 0
     longest = 0.0
     with serving(files, seed, 0.25) as server:
@@ -149,7 +153,7 @@ def kills(wheels: list[Path], count: int, seed: int) -> None:
 
 
 _ONE_RUN = """
-import json, resource, sys, time
+import json, pathlib, re, sys, time
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.index import IndexOptions, index_run
 from tls_wheel_guard.config.model import Config
@@ -158,7 +162,8 @@ if __name__ == "__main__":
     started = time.monotonic()
     options = IndexOptions(sources=(sys.argv[1],), choice=Selection(latest=0), store=sys.argv[2])
     done = index_run(options, Config(room=int(sys.argv[3])), Asked())
-    print(json.dumps([time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, done.counts]))
+    most = int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
+    print(json.dumps([time.monotonic() - started, most, done.counts]))
 """
 
 

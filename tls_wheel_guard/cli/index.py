@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tls_wheel_guard.cli.options import add_failing, add_judging, config_from, path_typed, style_from
+from tls_wheel_guard.cli.options import add_judging, config_from, path_typed, style_from
 from tls_wheel_guard.cli.output import write_text
 from tls_wheel_guard.cli.progress import Status
 from tls_wheel_guard.commands.check import Asked
+from tls_wheel_guard.config.model import FAIL_ON
 from tls_wheel_guard.errors import UnreadableIndex, UsageError
 from tls_wheel_guard.findings import SEVERITIES, at_or_above
+from tls_wheel_guard.rules import RULES
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "judge the wheels of a package index, a mirror, a folder in a store, or a lock file"
-EXAMPLE = "tls-wheel-guard index https://HOST/simple/ --project polars --latest 2 --store audit.sqlite"
+EXAMPLE = "tls-wheel-guard index https://HOST/simple/ --project polars --store audit.sqlite"
 FORMATS = ("text", "json", "markdown")
 
 
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latest", type=_count, default=1, metavar="N", help="releases of each project (default: 1; 0: all)")
     parser.add_argument("--wheels", action="append", default=[], metavar="GLOB", help="only wheels whose file names match; repeatable")
     parser.add_argument("--lock", type=path_typed, metavar="FILE", help="the wheels that a pylock.toml, uv.lock or requirements.txt can install")
-    parser.add_argument("--store", metavar="FILE", help="keep what was read and judged in this SQLite file; the next run goes on there")
+    parser.add_argument("--store", metavar="FILE", help="keep what was read and judged in this SQLite file and go on there")
     parser.add_argument("--fresh", action="store_true", help="read again what is stored")
     parser.add_argument("--since", metavar="RUN", help="show what became worse since this run of the store: its number, or `last`")
     parser.add_argument("--downloads", type=path_typed, metavar="FILE", help="a CSV file of project and downloads, for the order of the report")
@@ -43,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-j", "--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="N", help="workers on this machine (default: the cores)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="the workers of this dask scheduler, such as tcp://127.0.0.1:8786")
     add_judging(parser)
-    add_failing(parser)
+    parser.add_argument("--fail-on", choices=FAIL_ON, default=None, help="the least severity for exit code 1 (default: warning)")
+    parser.add_argument("--select", action="append", choices=tuple(RULES), metavar="RULE", help="run only this rule; repeatable")
+    parser.add_argument("--ignore", action="append", choices=tuple(RULES), metavar="RULE", help="do not run this rule; repeatable")
+    parser.set_defaults(strict=False, allow=[], exclude=[], baseline=None, write_baseline=False)
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report to FILE instead of stdout")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
