@@ -75,6 +75,12 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
     assert set(pages(settings["nav"])) == found
 
 
+def test_the_index_of_proofs_names_every_proof() -> None:
+    proofs = ROOT / "docs" / "proofs"
+    linked = set(re.findall(r"\]\(([a-z]+\.md)\)", (proofs / "index.md").read_text(encoding="utf-8")))
+    assert linked == {path.name for path in proofs.glob("*.md")} - {"index.md"}
+
+
 def test_the_readme_names_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"`{name}" in readme for name in COMMANDS)
