@@ -37,7 +37,7 @@ def test_who_installs_an_sdist_is_told_and_not_stopped(sample: str, new_python: 
     # A CI that installs is no release.
     built = install(new_python, made, tmp_path, {"CI": "true"})
     assert (built.code, len(built.wheels)) == (0, 1), built.output
-    assert "warning: initial-exec-tls" in built.output
+    assert "[initial-exec-tls]" in built.output
     assert 'a build from an sdist goes on, unless stop = "everyone"' in built.output
     again = tmp_path / "again"
     again.mkdir()

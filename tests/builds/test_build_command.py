@@ -171,8 +171,8 @@ def test_a_project_with_the_plugin_is_reported_once(action: str, code: int, new_
     build = ["--", new_python, "-m", "build", "--wheel", "--no-isolation", "-o", "dist", "."]
     command = [new_python, "-m", "tls_wheel_guard", "build"]
     ended, output = run([*command, *build], project)
-    assert (ended, output.count("warning: initial-exec-tls  scratch/_scratch")) == (code, 1), output
+    assert (ended, output.count("[initial-exec-tls]")) == (code, 1), output
     if action == "warn":
         # Other settings are another judgement.
         ended, output = run([*command, "--target", "musllinux_1_2_x86_64", *build], project)
-        assert output.count("error: initial-exec-tls  scratch/_scratch") == 1, output
+        assert output.count("error: scratch._scratch") == 1, output

@@ -49,8 +49,8 @@ NO_INPUTS = {
     "commands/index.py": "data of this package",
     "config/sources.py": "settings",
     "culprits/data_files.py": "data of this package",
-    "index/reading.py": "wheels that are read over HTTP: the file is given to inputs/",
-    "index/sources.py": "addresses that fsspec opens",
+    "index/reading.py": "the temporary file that a wheel is fetched into, to be written",
+    "index/sources.py": "lock files",
     "live/reading.py": "answers that our own children wrote",
     "setuptools_plugin.py": "whether pyproject.toml names us at all, before anything is imported",
 }
