@@ -100,7 +100,9 @@ def test_a_simulation_never_overwrites_an_input(tmp_path: Path, capsys: Captured
     (tmp_path / "start.json").write_text("{}")
     assert main(["simulate", "a.so", "-o", "a.so"]) == 2
     assert main(["simulate", "a.so", "--start", "start.json", "-o", "start.json"]) == 2
-    assert capsys.readouterr().err.count("the output is one of the inputs") == 2
+    (tmp_path / "app.py").write_text("x = 1\n")
+    assert main(["doctor", "app.py", "-o", "app.py"]) == 2
+    assert capsys.readouterr().err.count("the output is one of the inputs") == 3
     assert (tmp_path / "a.so").read_bytes() == ie()
 
 

@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from tls_wheel_guard.cli.options import add_limit
+from tls_wheel_guard.cli.options import add_limit, refuse_inputs_as_output
 from tls_wheel_guard.cli.output import write_text
 from tls_wheel_guard.cli.progress import Status
 from tls_wheel_guard.cli.reports import require_extra
@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     if not (options.timeout > 0 and math.isfinite(options.timeout)):
         raise UsageError(f"--timeout {options.timeout:g}: it must be more than 0 seconds", hint="the default is 60")
     require_extra(options.format)
+    refuse_inputs_as_output(options.output, [Path(word) for word in (options.module, *options.imports)])
     arguments, limits = [*options.arguments, *options.rest], limits_from(options.limit)
     with Status() as status:
         diagnosis = examine(options.python, options.module, options.imports, options.timeout, arguments=arguments, on_run=status, limits=limits)
