@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import quote
 
 from tls_wheel_guard.report import Anchor
 
@@ -20,6 +19,8 @@ def anchor_of(folder: Path) -> Anchor | None:
     for above in (folder, *folder.parents):
         file = above / "pyproject.toml"
         if file.is_file():
+            from urllib.parse import quote
+
             path = file.relative_to(root).as_posix()
             return Anchor(path, quote(path.encode("utf-8", "surrogateescape")), _line_of_table(file))
         if above == root:

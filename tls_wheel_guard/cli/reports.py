@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib.util
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -55,6 +53,8 @@ def wanted_reports(options: argparse.Namespace) -> list[Wanted]:
         if not equals or not file:
             raise UsageError(f"--report {text}: it is not FORMAT=FILE", hint="such as --report html=report.html")
         if name not in WRITERS:
+            import difflib
+
             near = difflib.get_close_matches(name, WRITERS, 1)
             raise UsageError(
                 f"--report {text}: no format is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else f"formats: {', '.join(WRITERS)}"
@@ -87,13 +87,18 @@ def enriched(reports: Sequence[Report], formats: Collection[str], limits: Limits
 def _proposed(reports: Sequence[Report]) -> Proposed | None:
     if not any(finding.severity != "note" for report in reports for finding in report.findings):
         return None
+    folder = Path.cwd()
+    if not (folder / "pyproject.toml").is_file():
+        return None
+    # What finds edits costs more than judging a small wheel: only in a project.
     from tls_wheel_guard.commands.proposed import proposed_fix
     from tls_wheel_guard.report.proposed import Proposed
 
-    folder = Path.cwd()
     fix = proposed_fix(folder, reports)
     if fix is None:
         return None
+    import shlex
+
     top = Path(fix.project)
     prefix = top.relative_to(root).as_posix() if (root := repository_of(top)) in (top, *top.parents) else ""
     first = next(report for report in reports if report.tags and report.findings)

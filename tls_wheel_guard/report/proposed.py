@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from tls_wheel_guard.report.story import Story
 from tls_wheel_guard.report.style import Anchor, Style
@@ -56,5 +55,7 @@ def place_of(story: Story, style: Style) -> Anchor | None:
     edits = edits_for(story, style.proposed)
     if not edits or style.proposed is None:
         return style.anchor
+    from urllib.parse import quote  # noqa: PLC0415  (a text report without edits needs none of it)
+
     path = style.proposed.prefix + edits[0].path
     return Anchor(path, quote(path), style.proposed.fix.place(edits[0])[0])

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from tls_wheel_guard.findings import Report, Severity
 from tls_wheel_guard.report.block import bar
-from tls_wheel_guard.report.details import details
 from tls_wheel_guard.report.facts import facts
 from tls_wheel_guard.report.matrix import matrix_of
 from tls_wheel_guard.report.story import Cause, Story, conditions, stories_of
@@ -83,6 +82,8 @@ def finding_lines(story: Story, style: Style) -> Iterator[str]:
     for number, step in enumerate(story.today if style.verbosity > 0 else story.today[:MOST_TODAY]):
         yield from _labelled("today:" if number == 0 else "", step, style)
     if style.verbosity > 0:
+        from tls_wheel_guard.report.details import details  # noqa: PLC0415  (most runs are without -v)
+
         yield from details(story, style)
     last = _labelled("more:", _more(story, style), style) if style.verbosity <= 0 and story.severity != "note" else []
     if beside:
