@@ -211,3 +211,29 @@ def test_netbsd_refuses_what_was_used_dynamically() -> None:
     state, _ = loader.step(state, Use(definer))
     _, step = loader.step(state, Open(user, given))
     assert (step.loads, step.reason) == (False, "dynamic")
+
+
+def test_an_order_that_works_is_found_where_there_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Descriptors that come first take room that initial-exec needs; behind it they do without."""
+    wants = build(Spec(relocs=(Reloc(36),), tls=Tls(400, 8), soname="wants.so"))
+    late = build(Spec(relocs=(Reloc(18),), tls=Tls(1600, 8), soname="late.so"))
+    first, second = tmp_path / "wants.so", tmp_path / "late.so"
+    first.write_bytes(wants)
+    second.write_bytes(late)
+    steps = ["simulate", "--loader", "glibc-2.36"]
+    assert main([*steps, str(first), str(second)]) == 1
+    assert f"all of them load in this order: {second} {first}\n" in capsys.readouterr().out
+    assert main([*steps, str(second), str(first)]) == 0
+    assert "in this order" not in capsys.readouterr().out
+    assert main([*steps, str(first), str(second), "--format", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["order_that_works"] == [str(second), str(first)]
+    assert main([*steps, str(first), str(second), "--format", "html"]) == 1
+    page = capsys.readouterr().out
+    assert page.count("<svg") == 4
+    assert "An order in which all of them load" in page
+    # Nothing is tried where the steps do more than open, nor said where no order helps.
+    assert main([*steps, str(first), "@close", str(first), str(second), str(second)]) in (0, 1)
+    assert "in this order" not in capsys.readouterr().out
+    second.write_bytes(build(Spec(relocs=(Reloc(18),), tls=Tls(5000, 8), soname="late.so")))
+    assert main([*steps, str(first), str(second), "--format", "json"]) == 1
+    assert "order_that_works" not in json.loads(capsys.readouterr().out)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.commands.outside import found_outside
+from tls_wheel_guard.doctor.settings_search import orders
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput, UnreadableMember, UsageError
 from tls_wheel_guard.inputs.files import expand, read_regular
 from tls_wheel_guard.inputs.opened import OpenInput
@@ -26,6 +29,8 @@ __all__ = ["Act", "ReadModules", "loaders_for", "machine_of", "parse_acts", "rea
 
 WORDS: dict[str, Deed] = {"@open": "open", "@global": "global", "@close": "close", "@use": "use"}
 MAX_START = 1 << 20
+MOST_STEPS = 20_000
+"""Steps of other orders that are tried: some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,26 @@ def simulate(acts: Sequence[Act], read: ReadModules, loader: Loader[Any], state:
     given = Given([*(module for found in read.modules.values() for module in found), *read.needed])
     if read.at_start:
         state = replace(state, loaded=tuple(there_from_the_start(module) for module in read.at_start))
-    return fold([(act.deed, read.modules[act.path]) for act in acts], given, loader, state)
+    simulation = fold([(act.deed, read.modules[act.path]) for act in acts], given, loader, state)
+    return _with_order(simulation, acts, read, lambda chosen: fold([(act.deed, read.modules[act.path]) for act in chosen], given, loader, state))
+
+
+def _with_order(simulation: Simulation, acts: Sequence[Act], read: ReadModules, run: Callable[[Sequence[Act]], Simulation]) -> Simulation:
+    """The simulation, with an order in which all files load, where it has only opened files, one failed, and another order helps."""
+    if not simulation.fails or len(acts) < 2 or any(act.deed not in ("open", "global") for act in acts):
+        return simulation
+    steps = 0
+    ends = list(itertools.accumulate(len(read.modules[act.path]) for act in acts))
+    failed = next(place for place, report in enumerate(simulation.steps) if not report.step.loads or report.step.unsafe)
+    for order in orders(len(acts), bisect_right(ends, failed)):
+        steps += len(simulation.steps)
+        if steps > MOST_STEPS:
+            break
+        chosen = [acts[place] for place in order]
+        other = run(chosen)
+        if not other.fails:
+            return replace(simulation, order=tuple(str(act.path) for act in chosen), works=other)
+    return simulation
 
 
 def read_start(path: Path) -> dict[str, Any]:

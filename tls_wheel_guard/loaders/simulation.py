@@ -47,6 +47,7 @@ class Simulation:
     """A loader, the process that it started from, and what each step did.
 
     ``assumed``: libraries and thread-local variables that were not given; what they take of the room is not counted.
+    ``order``: the files in an order in which all of them load, where this one fails and another was found; ``works``: what it does.
     """
 
     loader: Loader[Any]
@@ -54,6 +55,8 @@ class Simulation:
     room: int
     steps: tuple[StepReport, ...]
     assumed: tuple[Assumed, ...] = ()
+    order: tuple[str, ...] = ()
+    works: Simulation | None = None
 
     @property
     def fails(self) -> bool:

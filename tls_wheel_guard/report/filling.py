@@ -63,7 +63,7 @@ def _is_idle(report: StepReport) -> bool:
 def _what(report: StepReport, left: int) -> str:
     if not report.step.loads:
         return "is refused"
-    verb = {"open": "loads", "close": "is closed", "use": "is used"}[report.deed]
+    verb = {"open": "loads", "global": "loads", "close": "is closed", "use": "is used"}[report.deed]
     change = left - report.room
     moved = f"takes {change:,} bytes" if change > 0 else f"gives back {-change:,} bytes" if change < 0 else "takes no room"
     return f"{verb} and {moved}"

@@ -22,7 +22,8 @@ def write_simulation(simulated: Simulation) -> str:
         f"{count_of(len(simulated.steps), 'step')} under {loader.name} {loader.spelling or ''}".rstrip()
         + f" on {loader.machine}: {failed} failed"
     )
-    return _page(title, tuple(simulation_frames(simulated)), simulation.text(simulated))
+    better = tuple(simulation_frames(simulated.works)) if simulated.works else ()
+    return _page(title, tuple(simulation_frames(simulated)), simulation.text(simulated), simulated.order, better)
 
 
 def write_diagnosis(diagnosis: Diagnosis) -> str:
@@ -32,5 +33,5 @@ def write_diagnosis(diagnosis: Diagnosis) -> str:
     return _page(title, tuple(diagnosis_frames(diagnosis)), doctor.text(diagnosis))
 
 
-def _page(title: str, frames: tuple[Frame, ...], text: str) -> str:
-    return page("filling.html", title=title, frames=frames[:MOST_FRAMES], more=max(0, len(frames) - MOST_FRAMES), text=text)
+def _page(title: str, frames: tuple[Frame, ...], text: str, order: tuple[str, ...] = (), better: tuple[Frame, ...] = ()) -> str:
+    return page("filling.html", title=title, frames=frames, text=text, order=order, better=better, most=MOST_FRAMES)

@@ -205,6 +205,8 @@ def simulation_document(simulation: Simulation) -> dict[str, Any]:
     document: dict[str, Any] = {"version": 1, "loader": loader, "start": simulation.start, "room": simulation.room}
     document["steps"] = [_step(report) for report in simulation.steps]
     document["assumed"] = [{"kind": each.kind, "name": each.name, "module": each.module} for each in simulation.assumed]
+    if simulation.order:
+        document["order_that_works"] = list(simulation.order)
     return document
 
 

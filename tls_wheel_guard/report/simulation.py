@@ -24,6 +24,8 @@ def text(simulation: Simulation) -> str:
     lines += _assumed(simulation.assumed)
     failed = sum(not report.step.loads for report in simulation.steps)
     lines.append(f"{count_of(len(simulation.steps), 'step')}, {failed} failed")
+    if simulation.order:
+        lines.append(f"all of them load in this order: {' '.join(simulation.order)}")
     return "\n".join([*lines, ""])
 
 
