@@ -24,7 +24,7 @@ class Layout:
         self._pickers: dict[tuple[str, ...], Any] = {}
 
     def _pick(self, names: tuple[str, ...]) -> Any:
-        """What takes the named fields out of an unpacked structure, as a tuple in this order."""
+        """A function that takes the named fields out of an unpacked structure, as a tuple in this order."""
         if names not in self._pickers:
             self._pickers[names] = itemgetter(*(self.names.index(name) for name in names))
         return self._pickers[names]

@@ -16,7 +16,7 @@ __all__ = ["require_rewritten", "rewritten_interposers"]
 
 ACCESS_RULES = frozenset({"initial-exec-tls", "foreign-initial-exec"})
 ALLOCATOR = frozenset({"malloc", "free"})
-"""Who exports these is called by the loader itself."""
+"""Functions that the loader itself calls: a module that exports them is called by it."""
 
 
 def require_rewritten(
