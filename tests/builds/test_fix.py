@@ -53,6 +53,7 @@ def test_init_then_the_guard_stops_the_build_and_fix_lets_it_through(new_python:
     assert build(project, "pip", python=new_python).wheels
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize(("name", "path"), [("meson-python", "meson.build"), ("scikit-build-core", "CMakeLists.txt")])
 def test_the_build_systems_own_programs_read_what_was_written(name: str, path: str, tmp_path: Path) -> None:
     project = copy_project(name, tmp_path)

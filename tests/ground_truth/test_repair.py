@@ -27,9 +27,10 @@ from tls_wheel_guard.repair.patch import apply_to
 from tls_wheel_guard.repair.plan import MACHINES, plan_repair
 from tls_wheel_guard.repair.prove import faults
 
-pytestmark = pytest.mark.compiler
-
-pytestmark = pytest.mark.skipif(platform.machine() != "x86_64" or platform.system() != "Linux", reason="x86-64 code runs on x86-64 Linux")
+pytestmark = [
+    pytest.mark.compiler,
+    pytest.mark.skipif(platform.machine() != "x86_64" or platform.system() != "Linux", reason="x86-64 code runs on x86-64 Linux"),
+]
 
 FEW = [probe for number, probe in enumerate(all_probes()) if number % 5 == 0 or probe.register in ("rax", "rbp")]
 """A fifth of the probes, and all of two registers; the long proof runs them all."""
