@@ -161,11 +161,16 @@ def test_pre_commit(tmp_path: Path) -> None:
     hook["additional_dependencies"] = [OURS]
     python = environment(tmp_path / "venv", "pre-commit")
     project = tmp_path / "project"
-    (project / "dist").mkdir(parents=True)
+    project.mkdir()
     (project / ".pre-commit-config.yaml").write_text(yaml.safe_dump(settings))
     run(["git", "init", "-q"], project)
     environ = {"PRE_COMMIT_HOME": str(tmp_path / "home"), **INNER}
     command = [python, "-m", "pre_commit", "run", "--all-files", "--verbose", "--hook-stage", "manual", hook["id"]]
+    # A clone has no wheels, and may be pushed.
+    code, output = run(command, project, environ)
+    assert code == 0, output
+    assert "nothing to check there" in output
+    (project / "dist").mkdir()
     wheel = make_wheel(project / "dist", {"pkg/_m.so": CLEAN})
     code, output = run(command, project, environ)
     assert code == 0, output

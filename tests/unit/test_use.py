@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.elf_builder import Spec, build
+from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.config.sources import from_toml
+from tls_wheel_guard.culprits.clues import ReachedVariable
+from tls_wheel_guard.report.facts import reached_line
 from tls_wheel_guard.version import __version__
 
 Captured = pytest.CaptureFixture[str]
@@ -44,6 +46,7 @@ TABLE = "[tool.tls-wheel-guard]\n"
         (["check", "x", "--frmt"], "unrecognized arguments: --frmt; hint: did you mean --format?"),
         (["check", "x", "--foo"], "unrecognized arguments: --foo; hint: see tls-wheel-guard check --help"),
         (["help", "chek"], "hint: did you mean check?"),
+        (["doctor", "app.py", "--fast"], "hint: options of a script stand behind --, as in: doctor app.py -- --fast"),
         (["check", ""], "argument PATH: an empty path; is a variable of the shell not set?"),
         (["mark", ""], "argument WHEEL: an empty path"),
         (["check", "x", "--select", "initial-exec-tls", "--ignore", "initial-exec-tls"], "no rule is left to run: selected are initial-exec-tls"),
@@ -309,3 +312,39 @@ def test_progress_counts_the_files_of_a_folder(tmp_path: Path) -> None:
     os.close(leader)
     assert b"200 files  m199.so" in seen
     assert b"0/1 files" not in seen.split(b"files  ")[-1]
+
+
+def test_words_fit_what_they_are_about(tmp_path: Path, capsys: Captured) -> None:
+    assert main(["explain", "mimalloc"]) == 0
+    assert capsys.readouterr().out.startswith("mimalloc\n")
+    assert main(["explain", "go"]) == 0
+    assert capsys.readouterr().out.startswith("go: Go's runtime")
+    assert "read 1 time," in reached_line(ReachedVariable(0, "x", 4, reads=1, readers=("f",)))
+    assert "read 2 times" in reached_line(ReachedVariable(0, "x", 4, reads=2))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "owner.so").write_bytes(build(Spec(symbols=(Sym("theirs", defined=True),), tls=Tls(4), soname="owner.so")))
+    (tmp_path / "site" / "user.so").write_bytes(build(Spec(relocs=(Reloc(18, "theirs"),), symbols=(Sym("theirs"),), flags=0x10)))
+    main(["check", "--tree", "site", "-v"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "defined in this folder" in shown
+    assert "this wheel" not in shown
+
+
+ROOT = Path(__file__).resolve().parents[2]
+SAID_BETTER = (
+    "behind all that the project says", "reads one file elsewhere", "so do its errors reach you", "is said (exit 3)", "and that is all.",
+    "judged is what it put in place", "no matter of static TLS",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SAID_BETTER)
+def test_sentences_that_were_riddles_are_gone(words: str) -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "tls_wheel_guard").rglob("*.py")]
+    assert [path.name for path in pages if words in " ".join(path.read_text(encoding="utf-8").split())] == []
+
+
+def test_the_readme_says_which_python_first() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert 'requires-python = ">=3.10"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert readme.index("Needs Python 3.10 or newer") < readme.index("##")
+    assert "\"tls-wheel-guard; python_version >= '3.10'\"" in readme

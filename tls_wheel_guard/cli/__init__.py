@@ -43,7 +43,10 @@ class Parser(argparse.ArgumentParser):
         """Raise UsageError instead of printing the usage and exiting."""
         near = _near_option(self, message) or _near_choice(message)
         page = f"{self.prog} {self.only}" if self.only else self.prog
-        raise UsageError(message, hint=f"did you mean {near}?" if near else f"see {page} --help")
+        hint = f"did you mean {near}?" if near else f"see {page} --help"
+        if self.only == "doctor" and not near and message.startswith("unrecognized arguments:"):
+            hint = "options of a script stand behind --, as in: doctor app.py -- --fast"
+        raise UsageError(message, hint=hint)
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:

@@ -14,7 +14,7 @@ from tls_wheel_guard.rules.phrases import count_of
 if TYPE_CHECKING:
     from tls_wheel_guard.culprits.clues import ReachedVariable
 
-__all__ = ["access_sites", "facts"]
+__all__ = ["access_sites", "facts", "reached_line"]
 
 
 def facts(module: ModuleReport, style: Style) -> Iterator[str]:
@@ -30,7 +30,7 @@ def facts(module: ModuleReport, style: Style) -> Iterator[str]:
     for suspect in module.traced.suspects:
         yield from wrap(_suspect_line(suspect), style.width, "      ", "    ")
     for reached in module.traced.reached if module.sites is None else ():
-        yield from wrap(_reached_line(reached), style.width, "      ", "    ")
+        yield from wrap(reached_line(reached), style.width, "      ", "    ")
     yield from access_sites(module, style)
     for verdict in module.verdicts:
         yield from wrap(_verdict_line(verdict), style.width, "      ", "    ")
@@ -44,7 +44,7 @@ def _suspect_line(suspect: Suspect) -> str:
     return f"{match.confidence} culprit: {match.culprit.name}{version}: {'; '.join(match.evidence)}"
 
 
-def _reached_line(reached: ReachedVariable) -> str:
+def reached_line(reached: ReachedVariable) -> str:
     """A variable and who reads it, as far as that shows without decoding."""
     name = f"`{reached.name}`" if reached.name else f"the variable at offset {reached.offset:#x} of the TLS segment"
     where = " of another module" if reached.offset is None else ""
