@@ -119,7 +119,7 @@ def test_the_chain_behind_auditwheel_sees_the_grafted_libgomp(tmp_path: Path) ->
     assert run(["tls-wheel-guard", "check", str(wheel)], tmp_path, environ)[0] == 0
     code, output = run(["sh", "-c", chain.format(wheel=wheel, dest_dir=tmp_path / "repaired")], tmp_path, environ)
     assert code == 1, output
-    assert re.search(r"\[initial-exec-tls\]\s+--> \S+\s+sum_openmp\.libs/libgomp-\w+\.so", output), output
+    assert re.search(r"libgomp-\w+\.so\S* loads on Linux with glibc only while there is room", output), output
     # The other recipe: auditwheel, then the repair, in one command that leaves one wheel, which passes.
     repair = tomllib.loads(blocks("toml")[2])["tool"]["cibuildwheel"]["linux"]["repair-wheel-command"]
     code, output = run(["sh", "-c", repair.format(wheel=wheel, dest_dir=tmp_path / "cured")], tmp_path, environ)
