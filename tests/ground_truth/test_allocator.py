@@ -23,7 +23,7 @@ def wheel(machine: str, model: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("machine", TARGETS)
-@pytest.mark.parametrize(("release", "today"), [("14_2", "LD_STATIC_TLS_EXTRA=1024"), ("13_4", "LD_PRELOAD the library")])
+@pytest.mark.parametrize(("release", "today"), [("14_2", "LD_STATIC_TLS_EXTRA=1024"), ("13_4", "only LD_PRELOAD for python itself helps")])
 def test_initial_exec_is_an_error_with_both_ways_out(
     machine: str, release: str, today: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
