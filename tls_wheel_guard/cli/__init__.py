@@ -44,8 +44,8 @@ class Parser(argparse.ArgumentParser):
         near = _near_option(self, message) or _near_choice(message)
         page = f"{self.prog} {self.only}" if self.only else self.prog
         hint = f"did you mean {near}?" if near else f"see {page} --help"
-        if self.only == "doctor" and not near and message.startswith("unrecognized arguments:"):
-            hint = "options of a script stand behind --, as in: doctor app.py -- --fast"
+        if self.only == "doctor" and message.startswith("unrecognized arguments:"):
+            hint = ("" if near is None else hint + " ") + "options of a script stand behind --, as in: doctor app.py -- --fast"
         raise UsageError(message, hint=hint)
 
 
