@@ -13,6 +13,8 @@ from tests.support.projects import build, copy_project
 from tests.support.toolchain import require
 from tls_wheel_guard.__main__ import main
 
+pytestmark = pytest.mark.compiler
+
 BUILD = "{python} -m pip wheel -q --no-deps --no-build-isolation --disable-pip-version-check -w {out} ."
 
 

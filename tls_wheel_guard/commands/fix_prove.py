@@ -23,6 +23,7 @@ __all__ = ["DEFAULT_BUILD", "Recipe", "prove_fix"]
 
 DEFAULT_BUILD = "{python} -m pip wheel --no-deps --disable-pip-version-check -w {out} ."
 _NOT_COPIED = (".git", ".hg", "build", "dist", "target", "wheelhouse", "node_modules", "__pycache__", ".venv", "venv", "*.egg-info", ".tox")
+_ERROR = re.compile(r"\b(\w*error|\w*exception|fatal)\b", re.IGNORECASE)
 _TIMEOUT = 3600
 """Seconds that one build, or one import, may take."""
 
@@ -99,7 +100,9 @@ def _run(words: Sequence[str], folder: Path) -> str:
     if not done.returncode:
         return ""
     said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return f"exit code {done.returncode}: {said[-1] if said else 'no message'}"
+    # The last line is often a hint that there is more above.
+    errors = [line for line in said if _ERROR.search(line)] or said
+    return f"exit code {done.returncode}: {errors[-1] if errors else 'no message'}"
 
 
 def _import(wheels: Sequence[Path], reports: Sequence[Report], recipe: Recipe, out: Path) -> tuple[tuple[str, ...], str]:
