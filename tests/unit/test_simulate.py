@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,16 @@ def test_an_order_that_works_is_found_where_there_is_one(tmp_path: Path, capsys:
     second.write_bytes(build(Spec(relocs=(Reloc(18),), tls=Tls(5000, 8), soname="late.so")))
     assert main([*steps, str(first), str(second), "--format", "json"]) == 1
     assert "order_that_works" not in json.loads(capsys.readouterr().out)
+
+
+def test_a_search_path_says_which_copy_is_meant() -> None:
+    """Two libraries of one name: RUNPATH leads to one, whatever the order of the files; without it the nearest counts, in a wheel too."""
+    first, second = module("one/lib.so", 8), module("two/lib.so", 16)
+    user = module("pkg/u.so", needed=("lib.so",))
+    given = Given([first, second])
+    assert given.find("lib.so", replace(user, search_path=("$ORIGIN/../two",))) is second
+    assert given.find("lib.so", replace(user, search_path=("${ORIGIN}/../one/.",))) is first
+    assert given.find("lib.so", module("two/deep/u.so")) is second
+    inside = [replace(first, demand=replace(first.demand, module=f"/w/{name}.whl:{name}.libs/lib.so")) for name in "ab"]
+    extension = replace(user, demand=replace(user.demand, module="/w/b.whl:b/u.so"), search_path=("$ORIGIN/../b.libs",))
+    assert Given(inside).find("lib.so", extension) is inside[1]

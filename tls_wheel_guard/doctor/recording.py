@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from tls_wheel_guard.errors import UnreadableInterpreter
 from tls_wheel_guard.live.answer import Answer, live_from
 from tls_wheel_guard.live.model import Live
 from tls_wheel_guard.live.reading import ask
-from tls_wheel_guard.loaders.refusals import is_static_tls
+from tls_wheel_guard.loaders.refusals import is_static_tls, named_in
 
 __all__ = ["Recording", "record"]
 
@@ -63,8 +64,8 @@ class Recording:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All files that were mapped, and those that were asked for, in their order."""
-        asked = (path for segment in self.segments for path in (segment.opened or "", *segment.mapped))
+        """All files that were mapped, those that were asked for, and those that a refusal names: they are gone again."""
+        asked = (path for segment in self.segments for path in (segment.opened or "", *segment.mapped, *_refused(segment.error)))
         return tuple(dict.fromkeys(path for path in (*self.at_start, *asked) if path.startswith("/")))
 
 
@@ -83,6 +84,12 @@ def record(
     if not reader.stages:
         raise UnreadableInterpreter(f"{python}: it has written nothing down ({live.implementation})", hint="doctor needs Python 3.6 or newer")
     return Recording(live, tuple(reader.at_start), tuple(reader.stages), segments)
+
+
+def _refused(words: str | None) -> Iterator[str]:
+    """The file whose variables a refusal is about, by its true path."""
+    if words is not None and is_static_tls(words):
+        yield os.path.realpath(named_in(words)[0])
 
 
 @dataclass

@@ -7,7 +7,7 @@ A loader is a pure function ``step(state, event) -> (state, Step)``; a simulatio
 from __future__ import annotations
 
 import itertools
-import re
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -41,7 +41,7 @@ POINTS_AT_NOTHING = "the distance that is written points at nothing of its own"
 class Given:
     """Modules that a loader can find by the names in DT_NEEDED: by file name, else by SONAME.
 
-    Of several with a name that one counts which is nearest to the module that needs it (its RPATH leads there), else the first.
+    Of several with a name that one counts to which the search path of the module that needs it leads, then the nearest, then the first.
     """
 
     __slots__ = ("_by_name", "_by_soname", "modules")
@@ -55,17 +55,27 @@ class Given:
             if module.soname:
                 self._by_soname.setdefault(module.soname, []).append(module)
 
-    def find(self, name: str, user: str = "") -> TlsModule | None:
-        """The module that a name means. ``user``: the path of the one that needs it."""
+    def find(self, name: str, user: TlsModule | None = None) -> TlsModule | None:
+        """The module that a name means to ``user``."""
         named = self._by_name.get(name) or self._by_soname.get(name)
-        if named is None or len(named) == 1:
+        if named is None or len(named) == 1 or user is None:
             return named[0] if named else None
-        return max(named, key=lambda module: _shared_parts(module.path, user))
+        origin = _folder(user.path)
+        for folder in user.search_path:
+            wanted = posixpath.normpath(folder.replace("${ORIGIN}", origin).replace("$ORIGIN", origin))
+            if (found := next((module for module in named if _folder(module.path) == wanted), None)) is not None:
+                return found
+        return max(named, key=lambda module: _shared_parts(_folder(module.path), origin))
+
+
+def _folder(path: str) -> str:
+    """A module's folder; a wheel is a folder too."""
+    return posixpath.normpath(posixpath.dirname(path.replace(".whl:", ".whl/", 1)))
 
 
 def _shared_parts(one: str, other: str) -> int:
-    """How many folders two paths have in common, a wheel's name among them."""
-    pairs = zip(re.split("[:/]", one)[:-1], re.split("[:/]", other)[:-1], strict=False)
+    """How many folders two paths have in common."""
+    pairs = zip(one.split("/"), other.split("/"), strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
@@ -209,7 +219,7 @@ def dependencies(root: TlsModule, table: Table, given: Given, *, by_soname: bool
     for module in queue:
         paths = []
         for name in module.needed:
-            other = there.get(name) or given.find(name, module.path)
+            other = there.get(name) or given.find(name, module)
             if other is None:
                 missing[name] = None
                 continue

@@ -36,6 +36,7 @@ class TlsModule:
 
     ``accesses``: in the order of its relocations, each once. ``exports``: thread-local variables that others may bind to.
     ``nodelete``: it stays when it is closed. ``tls_optimised``: PowerPC's linkers asked for direct access where there is room.
+    ``search_path``: folders of DT_RUNPATH or DT_RPATH, as written.
     """
 
     demand: TlsDemand
@@ -45,6 +46,7 @@ class TlsModule:
     exports: frozenset[str] = frozenset()
     nodelete: bool = False
     tls_optimised: bool = False
+    search_path: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -90,4 +92,5 @@ def tls_module(module: SharedObject, path: str, exports: Iterable[str] = (), dem
         exports=frozenset(exports),
         nodelete=module.nodelete,
         tls_optimised=module.tls_optimised,
+        search_path=module.search_path,
     )
