@@ -20,6 +20,8 @@ from tests.support.modules import ie
 from tests.support.reports import EVIL, every_kind
 from tests.support.schemas import junit_schema, sarif_schema
 from tests.support.wheel_builder import make_wheel
+from tests.support.wheels import fetch
+from tls_wheel_guard import check_wheel
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.cli.anchor import anchor_of
 from tls_wheel_guard.findings import Report
@@ -172,3 +174,16 @@ def test_imports_are_for_what_is_written() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "tls_wheel_guard.report.text" in loaded
     assert not {"jinja2", "markupsafe", "xml.etree.ElementTree", "tls_wheel_guard.report.sarif", "tls_wheel_guard.report.html"} & set(loaded)
+
+
+@pytest.mark.network
+def test_fingerprints_of_two_releases_differ_where_the_releases_do() -> None:
+    """cachebox 5.1.0 has no initial-exec TLS, 5.2.0 has: what is new is new, and another wheel of 5.2.0 has the same print."""
+    prints = []
+    for requirement, platform in (("5.1.0", "musllinux_1_2_x86_64"), ("5.2.0", "musllinux_1_2_x86_64"), ("5.2.0", "musllinux_1_2_aarch64")):
+        report = check_wheel(fetch(f"cachebox=={requirement}", platform, "3.12"))
+        results = sarif([report])["runs"][0]["results"]
+        prints.append({result["partialFingerprints"]["tlsWheelGuard/v1"] for result in results if result["ruleId"] == "initial-exec-tls"})
+    assert prints[0] == set()
+    assert len(prints[1]) == 1
+    assert prints[1] == prints[2]
