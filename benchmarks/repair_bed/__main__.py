@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.repair_bed import code, corpus, cost, running, tools, wheels
+from benchmarks.repair_bed import code, corpus, cost, kills, running, tools, wheels
 
 HEAD = """\
 # Repaired objects
@@ -17,7 +17,7 @@ Made by `make repair-bed` (benchmarks/repair_bed). Every object was repaired and
 is compared here is what real processes then do. An object that differed, crashed or was refused without a reason would be listed at the end,
 and the command would fail.
 """
-SECTIONS = ("code", "running", "tools", "cost", "wheels", "corpus")
+SECTIONS = ("code", "running", "tools", "cost", "wheels", "kills", "corpus")
 
 
 def main() -> int:
@@ -42,6 +42,7 @@ def main() -> int:
             "tools": lambda: tools.report(folder),
             "cost": lambda: cost.report(folder),
             "wheels": lambda: wheels.report(folder),
+            "kills": lambda: kills.report(folder, options.seed),
             "corpus": lambda: corpus.report(options.corpus) if options.corpus else [],
         }
         for section in chosen:

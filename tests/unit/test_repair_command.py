@@ -335,3 +335,30 @@ def test_words_for_auditwheel(module: bytes, tmp_path: Path, capsys: pytest.Capt
     assert all("; hint: " in line for line in lines)
     assert len(lines) == 4
     assert not (tmp_path / "out").exists()
+
+
+def test_before_auditwheel_that_strips(tmp_path: Path) -> None:
+    """The other order: a repaired module that auditwheel strips and gives a new run path is whole and computes the same."""
+    require("patchelf") if shutil.which("auditwheel") else pytest.importorskip("auditwheel")
+    source = "#include <omp.h>\n" + c_source(22) + "int threads(void) { return omp_get_max_threads() > 0; }\n"
+    (tmp_path / "m.c").write_text(source)
+    path = build_object(tmp_path / "m.c", tmp_path / "m.so", "gcc", "-O2", "-fopenmp", "-Wl,--no-as-needed")
+    wheel = wheel_of(tmp_path, {"pkg/_m.so": path.read_bytes()})
+    linux = wheel.rename(wheel.with_name(wheel.name.replace("manylinux_2_28", "linux")))
+    run_command(linux, "-w", tmp_path / "repaired")
+    tools = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "auditwheel", "repair", "--strip", "--plat", "auto", "-w", str(tmp_path / "out")]
+    subprocess.run([*command, str(tmp_path / "repaired" / linux.name)], check=True, capture_output=True, env=tools)
+    (result,) = (tmp_path / "out").iterdir()
+    with zipfile.ZipFile(result) as archive:
+        archive.extractall(tmp_path / "unpacked")
+        stripped = archive.read("pkg/_m.so")
+    assert b".tls_guard.text" in stripped
+    assert b".symtab" not in stripped
+    assert [finding.module for finding in check_wheel(result).findings if finding.rule == "damaged-repair"] == []
+    code = "import ctypes, sys; f = ctypes.CDLL(sys.argv[1]).work; f.argtypes, f.restype = [ctypes.c_ulong], ctypes.c_ulong; print(f(3), f(4))"
+    runs = [
+        subprocess.run([sys.executable, "-c", code, str(place)], capture_output=True, text=True, check=False)
+        for place in (path, tmp_path / "unpacked" / "pkg" / "_m.so")
+    ]
+    assert runs[0].stdout == runs[1].stdout != "", runs[1].stderr
