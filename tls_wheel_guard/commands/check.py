@@ -125,8 +125,8 @@ def _sites(opened: OpenInput) -> dict[int, Sites]:
 
 
 def damaged_in(opened: OpenInput) -> dict[int, tuple[str, ...]]:
-    """What is wrong with modules that were repaired. Only a module with descriptors and section headers can be one."""
-    asked = [m for m in opened.contents.modules if m.is_shared and m.facts.dynamic.tlsdesc and m.facts.has_section_headers]
+    """What is wrong with modules that were repaired."""
+    asked = [module for module in opened.contents.modules if module.repaired]
     if not asked:
         return {}
     from tls_wheel_guard.commands.damage import damage_in  # noqa: PLC0415

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from tls_wheel_guard.elf import Source
-from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.inputs.contents import InputModule
 from tls_wheel_guard.inputs.opened import OpenInput
-from tls_wheel_guard.repair.damage import SECTIONS, damage_of
+from tls_wheel_guard.repair.damage import damage_of
 
 __all__ = ["damage_in"]
 
@@ -15,8 +14,6 @@ def damage_in(opened: OpenInput, module: InputModule) -> tuple[str, ...]:
     """What is wrong with a module that was repaired; none for one that was not, or is larger than is read. Raises InputReadError."""
 
     def faults(source: Source) -> tuple[str, ...]:
-        if source.size > opened.limits.traced_size or not SECTIONS & {section.name for section in read_sections(source)}:
-            return ()
-        return damage_of(source.read(0, source.size))
+        return damage_of(source.read(0, source.size)) if source.size <= opened.limits.traced_size else ()
 
     return opened.look(module, faults) or ()

@@ -12,7 +12,7 @@ from tls_wheel_guard.elf import Source, is_elf, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableInput
 from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.inputs.files import FileSource, file_pieces, slashed
-from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.inputs.opened import OpenInput, is_repaired
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["OpenFile"]
@@ -50,7 +50,8 @@ class OpenFile(OpenInput):
             return Contents(self.name, not_applicable={kind: 1})
         contents = Contents(self.name)
         try:
-            contents.modules.append(InputModule(slashed(self.path), read_shared_object(self.source, self.limits)))
+            facts = read_shared_object(self.source, self.limits)
+            contents.modules.append(InputModule(slashed(self.path), facts, repaired=is_repaired(facts, self.source)))
         except MalformedElf as error:
             contents.unreadable.append((slashed(self.path), error.message))
         return contents

@@ -11,7 +11,7 @@ __all__ = ["Contents", "InputModule"]
 
 @dataclass(frozen=True, slots=True)
 class InputModule:
-    """One ELF file of an input.
+    """One ELF file of an input. ``repaired``: it has the sections that `repair` adds.
 
     ``name``: its path in the wheel or from the folder, or the path of a bare file as it was given. ``index`` tells two members of one
     name apart: the place in the zip's directory, or the place among the input's files.
@@ -20,6 +20,7 @@ class InputModule:
     name: str
     facts: SharedObject
     index: int = 0
+    repaired: bool = False
 
     @property
     def is_shared(self) -> bool:

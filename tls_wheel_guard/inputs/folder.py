@@ -15,7 +15,7 @@ from tls_wheel_guard.elf import SharedObject, Source, is_elf, read_shared_object
 from tls_wheel_guard.errors import InputReadError, MalformedElf, UnreadableInput, UnreadableMember, reason_of
 from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.inputs.files import FileSource, open_regular
-from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.inputs.opened import OpenInput, is_repaired
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["OpenFolder"]
@@ -36,17 +36,21 @@ class OpenFolder(OpenInput):
         for index, name in enumerate(sorted(self._files(contents))):
             self.on_file(name)
             try:
-                facts = self._read(name)
+                found = self._read(name)
             except (UnreadableMember, MalformedElf) as error:
                 contents.unreadable.append((name, error.message))
             else:
-                if facts is not None:
-                    contents.modules.append(InputModule(name, facts, index))
+                if found is not None:
+                    contents.modules.append(InputModule(name, found[0], index, found[1]))
         return contents
 
-    def _read(self, name: str) -> SharedObject | None:
+    def _read(self, name: str) -> tuple[SharedObject, bool] | None:
+        """The facts of an ELF file, and whether it was repaired; None for other files."""
         with self._opened(name) as source:
-            return read_shared_object(source, self.limits) if is_elf(source.read(0, min(4, source.size))) else None
+            if not is_elf(source.read(0, min(4, source.size))):
+                return None
+            facts = read_shared_object(source, self.limits)
+            return facts, is_repaired(facts, source)
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[Source]:

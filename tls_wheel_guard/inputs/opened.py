@@ -8,14 +8,24 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TypeVar
 
-from tls_wheel_guard.elf import Linkage, Source, defined_tls, linkage
+from tls_wheel_guard.elf import Linkage, SharedObject, Source, defined_tls, linkage
+from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
 from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["OpenInput"]
+__all__ = ["OpenInput", "is_repaired"]
 
 _Found = TypeVar("_Found")
+
+
+def is_repaired(facts: SharedObject, source: Source) -> bool:
+    """Whether a module has the sections that `repair` adds; asked while its end is still at hand, where section headers lie."""
+    if facts.kind != "shared" or not facts.dynamic.tlsdesc or not facts.has_section_headers:
+        return False
+    from tls_wheel_guard.repair.section_table import BSS_SECTION, TEXT_SECTION  # noqa: PLC0415  (most wheels have no such module)
+
+    return any(section.name in (TEXT_SECTION, BSS_SECTION) for section in read_sections(source))
 
 
 class OpenInput(ABC):

@@ -11,11 +11,11 @@ from typing import IO
 from tls_wheel_guard.archive import Member, format_of, name_says_no_elf, open_archive
 from tls_wheel_guard.archive.magic import PEEK
 from tls_wheel_guard.archive.metadata import WheelFile, read_wheel_file
-from tls_wheel_guard.elf import SharedObject, Source, read_shared_object
+from tls_wheel_guard.elf import Source, read_shared_object
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.inputs.files import file_pieces
-from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.inputs.opened import OpenInput, is_repaired
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["OpenWheel", "wheel_tags"]
@@ -69,13 +69,13 @@ class OpenWheel(OpenInput):
             raise UnreadableWheel("it is an empty zip archive, and no wheel", hint="build the wheel again")
         contents = Contents(self.name, wheel_tags(self.name) or self.wheel_file.tags, is_archive=True)
         for member in self.members.values():
-            facts = self._inspect_member(member, contents)
-            if facts is not None:
-                contents.modules.append(InputModule(member.name, facts, member.index))
+            module = self._inspect_member(member, contents)
+            if module is not None:
+                contents.modules.append(module)
         return contents
 
-    def _inspect_member(self, member: Member, contents: Contents) -> SharedObject | None:
-        """The facts of an ELF member; what else there is to say of a member goes into ``contents``."""
+    def _inspect_member(self, member: Member, contents: Contents) -> InputModule | None:
+        """An ELF member with its facts; what else there is to say of a member goes into ``contents``."""
         try:
             first = self.archive.peek(member, PEEK)
         except UnreadableMember as error:
@@ -91,11 +91,12 @@ class OpenWheel(OpenInput):
             try:
                 source = self.archive.source(member)
                 facts = read_shared_object(source, self.limits)
+                repaired = is_repaired(facts, source)
                 source.finish()
             except (MalformedElf, UnreadableMember) as error:
                 contents.unreadable.append((member.name, error.message))
             else:
-                return facts
+                return InputModule(member.name, facts, member.index, repaired)
         return None
 
     def pieces(self) -> Iterator[bytes]:
