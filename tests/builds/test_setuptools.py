@@ -77,6 +77,8 @@ def test_an_allowed_finding_is_released_with_its_reason_shown(python: str, tmp_p
     add_table(project, table)
     built = build(project, "setup.py", python=python)
     assert (built.code, len(built.wheels)) == (0, 1), built.output
+    assert "allowed: initial-exec-tls in scratch/_scratch" in built.output
+    assert ": only glibc" in " ".join(built.output.split())
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def guard(
     if any(report.findings or report.allowed or report.known for report in reports):
         # The wheel still lies in a folder of ours; only its name means anything to the reader.
         shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
-        say(WRITERS["text"](shown, Style(verbosity=-1)).rstrip())
+        # What passes only because it is allowed or known is said with the reason.
+        say(WRITERS["text"](shown, Style(verbosity=-1 if any(report.findings for report in reports) else 0)).rstrip())
     if rebuilding is not None:
         strictly = replace(config, fail_on="never") if told else config
         require_rewritten(reports, [each.interposers for each in judged], strictly, say, rebuilding)

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--if-any", action="store_true", help="a path or folder with nothing to check is no error, as in a hook")
     add_judging(parser)
     add_failing(parser)
-    parser.add_argument("--python", metavar="EXE", help="judge static-tls-overflow and -crowding by the room of this live interpreter")
+    parser.add_argument("--python", metavar="EXE", help="judge by the room that this live interpreter has left")
     add_output(parser)
     add_reports(parser)
 
