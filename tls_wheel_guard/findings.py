@@ -13,6 +13,7 @@ from tls_wheel_guard.tls import TlsDemand, TlsModule
 
 if TYPE_CHECKING:
     from tls_wheel_guard.machine_code.access_sites import Sites
+    from tls_wheel_guard.machine_code.descriptor_clobber import DescriptorSites
 
 __all__ = ["SEVERITIES", "Finding", "Hint", "ModuleReport", "Report", "Severity", "at_or_above"]
 
@@ -48,7 +49,8 @@ class ModuleReport:
     """One ELF file: its facts, what it asks for, and each loader's verdict (none for what dlopen never opens).
 
     ``traced``: who brought initial-exec TLS in. ``sites``: where its code reads the slots, where that was asked. ``damage``: what is wrong
-    with a module that was repaired, a line each.
+    with a module that was repaired, a line each. ``descriptor_sites``: its calls through TLS
+    descriptors, where a target may lose registers in them. ``traced_descriptors``: who chose descriptors.
     """
 
     path: str
@@ -58,6 +60,8 @@ class ModuleReport:
     traced: Traced = Traced()
     sites: Sites | None = None
     damage: tuple[str, ...] = ()
+    descriptor_sites: DescriptorSites | None = None
+    traced_descriptors: tuple[Suspect, ...] = ()
 
     @property
     def demand(self) -> TlsDemand:

@@ -40,6 +40,7 @@ class Limits:
     chain: int = _limit("steps in the symbol hash tables of one file; one name takes fewer than ten", 200_000)
     code_size: int = _limit("bytes of code that are searched for local-exec accesses", 4 << 30)
     traced_size: int = _limit("bytes of a module with initial-exec that is searched for who brought it in", 1 << 30)
+    followed_code: int = _limit("bytes of code of one module that are followed from TLS descriptors on; drjit's library has 1.1 MB", 16 << 20)
     tree_files: int = _limit("files below a folder that is checked with --tree", 10_000_000)
 
 

@@ -60,7 +60,7 @@ class Reloc:
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What to build. ``header``: (e_machine, bits, little-endian) where the machine has no row;
-    ``padding``: before .dynamic; ``spare``: DT_NULLs more."""
+    ``padding``: before .dynamic; ``spare``: DT_NULLs more; ``markers``: versions of libc.so.6 that no symbol has."""
 
     machine: str = "x86_64"
     relocs: tuple[Reloc, ...] = ()
@@ -83,6 +83,7 @@ class Spec:
     debug: bool = False
     header: tuple[int, int, bool] | None = None
     spare: int = 0
+    markers: tuple[str, ...] = ()
 
 
 @dataclass
@@ -154,9 +155,9 @@ class _Builder:
 
     def put_versions(self) -> None:
         versions = [symbol.version for symbol in self.sorted_symbols()]
-        if not any(versions):
+        if not any(versions) and not self.spec.markers:
             return
-        names = sorted({version for version in versions if version})
+        names = sorted({*(version for version in versions if version), *self.spec.markers})
         numbers = {name: number for number, name in enumerate(names, 2)}
         self.tags.append((0x6FFFFFF0, self.put(self.pack(f"{len(versions) + 1}H", 0, *(numbers.get(v or "", 1) for v in versions)))))
         data = self.pack("HHIII", 1, len(names), self.string("libc.so.6"), 16, 0)

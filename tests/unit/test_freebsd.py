@@ -129,8 +129,10 @@ def test_descriptors_on_x86_are_unknown_before_main() -> None:
     late = module("d.so", 8, 8, static=False, descriptors=True)
     for loader, loads in (("freebsd-14.1", False), ("freebsd", True)):
         model = loader_called(loader)
-        _, step = model.step(model.fresh, Open(late, Given()))
-        assert (step.loads, step.error) == (loads, None if loads else "Unknown relocation type 24 in PLT")
+        words = "d.so: Unsupported relocation type 36 in non-PLT relocations", "Unknown relocation type 24 in PLT"
+        for in_plt in (False, True):
+            _, step = model.step(model.fresh, Open(replace(late, descriptors_in_plt=in_plt), Given()))
+            assert (step.loads, step.error) == (loads, None if loads else words[in_plt])
 
 
 def test_dynamic_first_and_static_later() -> None:

@@ -25,7 +25,9 @@ def test_what_is_set_is_added_to() -> None:
     before = {"LIBRARY_PATH": "/a:/b", "CCC_OVERRIDE_OPTIONS": "x-g +-O1", "CCACHE_EXTRAFILES": "/x", "SCCACHE_C_CUSTOM_CACHE_BUSTER": "v1"}
     settings = changes(before, "/ours", "/target")
     assert settings["LIBRARY_PATH"] == "/ours:/a:/b"
-    assert settings["CCC_OVERRIDE_OPTIONS"].startswith("x-g +-O1 +--start-no-unused-arguments +-ftls-model=global-dynamic ")
+    assert settings["CCC_OVERRIDE_OPTIONS"].startswith(
+        "x-g +-O1 s/^-mtls-dialect=gnu2$/-mtls-dialect=gnu/ +--start-no-unused-arguments +-ftls-model=global-dynamic "
+    )
     assert settings["CCACHE_EXTRAFILES"] == "/x:/ours/specs"
     assert settings["SCCACHE_C_CUSTOM_CACHE_BUSTER"].startswith("v1-")
 

@@ -48,7 +48,7 @@ def test_initial_exec_by_target(tag: str, size: int, expected: list[tuple[str, s
 
 def test_no_finding_without_initial_exec(tmp_path: Path) -> None:
     members = {
-        "pkg/gd.so": build(Spec(relocs=(Reloc(16), Reloc(17), Reloc(36)), tls=Tls(143_000, 4096))),
+        "pkg/gd.so": build(Spec(relocs=(Reloc(16), Reloc(17)), tls=Tls(143_000, 4096))),
         "pkg/none.so": build(Spec()),
         "pkg/segment.so": build(Spec(tls=Tls(100))),
         "pkg/tool": ie(interpreter="/lib64/ld-linux-x86-64.so.2"),

@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING
 from tls_wheel_guard.commands.allow import apply_allows
 from tls_wheel_guard.commands.grafted import needed_outside, will_be_copied
 from tls_wheel_guard.config.model import Config
-from tls_wheel_guard.culprits import Traced
+from tls_wheel_guard.culprits import Suspect, Traced
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError, bug_of
 from tls_wheel_guard.findings import ModuleReport, Report
-from tls_wheel_guard.inputs.contents import Contents
+from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.loaders import judge, reached
+from tls_wheel_guard.loaders.descriptors import KEEPS_REGISTERS_SINCE
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.rules import Graft, LiveProcess, RuleInput, Thresholds, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import demand_of, tls_module
 
 if TYPE_CHECKING:
+    from tls_wheel_guard.commands.descriptors import DescriptorLook
     from tls_wheel_guard.machine_code.access_sites import Sites
+    from tls_wheel_guard.machine_code.descriptor_clobber import DescriptorSites
 
-__all__ = ["Asked", "SecondLook", "check_path", "check_wheel", "damaged_in", "failed_report", "judge_contents"]
+__all__ = ["Asked", "SecondLook", "check_path", "check_wheel", "damaged_in", "descriptor_calls_of", "failed_report", "judge_contents"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ def _judged(opened: OpenInput, config: Config, asked: Asked) -> Report:
     if contents.is_tree and not contents.modules and not contents.unreadable:
         raise UsageError("no ELF file below this folder", hint="give a folder such as site-packages, or the root of a package")
     sites = _sites(opened) if asked.sites else {}
-    looks = SecondLook(_traced(opened), damaged_in(opened), sites, needed_outside(opened), will_be_copied(opened))
+    outside, copied, calls = needed_outside(opened), will_be_copied(opened), descriptor_calls_of(opened, _promised(contents, config, asked))
+    looks = SecondLook(_traced(opened), damaged_in(opened), sites, outside, copied, calls)
     return judge_contents(contents, opened.path, looks, config, asked)
 
 
@@ -71,6 +75,7 @@ class SecondLook:
     """What was found by looking again, by a module's index, and on this machine.
 
     ``outside``: libraries of this machine that the modules need; ``copied``: whether auditwheel will copy them into the wheel.
+    ``calls``: calls through TLS descriptors, and who chose them.
     """
 
     traced: Mapping[int, Traced] = field(default_factory=dict)
@@ -78,11 +83,12 @@ class SecondLook:
     sites: Mapping[int, Sites] = field(default_factory=dict)
     outside: tuple[Graft, ...] = ()
     copied: bool = False
+    calls: Mapping[int, tuple[DescriptorSites | None, tuple[Suspect, ...]]] = field(default_factory=dict)
 
 
 def judge_contents(contents: Contents, path: str, looks: SecondLook, config: Config, asked: Asked = Asked()) -> Report:
     """Judge what an input holds, however it was read."""
-    promised = (promised_by(contents.tags) if asked.own_tags else ()) + config.more_targets
+    promised = _promised(contents, config, asked)
     thresholds = config.thresholds(asked.live)
     modules = _module_reports(contents, promised, thresholds, looks)
     excluded = tuple(module.path for module in modules if config.excludes(module.path))
@@ -134,6 +140,26 @@ def damaged_in(opened: OpenInput) -> dict[int, tuple[str, ...]]:
     return {module.index: damage_in(opened, module) for module in asked}
 
 
+def _promised(contents: Contents, config: Config, asked: Asked) -> tuple[Target, ...]:
+    return (promised_by(contents.tags) if asked.own_tags else ()) + config.more_targets
+
+
+def descriptor_calls_of(opened: OpenInput, promised: tuple[Target, ...] | None = None) -> dict[int, DescriptorLook]:
+    """What code keeps over descriptor calls that an old glibc may lose: one that is promised, or any that may be.
+
+    Nothing of this is loaded for an input without such calls.
+    """
+    if not any(module.facts.dynamic.tlsdesc for module in opened.contents.modules):
+        return {}
+    from tls_wheel_guard.commands.descriptors import descriptor_calls_in  # noqa: PLC0415
+
+    def is_judged(module: InputModule) -> bool:
+        targets = targets_for(module.facts, module.name, promised) if promised is not None else None
+        return targets is None or any(t.libc == "glibc" and (t.oldest or ()) < KEEPS_REGISTERS_SINCE for t in targets)
+
+    return descriptor_calls_in(opened, is_judged)
+
+
 def _module_reports(contents: Contents, promised: tuple[Target, ...], thresholds: Thresholds, looks: SecondLook) -> tuple[ModuleReport, ...]:
     demands = {module.index: demand_of(module.facts, module.name) for module in contents.modules}
     definers = {symbol: demands[index] for symbol, index in contents.definers.items()}
@@ -143,11 +169,14 @@ def _module_reports(contents: Contents, promised: tuple[Target, ...], thresholds
         demand = demand_of(facts, module.name, definers)
         exports = [symbol for symbol, index in contents.definers.items() if index == module.index]
         late = tls_module(facts, module.name, exports, demand)
+        calling, suspects = looks.calls.get(module.index, (None, ()))
+        if calling is not None:
+            late = replace(late, calls_that_keep=len(calling.kept))
         targets = targets_for(facts, module.name, promised) if module.is_shared else ()
         verdicts = tuple(judge(late, target, thresholds.starts(target, demand)) for target in targets)
         index = module.index
         more = (looks.traced.get(index, Traced()), looks.sites.get(index), looks.damaged.get(index, ()))
-        reports.append(ModuleReport(module.name, facts, late, verdicts, *more))
+        reports.append(ModuleReport(module.name, facts, late, verdicts, *more, calling, suspects))
     return tuple(reports)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tls_wheel_guard.commands.check import SecondLook, damaged_in
+from tls_wheel_guard.commands.check import SecondLook, damaged_in, descriptor_calls_of
 from tls_wheel_guard.commands.culprits import clues_in, trace_clues
 from tls_wheel_guard.culprits.clues import Clues
 from tls_wheel_guard.index.reading import ClearModule
 from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.machine_code.descriptor_clobber import DescriptorSites
 
 __all__ = ["StoredClear", "StoredWheel", "facts_of"]
 
@@ -23,8 +24,9 @@ class StoredClear:
 
 @dataclass(frozen=True, slots=True)
 class StoredWheel:
-    """A wheel that was read whole. ``clues``, ``damaged``: module's index, and its clues or what is wrong with its repair.
+    """A wheel that was read whole.
 
+    ``clues``, ``damaged``, ``calls``: module's index, and its clues, what is wrong with its repair, its calls through TLS descriptors.
     The rest is as in :class:`Contents`.
     """
 
@@ -37,6 +39,7 @@ class StoredWheel:
     definers: tuple[tuple[str, int], ...] = ()
     clues: tuple[tuple[int, Clues], ...] = ()
     damaged: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    calls: tuple[tuple[int, DescriptorSites], ...] = ()
     generator: str | None = None
 
     @property
@@ -50,7 +53,8 @@ class StoredWheel:
     @property
     def looks(self) -> SecondLook:
         """What a check finds at its second look; who brought initial-exec TLS in is told by today's culprits."""
-        return SecondLook(trace_clues(dict(self.clues), self.generator) if self.clues else {}, dict(self.damaged))
+        traced = trace_clues(dict(self.clues), self.generator) if self.clues else {}
+        return SecondLook(traced, dict(self.damaged), calls={index: (sites, ()) for index, sites in self.calls})
 
 
 def facts_of(opened: OpenInput) -> StoredWheel:
@@ -66,5 +70,6 @@ def facts_of(opened: OpenInput) -> StoredWheel:
         tuple(sorted(contents.definers.items())),
         tuple(clues_in(opened).items()),
         tuple(damaged_in(opened).items()),
+        tuple((index, sites) for index, (sites, _) in descriptor_calls_of(opened).items() if sites is not None),
         opened.generator,
     )

@@ -145,7 +145,7 @@ def _opened(path: Path, limits: Limits, stack: ExitStack, *, keep: bool) -> Open
             kind = contents.modules[0].facts.kind if contents.modules else "of another format"
             raise UnreadableInput(f"it is no shared object ({kind})", hint="dlopen opens shared objects")
         contents.modules = shared
-        if contents.definitions or keep:
+        if contents.definitions or keep or _calls_descriptors(opened):
             stack.enter_context(own.pop_all())
         return opened
 
@@ -159,11 +159,24 @@ def _naming(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
 
 
+def _calls_descriptors(opened: OpenInput) -> bool:
+    return any(module.facts.dynamic.tlsdesc for module in opened.contents.modules)
+
+
 def _modules(opened: OpenInput, wanted: set[str]) -> Iterator[TlsModule]:
-    exports = opened.exports(wanted)
+    exports, kept = opened.exports(wanted), _calls_that_keep(opened)
     for module in opened.contents.modules:
         label = f"{opened.path}:{module.name}" if opened.contents.is_archive else opened.path
-        yield tls_module(module.facts, label, exports.get(module.index, ()))
+        yield replace(tls_module(module.facts, label, exports.get(module.index, ())), calls_that_keep=kept.get(module.index, 0))
+
+
+def _calls_that_keep(opened: OpenInput) -> dict[int, int]:
+    """Module's index -> descriptor calls over which its code keeps vector registers. Nothing is loaded for an input without such calls."""
+    if not _calls_descriptors(opened):
+        return {}
+    from tls_wheel_guard.commands.descriptors import descriptor_calls_in  # noqa: PLC0415
+
+    return {index: len(look.sites.kept) for index, look in descriptor_calls_in(opened).items() if look.sites is not None}
 
 
 def machine_of(modules: Mapping[Path, tuple[TlsModule, ...]], asked: str | None) -> str:

@@ -33,7 +33,7 @@ class Words:
 
     ``variables`` and ``files`` are patterns on whole names; ``beside``: names of variables that are its own only where one of
     ``variables`` is there too; ``common``: names that others use as well; ``structure``: sections that only its own tools write;
-    ``strings``: texts in its data.
+    ``strings``: texts in its data. ``descriptors``: a text in its data that says whose build chose TLS descriptors.
     """
 
     variables: tuple[re.Pattern[str], ...] = ()
@@ -45,6 +45,7 @@ class Words:
     structure: tuple[str, ...] = ()
     comments: tuple[re.Pattern[str], ...] = ()
     strings: tuple[str, ...] = ()
+    descriptors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
-__all__ = ["Strings", "read_symbols"]
+__all__ = ["Strings", "needed_versions", "read_symbols"]
 
 MAX_NAME = 4096
 """Bytes of a name; longer ones (C++ templates reach 20 KB in .symtab, TLS variables do not) are cut."""
@@ -106,6 +106,15 @@ def _versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, in
         numbers[index] = version & 0x7FFF
     names = _needed_versions(source, fmt, image, dynamic, limits)
     return {index: names[number] for index, number in numbers.items() if number in names}
+
+
+def needed_versions(
+    source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, strings: Strings, limits: Limits = DEFAULT_LIMITS
+) -> frozenset[str]:
+    """The names of all versions that a file needs of its libraries."""
+    if not dynamic.get(DT_VERNEED):
+        return frozenset()
+    return frozenset(strings.all_at(_needed_versions(source, fmt, image, dynamic, limits).values()).values())
 
 
 def _needed_versions(source: Source, fmt: ElfFormat, image: Image, dynamic: Dynamic, limits: Limits) -> dict[int, int]:

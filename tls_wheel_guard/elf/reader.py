@@ -38,9 +38,11 @@ from tls_wheel_guard.elf.constants import (
     DT_STRTAB,
     DT_SYMTAB,
     DT_TEXTREL,
+    EM_386,
     EM_AARCH64,
     EM_PPC,
     EM_PPC64,
+    EM_X86_64,
     ET_DYN,
     ET_EXEC,
     ET_REL,
@@ -50,11 +52,12 @@ from tls_wheel_guard.elf.constants import (
     PT_NOTE,
     PT_TLS,
 )
-from tls_wheel_guard.elf.dynamic_symbols import Strings, read_symbols
+from tls_wheel_guard.elf.dynamic_symbols import Strings, needed_versions, read_symbols
 from tls_wheel_guard.elf.headers import Dynamic, Header, Image, Segment, dynamic_segment, read_dynamic, read_header, read_segments
 from tls_wheel_guard.elf.local_exec import local_exec_sites
 from tls_wheel_guard.elf.packed_relocations import count_relr, scan_android, scan_crel
 from tls_wheel_guard.elf.relocation_tables import EntryFormat, Tally, merge_ranges, scan_plain
+from tls_wheel_guard.elf.relocations import RelocKind
 from tls_wheel_guard.elf.section_headers import dynamic_is_nobits
 from tls_wheel_guard.elf.shared_object import DynamicTls, InitialExec, Kind, SharedObject, Symbol, TlsAccess, TlsReloc, TlsSegment
 from tls_wheel_guard.elf.source import Source
@@ -64,6 +67,7 @@ from tls_wheel_guard.platforms import machine_of
 
 __all__ = ["is_elf", "read_shared_object"]
 
+MARKERS = frozenset({"GLIBC_ABI_GNU2_TLS", "GLIBC_ABI_GNU_TLS"})
 MAX_SIZE = 2**53
 """Sizes above this are refused: JSON readers cannot hold them."""
 MAX_NOTES = 64 << 10
@@ -121,6 +125,7 @@ def read_shared_object(source: Source, limits: Limits = DEFAULT_LIMITS) -> Share
         tls_optimised=bool(dynamic.get({EM_PPC: DT_PPC_OPT, EM_PPC64: DT_PPC64_OPT}.get(header.e_machine, 0)) & PPC_OPT_TLS),
         dynamic_relocations=tally.entries,
         relr_relative=relr,
+        markers=_markers(source, header, image, dynamic, strings, tally),
     )
 
 
@@ -128,6 +133,15 @@ def _search_path(dynamic: Dynamic, names: dict[int, str]) -> tuple[str, ...]:
     """The folders of DT_RUNPATH, else of DT_RPATH."""
     tag = next((tag for tag in (DT_RUNPATH, DT_RPATH) if tag in dynamic.values), None)
     return tuple(folder for folder in names[dynamic.get(tag)].split(":") if folder) if tag is not None else ()
+
+
+def _markers(source: Source, header: Header, image: Image, dynamic: Dynamic, strings: Strings, tally: Tally) -> tuple[str, ...]:
+    """The marker versions that a file needs; looked for only where its machine and its accesses can have one."""
+    kinds: dict[int, set[RelocKind]] = {EM_X86_64: {"TLSDESC"}, EM_386: {"TLSDESC", "DTPMOD"}}
+    if not kinds.get(header.e_machine, set()) & set(tally.first_table):
+        return ()
+    found = needed_versions(source, header.format, image, dynamic, strings, tally.limits)
+    return tuple(sorted(name for name in found if name in MARKERS))
 
 
 def _dynamic(source: Source, header: Header, segment: Segment | None, limits: Limits) -> tuple[Dynamic, bool]:
@@ -208,8 +222,9 @@ def _scan_tables(source: Source, header: Header, image: Image, dynamic: Dynamic,
     ]
     for address, size, rela in merge_ranges([t for t in plain if t[1]]):
         offset = image.offset_of(address, size, "a relocation table")
+        tally.table = "DT_JMPREL" if address == dynamic.get(DT_JMPREL) else ""
         scan_plain(source, offset, size, EntryFormat(fmt, header.e_machine, rela), tally)
-    packed = 0
+    tally.table, packed = "", 0
     for tag, size_tag, rela in ((DT_ANDROID_RELA, DT_ANDROID_RELASZ, True), (DT_ANDROID_REL, DT_ANDROID_RELSZ, False)):
         if size := dynamic.get(size_tag):
             packed += size
@@ -269,4 +284,6 @@ def _summarise(tally: Tally, symbols: dict[int, Symbol]) -> tuple[InitialExec, D
         addends=tuple(sorted(tally.addends)),
         relocs=tuple(TlsReloc(row[n][1], offset, addend, symbols.get(index)) for n, offset, addend, index in tally.kept),
     )
-    return initial_exec, DynamicTls(kinds["DTPMOD"], kinds["TLSDESC"], kinds["DTPOFF"], owners["tlsdesc"], tuple(weak))
+    return initial_exec, DynamicTls(
+        kinds["DTPMOD"], kinds["TLSDESC"], kinds["DTPOFF"], owners["tlsdesc"], tuple(weak), tally.first_table.get("TLSDESC") == "DT_JMPREL"
+    )

@@ -27,7 +27,10 @@ MAX_KEPT = 4096
 
 @dataclass(slots=True)
 class Tally:
-    """TLS relocations as they are found. Keys of ``counts``, in the order of the first of each: (relocation number, symbol index)."""
+    """TLS relocations as they are found. Keys of ``counts``, in the order of the first of each: (relocation number, symbol index).
+
+    ``table``: the dynamic tag of the table that is read now. ``first_table``: that of the first relocation of each kind.
+    """
 
     e_machine: int
     entries: int = 0
@@ -36,6 +39,8 @@ class Tally:
     kept: list[tuple[int, int, int | None, int]] = field(default_factory=list)
     found: int = 0
     limits: Limits = DEFAULT_LIMITS
+    table: str = ""
+    first_table: dict[RelocKind, str] = field(default_factory=dict)
 
     @property
     def row(self) -> dict[int, tuple[RelocKind, str]]:
@@ -54,6 +59,7 @@ class Tally:
         if self.found > self.limits.tls_relocations:
             raise MalformedElf(f"{self.found} or more TLS relocations; {over(self.limits, 'tls-relocations')}")
         self.counts[number, symbol] += 1
+        self.first_table.setdefault(self.row[number][0], self.table)
         if self.row[number][0] == "TPOFF":
             if symbol == 0 and addend is not None:
                 self.addends.add(addend)

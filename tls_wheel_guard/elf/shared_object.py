@@ -103,7 +103,7 @@ class InitialExec:
 class DynamicTls:
     """Dynamic TLS relocations, counted. ``undefined_weak``: weak symbols that they name and the file does not define.
 
-    ``tlsdesc_own``: descriptors for a variable of the file itself.
+    ``tlsdesc_own``: descriptors for a variable of the file itself. ``descriptors_in_plt``: the first one is in DT_JMPREL.
     """
 
     dtpmod: int = 0
@@ -111,6 +111,7 @@ class DynamicTls:
     dtpoff: int = 0
     tlsdesc_own: int = 0
     undefined_weak: tuple[str, ...] = ()
+    descriptors_in_plt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class SharedObject:
     ``accesses``: the different TLS relocations, each once, in the order in which a loader meets the first of them (DT_RELA or
     DT_REL, then DT_JMPREL). ``local_exec``: virtual addresses of local-exec code. ``nodelete``: DF_1_NODELETE.
     ``tls_optimised``: DT_PPC64_OPT or DT_PPC_OPT has the TLS bit. ``search_path``: folders of DT_RUNPATH, else of DT_RPATH, as written.
+    ``markers``: versions of libc.so.6 without symbols that linkers for x86
+    ask for where code uses TLS in a way that old releases of glibc get wrong: GLIBC_ABI_GNU2_TLS, GLIBC_ABI_GNU_TLS.
 
     ``note_owners``: names in PT_NOTE, such as GNU, Android, FreeBSD. ``relr_relative``: relative relocations packed in DT_RELR.
     ``dynamic_relocations``: entries of the other dynamic tables, overlapping ranges once.
@@ -151,6 +154,7 @@ class SharedObject:
     search_path: tuple[str, ...] = ()
     dynamic_relocations: int = 0
     relr_relative: int = 0
+    markers: tuple[str, ...] = ()
 
     @property
     def machine_name(self) -> str:

@@ -6,7 +6,7 @@ one dlopen in a fresh process, a simulation is a fold over it. Pure: values in, 
 
 from __future__ import annotations
 
-from tls_wheel_guard.loaders.joint import MAX_SIMULATED, Together, block_of, load_together
+from tls_wheel_guard.loaders.joint import MAX_SIMULATED, Together, block_of, load_together, registers_lost
 from tls_wheel_guard.loaders.link_map import Close, Event, Given, Open, Step, Use, dependencies
 from tls_wheel_guard.loaders.needed import dependencies_first, reached
 from tls_wheel_guard.loaders.registry import LOADERS, Loader, loader_called
@@ -34,4 +34,5 @@ __all__ = [
     "load_together",
     "loader_called",
     "reached",
+    "registers_lost",
 ]

@@ -6,6 +6,7 @@ from the source, not measured. Extension modules are always opened with dlopen.
 
 from __future__ import annotations
 
+from tls_wheel_guard.loaders.descriptors import descriptors_refused
 from tls_wheel_guard.loaders.link_map import Event, Step
 from tls_wheel_guard.loaders.refusals import LATE_ANDROID, SEGMENT_ANDROID
 from tls_wheel_guard.loaders.simple import FINE, Asked, State, step_by
@@ -38,6 +39,7 @@ def _answer(asked: Asked) -> Step:
         words = f'dlopen failed: cannot locate symbol "{access.symbol}" referenced by "{module.name}"'
         return FINE if access.weak else Step(False, error=words, reason="undefined")
     if access.kind != "TPOFF":
-        return FINE
+        unknown = descriptors_refused("bionic", asked.state.version, module) if access.kind == "TLSDESC" else None
+        return Step(False, error=unknown, reason="descriptors") if unknown else FINE
     words = LATE_ANDROID.says(symbol=access.symbol or "(null)", definer=definer.name if definer else "?", asking=module.name)
     return Step(False, error=words, reason="late", asked=definer.demand.block_size if definer else 0)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tls_wheel_guard.loaders import freebsd, glibc
+from tls_wheel_guard.loaders.descriptors import LAST_THAT_LOSES
 from tls_wheel_guard.loaders.link_map import Event, Given, Open, Step
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.tls import TlsModule
 
-__all__ = ["MAX_SIMULATED", "Together", "block_of", "load_together"]
+__all__ = ["MAX_SIMULATED", "Together", "block_of", "load_together", "registers_lost"]
 
 SAFE_COUNT = 13
 """Modules with TLS for which glibc up to 2.21 surely has numbers: 14, less the C library's."""
@@ -67,6 +68,22 @@ def _fold(start: Any, modules: list[TlsModule]) -> Together:
         results = [_open_all(step, start, order, Given(modules)) for order in _orders(modules)]
     fits, asked = all(fits for fits, _ in results), max(asked for _, asked in results)
     return Together(fits, asked, room, too_many=not fits and asked <= room and isinstance(start, glibc.State) and start.version < (2, 22))
+
+
+def registers_lost(modules: Sequence[TlsModule], target: Target, live: glibc.State | None = None) -> frozenset[str]:
+    """Paths of the modules whose descriptor calls may lose registers once all are loaded into a glibc process, in any of a few orders."""
+    if target.libc != "glibc" or not any(module.calls_that_keep for module in modules) or len(modules) > MAX_SIMULATED:
+        return frozenset()
+    version = max(target.oldest or LAST_THAT_LOSES, LAST_THAT_LOSES)
+    start = live or glibc.fresh_state(version, modules[0].demand.machine, modules[0].demand.tls_variant)
+    found: set[str] = set()
+    for order in _orders(list(modules)):
+        state = start
+        for module in order:
+            state, step = glibc.step(state, Open(module, Given(modules), assumes=True))
+            if step.reason == "registers":
+                found.add(module.path)
+    return frozenset(found)
 
 
 def _surely_fits(start: glibc.State, modules: list[TlsModule]) -> bool:

@@ -8,6 +8,7 @@ dlclose does nothing.
 
 from __future__ import annotations
 
+from tls_wheel_guard.loaders.descriptors import descriptors_refused
 from tls_wheel_guard.loaders.link_map import POINTS_AT_NOTHING, Event, Step
 from tls_wheel_guard.loaders.refusals import LATE
 from tls_wheel_guard.loaders.simple import FINE, Asked, State, step_by
@@ -39,7 +40,8 @@ def _answer(asked: Asked) -> Step:
             return Step(False, unsafe=CRASHES)
         return Step(False, error=f"Error relocating {asked.module.name}: {access.symbol}: symbol not found", reason="undefined")
     if access.kind != "TPOFF":
-        return FINE
+        words = descriptors_refused("musl", asked.state.version, asked.module) if access.kind == "TLSDESC" else None
+        return Step(False, error=words, reason="descriptors") if words else FINE
     if definer is not None and not definer.demand.block_size:
         return Step(True, unsafe=POINTS_AT_NOTHING)
     if definer is not None and any(row.at_start and row.module.path == definer.path for row in asked.state.loaded):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tls_wheel_guard.loaders.descriptors import descriptors_refused
 from tls_wheel_guard.loaders.link_map import POINTS_AT_NOTHING, Event, Step
 from tls_wheel_guard.loaders.refusals import INITIALISED, NO_SPACE, SEGMENT, STATIC_FAILURE, Refusal
 from tls_wheel_guard.loaders.simple import FINE, Asked, State, step_by
@@ -12,6 +13,8 @@ from tls_wheel_guard.platforms import Libc
 from tls_wheel_guard.tls import TlsDemand
 
 __all__ = ["ROWS", "Row", "fresh_state", "stepper"]
+
+JUMPS_INTO_NOTHING = "the loader takes the descriptor for a function's address, and the first access jumps into nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def stepper(libc: Libc) -> Callable[[State, Event], tuple[State, Step]]:
         if asked.definer is None and not asked.assumed:
             return FINE if access.weak else Step(False, error=f"{demand.name}: undefined symbol {access.symbol}", reason="undefined")
         if access.kind != "TPOFF":
-            return FINE
+            return _descriptor(libc, asked) if access.kind == "TLSDESC" else FINE
         if asked.definer is None:
             return Step(True, asked=0)
         if row.refuses_dynamic and any(r.dynamic and r.module.path == asked.definer.path for r in asked.state.loaded):
@@ -93,6 +96,16 @@ def stepper(libc: Libc) -> Callable[[State, Event], tuple[State, Step]]:
         return _place(row, asked.state, asked.definer.demand)
 
     return lambda state, event: step_by(answer, state, event)
+
+
+def _descriptor(libc: Libc, asked: Asked) -> Step:
+    words = descriptors_refused(libc, asked.state.version, asked.module)
+    if words is None:
+        return FINE
+    if libc == "netbsd" and asked.module.descriptors_in_plt:
+        # Only an assertion looks at the type there: the entry is taken for a function's.
+        return Step(True, unsafe=JUMPS_INTO_NOTHING)
+    return Step(False, error=words, reason="descriptors")
 
 
 def _place(row: Row, state: State, demand: TlsDemand) -> Step:

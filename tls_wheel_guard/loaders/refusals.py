@@ -32,13 +32,16 @@ __all__ = [
     "named_in",
 ]
 
-Reason = Literal["room", "slots", "alignment", "dynamic", "initialised", "late", "segment", "descriptors", "undefined", "other"]
+Reason = Literal[
+    "room", "slots", "alignment", "dynamic", "initialised", "late", "segment", "descriptors", "version", "registers", "undefined", "other"
+]
 """Why a loader refuses.
 
 ``room``: the block has no room left. ``slots``: too many modules with TLS are there. ``alignment``: more than the block has, whatever the
 room. ``dynamic``: the module was reached by dynamic access before, and can't get a place any more. ``initialised``: its block has initial
 values. ``late``: a late module never gets a place. ``segment``: any late TLS segment is refused. ``descriptors``: it knows no TLS
-descriptors on this machine. ``undefined``: a symbol that nobody defines.
+descriptors on this machine. ``version``: the C library lacks a version that the module needs. ``undefined``: a symbol that nobody defines.
+``registers`` is no refusal: the module loads, and its descriptor calls may lose vector registers.
 """
 _FILE = r"(?:/[^:'\"]+|[^\s:'\"]+)"
 _GROUPS = {"definer": _FILE, "asking": _FILE, "symbol": r"[^:'\"]*"}

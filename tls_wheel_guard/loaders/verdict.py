@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from tls_wheel_guard.loaders import glibc
+from tls_wheel_guard.loaders.descriptors import LAST_THAT_LOSES
 from tls_wheel_guard.loaders.link_map import Given, Open, Step
 from tls_wheel_guard.loaders.refusals import Reason
 from tls_wheel_guard.loaders.registry import ROWS, Loader, Version, loader_of
@@ -55,7 +56,8 @@ class Verdict:
     """What the loader of one target does with one module.
 
     ``verdict``: ``always`` (needs no static TLS), ``if-room`` (takes ``taken`` bytes of the room), ``never``, ``unsafe`` (loads,
-    then memory is overwritten, or the loader crashes), ``unknown``. ``error``: the loader's words when it refuses.
+    then memory is overwritten, the loader crashes, or values are computed wrong), ``unknown``. ``error``: the loader's words when it
+    refuses.
     ``takes_at_most``: bytes that descriptors may take without ever failing. ``room``: bytes that the loader keeps for late
     modules, None where that is not known; ``used``: bytes that stand before it at the start. ``reason``: why a fresh process refuses;
     ``align_limit``: the largest alignment that it grants, where that is why.
@@ -77,7 +79,12 @@ class Verdict:
         fit = self.outcome.fits_fresh_process
         if self.outcome.fits_start is not None:
             return not self.outcome.fits_start
-        return self.verdict in ("never", "unsafe") or (fit is not None and not fit.both)
+        return (self.verdict in ("never", "unsafe") and not self.computes_wrong_values) or (fit is not None and not fit.both)
+
+    @property
+    def computes_wrong_values(self) -> bool:
+        """Whether it loads, and what it computes may be wrong: the loader takes registers away that its code keeps."""
+        return self.verdict == "unsafe" and self.outcome.reason == "registers"
 
 
 def judge(module: TlsModule, target: Target, starts: Sequence[glibc.State] = ()) -> Verdict:
@@ -109,8 +116,16 @@ def _started(fresh: Outcome, event: Open, starts: Sequence[glibc.State]) -> Outc
 
 def _opened(libc: Libc, oldest: Version | None, machine: Machine, event: Open) -> Outcome:
     row = ROWS[libc]
-    loaders = [loader_of(libc, version, machine) for version in row.judged(oldest)]
-    return _outcome(loaders, event, fresh_counts=row.oldest is not None)
+    versions = row.judged(oldest)
+    if libc == "glibc" and event.module.calls_that_keep and versions[0] < LAST_THAT_LOSES:
+        # Neither the oldest nor a current one tells: descriptors may take all room up to 2.31, and keep registers since 2.40.
+        versions = (versions[0], LAST_THAT_LOSES, versions[-1])
+    loaders = [loader_of(libc, version, machine) for version in versions]
+    steps = [loader.step(loader.fresh, event)[1] for loader in loaders]
+    if oldest is None and steps[0].reason == "registers":
+        # Nobody promised that version; its block takes less alignment than those with the same fault that are in use.
+        steps[0] = replace(steps[0], unsafe=None, reason=None)
+    return _outcome(loaders, steps, event, fresh_counts=row.oldest is not None)
 
 
 @lru_cache(maxsize=256)
@@ -133,11 +148,11 @@ def _alone(module: TlsModule) -> Open:
     return Open(replace(module, needed=tuple(definers)), given, assumes=True)
 
 
-def _outcome(loaders: Sequence[Loader[Any]], event: Open, *, fresh_counts: bool) -> Outcome:
-    steps = [loader.step(loader.fresh, event)[1] for loader in loaders]
+def _outcome(loaders: Sequence[Loader[Any]], steps: Sequence[Step], event: Open, *, fresh_counts: bool) -> Outcome:
     crash = next((step for step in steps if step.unsafe), None)
     if crash is not None:
-        return Outcome("unsafe", error=crash.unsafe)
+        fit = FreshFit(True, True) if crash.reason == "registers" and fresh_counts else None
+        return Outcome("unsafe", error=crash.unsafe, reason=crash.reason, fits_fresh_process=fit)
     refused = next((step for step in steps if not step.loads), None)
     by_descriptors = max(step.by_descriptors for step in steps)
     if refused is None and all(step.asked is None for step in steps):

@@ -34,6 +34,7 @@ MACHINES = ("x86_64", "x32")
 class DescriptorSite:
     """A descriptor call. ``function``: start of its code in the unwind table. ``kept``: registers that are read behind it for certain.
 
+    ``name``: the function's, where a symbol has it.
     ``unsure``: whether an argument of a call or a result may be kept over it, which the code of this file alone does not tell.
     """
 
@@ -41,14 +42,19 @@ class DescriptorSite:
     function: int
     kept: tuple[str, ...]
     unsure: bool
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DescriptorSites:
-    """All sites of a file. ``unread``: (address, why) of instructions that take a descriptor's address, whose code could not be followed."""
+    """All sites of a file. ``unread``: (address, why) of instructions that take a descriptor's address, whose code could not be followed.
+
+    ``trouble``: why nothing of the file was looked at.
+    """
 
     sites: tuple[DescriptorSite, ...] = ()
     unread: tuple[tuple[int, str], ...] = ()
+    trouble: str | None = None
 
     @property
     def kept(self) -> tuple[DescriptorSite, ...]:

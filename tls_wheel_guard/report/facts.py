@@ -13,8 +13,12 @@ from tls_wheel_guard.rules.phrases import count_of
 
 if TYPE_CHECKING:
     from tls_wheel_guard.culprits.clues import ReachedVariable
+    from tls_wheel_guard.machine_code.descriptor_clobber import DescriptorSite
 
-__all__ = ["access_sites", "facts", "reached_line"]
+__all__ = ["access_sites", "descriptor_calls", "facts", "reached_line"]
+
+MAX_FUNCTIONS = 16
+"""Functions that are named without -v."""
 
 
 def facts(module: ModuleReport, style: Style) -> Iterator[str]:
@@ -32,6 +36,7 @@ def facts(module: ModuleReport, style: Style) -> Iterator[str]:
     for reached in module.traced.reached if module.sites is None else ():
         yield from wrap(reached_line(reached), style.width, "      ", "    ")
     yield from access_sites(module, style)
+    yield from descriptor_calls(module, style)
     for verdict in module.verdicts:
         yield from wrap(_verdict_line(verdict), style.width, "      ", "    ")
     if ie.count and module.kind == "program":
@@ -55,6 +60,31 @@ def reached_line(reached: ReachedVariable) -> str:
         more = f" and {len(reached.readers) - 4} more" if len(reached.readers) > 4 else ""
         text += f", in {', '.join(f'`{reader}`' for reader in reached.readers[:4])}{more}"
     return text
+
+
+def descriptor_calls(module: ModuleReport, style: Style) -> Iterator[str]:
+    """Over which descriptor calls which functions keep vector registers, and what could not be read."""
+    found = module.descriptor_sites
+    if found is None:
+        return
+    if found.trouble is not None:
+        yield from wrap(f"descriptor calls: not checked: {printable(found.trouble)}", style.width, "      ", "    ")
+        return
+    yield f"    {count_of(len(found.sites), 'descriptor call')}; vector registers are kept over {len(found.kept):,}"
+    functions: dict[int, list[DescriptorSite]] = {}
+    for site in found.kept:
+        functions.setdefault(site.function, []).append(site)
+    shown = list(functions.items())[: None if style.verbosity > 0 else MAX_FUNCTIONS]
+    for start, sites in shown:
+        registers = ", ".join(dict.fromkeys(register for site in sites for register in site.kept))
+        name = printable(sites[0].name) if sites[0].name else f"function at {start:#x}"
+        yield from wrap(
+            f"{name}: {count_of(len(sites), 'call')}, first at {sites[0].address:#x} ({registers})", style.width, "        ", "      "
+        )
+    if len(functions) > len(shown):
+        yield f"      and {count_of(len(functions) - len(shown), 'more function')} (-v)"
+    for address, reason in found.unread[: None if style.verbosity > 0 else 4]:
+        yield from wrap(f"could not be read: {address:#x}: {reason}", style.width, "        ", "      ")
 
 
 def access_sites(module: ModuleReport, style: Style) -> Iterator[str]:

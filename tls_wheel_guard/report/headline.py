@@ -60,8 +60,10 @@ _OWN: dict[str, Callable[[Verb, str], str]] = {
     ),
     "needed-initial-exec": lambda verb, _: f"need{verb.s} a library from outside the wheel that has initial-exec TLS",
     "damaged-repair": lambda verb, _: f"will not {verb.word}: it was repaired, and another tool has broken it since",
-    "descriptor-clobber": lambda verb, systems: f"{verb.word}{verb.s}, then read{verb.s} wrong values or crash{verb.s and 'es'} on {systems}",
     "foreign-machine": lambda verb, targets: f"hold{verb.s} no module of the machine of {targets}",
+    "descriptor-clobber": lambda _, systems: (
+        f"may compute wrong values at the first use in each thread{' on ' + systems + ' older than 2.40' if systems else ''}"
+    ),
     "unflagged-static-tls": lambda verb, _: f"need{verb.s} static TLS and say{verb.s} nothing of it (no DF_STATIC_TLS)",
 }
 """Rules whose findings say more than the verdicts: a verb and the systems -> what happens."""
@@ -73,7 +75,9 @@ _WHEELS = frozenset({"foreign-machine"})
 
 def _fate(verdict: Verdict) -> str:
     fit = verdict.outcome.fits_fresh_process
-    if verdict.verdict == "if-room" and verdict.outcome.fits_start is None and fit is not None and fit.oldest != fit.current:
+    if verdict.computes_wrong_values:
+        return "wrong"
+    if verdict.verdict in ("if-room", "never") and verdict.outcome.fits_start is None and fit is not None and fit.oldest != fit.current:
         return "new" if fit.oldest else "old"
     if verdict.refuses:
         return "unsafe" if verdict.verdict == "unsafe" else "fails"
@@ -101,8 +105,9 @@ _SAID = {
     "old": ("will not {verb} on {systems} of the oldest version promised", "not on {systems} of the oldest version promised"),
     "new": ("will not {verb} on {systems} of a current version", "not on {systems} of a current version"),
     "unsafe": ("{verb}{s} on {systems}, then overwrite{s} memory or crash{es}", "on {systems} it crashes or overwrites memory"),
+    "wrong": ("{verb}{s} on {systems}, and may compute wrong values at the first use in each thread", "on {systems} it may compute wrong values"),
     "if-room": ("{verb}{s} on {systems} only while there is room", "on {systems} only while there is room"),
     "unknown": ("can't be judged for {systems}: there is no model of that loader", "not judged for {systems}"),
 }
 """A fate -> what a sentence says of its systems when it begins with it, and when it goes on with it."""
-_ORDER = ("fails", "old", "new", "unsafe", "if-room", "unknown", "always")
+_ORDER = ("fails", "old", "new", "unsafe", "wrong", "if-room", "unknown", "always")

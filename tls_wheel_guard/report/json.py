@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tls_wheel_guard.live.model import Live
     from tls_wheel_guard.loaders.simulation import Simulation, StepReport
     from tls_wheel_guard.machine_code.access_sites import Site, Sites
+    from tls_wheel_guard.machine_code.descriptor_clobber import DescriptorSites
 
 __all__ = ["diagnosis_document", "document", "live_document", "report_entry", "simulation_document", "to_text", "write"]
 
@@ -79,6 +80,8 @@ def _module(module: ModuleReport) -> dict[str, Any]:
     facts, ie = module.shared_object, module.shared_object.initial_exec
     tls = facts.tls_segment
     more = {"access_sites": _sites(module.sites)} if module.sites is not None else {}
+    if module.descriptor_sites is not None:
+        more["descriptor_calls"] = _descriptor_calls(module.descriptor_sites)
     return {
         **more,
         "path": module.path,
@@ -99,6 +102,21 @@ def _module(module: ModuleReport) -> dict[str, Any]:
         "df_static_tls": facts.df_static_tls,
         "dynamic_relocations": facts.dynamic_relocations,
         "verdicts": [_verdict(verdict) for verdict in module.verdicts],
+    }
+
+
+def _descriptor_calls(found: DescriptorSites) -> dict[str, Any]:
+    """``descriptor_calls`` of a module: what its code keeps over them. Addresses are virtual."""
+    return {
+        "count": len(found.sites),
+        "kept_total": len(found.kept),
+        "kept": [
+            {"address": site.address, "function": site.name, "function_start": site.function, "registers": list(site.kept)}
+            for site in found.kept[:MAX_LISTED]
+        ],
+        "unread": [{"address": address, "reason": reason} for address, reason in found.unread[:MAX_LISTED]],
+        "unread_total": len(found.unread),
+        "not_checked": found.trouble,
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tls_wheel_guard.findings import Finding
-from tls_wheel_guard.rules import access, grafted, outside, repaired, room, unsupported
+from tls_wheel_guard.rules import access, descriptors, grafted, outside, repaired, room, unsupported
 from tls_wheel_guard.rules.input import DEFAULTS, Graft, LiveProcess, RuleInput, Thresholds, Unreadable
 
 __all__ = ["DEFAULTS", "RULES", "Graft", "LiveProcess", "Rule", "RuleInput", "Thresholds", "Unreadable", "run_rules"]
@@ -39,6 +39,12 @@ RULES: dict[str, Rule] = {
         Rule("foreign-machine", "another machine than the wheel's tags name, or a target that judged nothing", "note", outside.foreign_machine),
         Rule("unsupported-elf-tls", "a TLS segment where the loader refuses any", "error", unsupported.unsupported),
         Rule("damaged-repair", "a repaired module that another tool broke afterwards", "error", repaired.damaged),
+        Rule("unsupported-descriptors", "TLS descriptors where the loader knows none", "error", descriptors.unsupported_descriptors),
+        Rule(
+            "descriptor-clobber", "vector registers kept over TLS descriptor calls that glibc before 2.40 may lose",
+            "warning where the block is never static, error with --strict; else note", descriptors.clobber,
+        ),
+        Rule("missing-libc-version", "a version of libc.so.6 for TLS that the promised one has not", "error", descriptors.missing_version),
         Rule("unknown-machine", "an ELF machine without a row in the table", "warning, error with --strict", unsupported.unknown_machine),
         Rule("unreadable-module", "an ELF member that can't be read in part or whole", "warning, error with --strict", unsupported.unreadable),
     )

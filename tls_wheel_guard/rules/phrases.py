@@ -47,8 +47,12 @@ def _sentence(verdict: Verdict, tags: str) -> str:
     system = f"On {SYSTEMS[verdict.target.libc]} ({tags})"
     outcome = verdict.outcome
     quote = f": `{outcome.error}`" if outcome.error else ""
+    if verdict.computes_wrong_values:
+        return f"{system} it loads, and may compute wrong values or crash at its first use in each thread."
     if outcome.word == "unsafe":
         return f"{system} loading it crashes the process or corrupts memory{quote}."
+    if outcome.word == "never" and outcome.fits_fresh_process is not None and outcome.fits_fresh_process.current:
+        return f"{system} import fails on the oldest version promised{quote}."
     if outcome.word == "never":
         return f"{system} every import fails{_because(verdict)}{quote}."
     if outcome.word == "if-room":

@@ -26,8 +26,11 @@ down from it. Variant I (ARM, RISC-V, PowerPC, MIPS ...): blocks lie above, behi
 keep its address modulo its alignment: ``first_byte`` is p_vaddr & (p_align - 1).
 
 A TLS descriptor (TLSDESC) is a dialect of the dynamic models: it may use the static block when there is room, and never
-fails when there is none. DF_STATIC_TLS is a linker's note that a file has initial-exec accesses. glibc, musl and Android
-ignore it, GNU ld leaves it out on aarch64; FreeBSD and illumos act on it.
+fails when there is none: code loads the address of two words of its GOT, and calls through the first. Not every loader
+knows it, and one gets it wrong: compilers keep values in vector registers over that call, and glibc on x86 before 2.40
+loses them when a thread calls for the first time and the block is not static. Then a module loads, and what it computes
+is wrong. DF_STATIC_TLS is a linker's note that a file has initial-exec accesses. glibc, musl and Android ignore it, GNU
+ld leaves it out on aarch64; FreeBSD and illumos act on it.
 
 Sources: Drepper, "ELF Handling For Thread-Local Storage" (2013); glibc elf/dl-tls.c, elf/dl-reloc.c; musl ldso/dynlink.c.
 """

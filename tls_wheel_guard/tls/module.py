@@ -37,6 +37,8 @@ class TlsModule:
     ``accesses``: in the order of its relocations, each once. ``exports``: thread-local variables that others may bind to.
     ``nodelete``: it stays when it is closed. ``tls_optimised``: PowerPC's linkers asked for direct access where there is room.
     ``search_path``: folders of DT_RUNPATH or DT_RPATH, as written.
+    ``descriptors_in_plt``: its descriptors are in DT_JMPREL. ``markers``: versions of libc.so.6 without symbols that it needs, such as
+    GLIBC_ABI_GNU2_TLS. ``calls_that_keep``: descriptor calls over which its code keeps vector registers, as far as that was looked at.
     """
 
     demand: TlsDemand
@@ -47,6 +49,9 @@ class TlsModule:
     nodelete: bool = False
     tls_optimised: bool = False
     search_path: tuple[str, ...] = ()
+    descriptors_in_plt: bool = False
+    markers: tuple[str, ...] = ()
+    calls_that_keep: int = 0
 
     @property
     def path(self) -> str:
@@ -93,4 +98,6 @@ def tls_module(module: SharedObject, path: str, exports: Iterable[str] = (), dem
         nodelete=module.nodelete,
         tls_optimised=module.tls_optimised,
         search_path=module.search_path,
+        descriptors_in_plt=module.dynamic.descriptors_in_plt,
+        markers=module.markers,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -30,6 +31,8 @@ from tls_wheel_guard.errors import UsageError, reason_of
 __all__ = ["Rebuilding", "rewritten"]
 
 PREFIX = "tls-wheel-guard-"
+X86 = frozenset({"x86_64", "amd64", "i386", "i486", "i586", "i686"})
+"""Machines, as systems call them, whose gcc knows -mtls-dialect=gnu."""
 NO_STATIC_TLS = frozenset({"win32", "cygwin", "darwin", "emscripten"})
 """Systems (sys.platform) whose own wheels have no ELF modules: nothing to rewrite."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_./+@=-]+")
@@ -138,7 +141,7 @@ def _configured_folder() -> str | None:
 
 def _settings(before: Mapping[str, str], folder: Path, target: Path) -> dict[str, str]:
     """The variables to set, proved on the compilers that are named; raises UsageError where one can't be reached."""
-    (folder / "specs").write_text(specs(specs_in_use(before)), encoding="utf-8", errors="surrogateescape")
+    (folder / "specs").write_text(specs(specs_in_use(before), x86=platform.machine() in X86), encoding="utf-8", errors="surrogateescape")
     (folder / "setup.cfg").write_text(_setuptools_settings(before, folder), encoding="utf-8")
     named = named_compilers(before)
     settings = changes(before, str(folder), str(target))

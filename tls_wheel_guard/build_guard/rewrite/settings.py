@@ -15,6 +15,10 @@ Two things ask for initial-exec. The flag ``-ftls-model=``: the last one wins. T
 spelling, beats every flag: a macro of that name replaces its argument. Each macro names the other spelling, which is not
 expanded again (C11 6.10.3.4), so ``__has_attribute(tls_model)`` stays true: the macros take an argument, it has none.
 
+On x86-64 a third thing is undone: ``-mtls-dialect=gnu2``, TLS descriptors, which some loaders refuse and glibc before 2.40 gets wrong. gcc
+gets ``-mtls-dialect=gnu`` as its last word; for clang, which knows the flag since 19 and refuses it for other machines, and in the scripts
+the project's own flag is what changes.
+
 Never local-dynamic: for a variable of another module it is wrong code that lld links without a word.
 """
 
@@ -35,6 +39,9 @@ OPTIONS = (
 )
 """Ours, behind all others on every compiler's command line."""
 
+DESCRIPTORS, TRADITIONAL = "-mtls-dialect=gnu2", "-mtls-dialect=gnu"
+"""gcc and clang for x86: how global-dynamic code asks for a variable's address."""
+
 OWN_FOLDER = "tls-wheel-guard-rewrite"
 """Name of the folder, inside a build folder that the project has, where nothing lies that another build compiled."""
 
@@ -45,8 +52,8 @@ _SOURCES = "c cc cp cpp cxx c++ C CPP m mm i ii s S sx f for f77 f90 f95 f03 f08
 """Suffixes of files that are compiled."""
 
 
-def specs(before: str = "") -> str:
-    """The file ``specs`` for gcc; ``before`` is the text of the one that gcc would have read in its place.
+def specs(before: str = "", *, x86: bool = True) -> str:
+    """The file ``specs`` for gcc; ``before`` is the text of the one that gcc would have read in its place. ``x86``: it compiles for x86.
 
     ``+`` appends to gcc's own text. The last words, a test for an option that nobody gives, keep gcc from gluing what follows
     to our last option, as it does under -save-temps. (%include is not allowed in a file that gcc finds by itself.)
@@ -55,7 +62,7 @@ def specs(before: str = "") -> str:
     return (
         (f"{before.rstrip()}\n\n" if before.strip() else "")
         + f"*cpp_unique_options:\n+ {' '.join(OPTIONS[1:])} {guard}\n\n"
-        + f"*cc1_options:\n+ {OPTIONS[0]} {guard}\n\n"
+        + f"*cc1_options:\n+ {OPTIONS[0]} {TRADITIONAL + ' ' if x86 else ''}{guard}\n\n"
     )
 
 
@@ -86,9 +93,16 @@ def wrapper(compiler: str) -> str:
     return f"""\
 #!/bin/sh
 # Made for one build by tls-wheel-guard: the compiler, with global-dynamic as its last word on thread-local variables.
+dialect=
 for word do
     case $word in
-    {patterns}) exec {real} "$@" {ours} ;;
+    {DESCRIPTORS}) dialect={TRADITIONAL} ;;
+    -mtls-dialect=*) dialect= ;;
+    esac
+done
+for word do
+    case $word in
+    {patterns}) exec {real} "$@" {ours} $dialect ;;
     esac
 done
 exec {real} "$@"
@@ -103,7 +117,9 @@ def changes(before: Mapping[str, str], folder: str, target: str, *, quiet: bool 
     options = (_QUIET[0], *OPTIONS, _QUIET[1]) if quiet else OPTIONS
     return {
         "LIBRARY_PATH": _joined(":", folder, before.get("LIBRARY_PATH")),
-        "CCC_OVERRIDE_OPTIONS": _joined(" ", before.get("CCC_OVERRIDE_OPTIONS") or "#", *(f"+{option}" for option in options)),
+        "CCC_OVERRIDE_OPTIONS": _joined(
+            " ", before.get("CCC_OVERRIDE_OPTIONS") or "#", f"s/^{DESCRIPTORS}$/{TRADITIONAL}/", *(f"+{option}" for option in options)
+        ),
         # A cache of objects must see that these are other ones: ccache by the text of a file, sccache by any word.
         "CCACHE_EXTRAFILES": _joined(":", before.get("CCACHE_EXTRAFILES"), f"{folder}/specs"),
         "SCCACHE_C_CUSTOM_CACHE_BUSTER": _joined("-", before.get("SCCACHE_C_CUSTOM_CACHE_BUSTER"), _digest(options)),

@@ -121,7 +121,7 @@ class _Run:
             definer = definer_of(access, module, scope)
             if definer is None and not self._assumed_there(module, access, assumes):
                 continue
-            if access.kind == "TLSDESC" and (words := descriptors_refused("freebsd", self.state.rules, module.demand.machine, module.name)):
+            if access.kind == "TLSDESC" and (words := descriptors_refused("freebsd", self.state.rules, module)):
                 raise Refused(words, "descriptors")
             if not self._asks(module, access):
                 continue

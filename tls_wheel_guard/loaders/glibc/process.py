@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tls_wheel_guard.loaders.descriptors import descriptors_refused
+from tls_wheel_guard.loaders.descriptors import LOSES_REGISTERS, descriptors_refused, loses_registers, version_refused
 from tls_wheel_guard.loaders.glibc.block import State, allocate, give_back
 from tls_wheel_guard.loaders.glibc.order import SEARCHES_DEPTH_FIRST, sorted_maps
 from tls_wheel_guard.loaders.link_map import (
@@ -102,6 +102,7 @@ class _Run:
         order = sorted_maps(list(found), links, self.state.version, first=True)
         self._change(root.path, opens=self.table[root.path].opens + 1, closure=tuple(order))
         try:
+            self._check_versions(found.values())
             self._relocate_all(self._relocation_order(order), scope, event.assumes)
             self._check_tls_ids(found)
         except Refused as refusal:
@@ -114,7 +115,20 @@ class _Run:
             self._change(path, stays=True)
         if event.is_global:
             make_global(self.table, found)
-        return self._done(True)
+        lost = any(self._may_be_slow(path) for path in order)
+        self.unsafe = self.unsafe or (LOSES_REGISTERS if lost else None)
+        return self._done(True, reason="registers" if lost else None)
+
+    def _check_versions(self, modules: Iterable[TlsModule]) -> None:
+        """_dl_check_map_versions: before anything is relocated."""
+        for module in modules:
+            if not self.table[module.path].relocated and (words := version_refused(self.state.version, module)):
+                raise Refused(words, "version")
+
+    def _may_be_slow(self, path: str) -> bool:
+        """Whether a thread's first descriptor call of a module runs C code that takes away registers which the module keeps."""
+        row = self.table[path]
+        return row.block is None and loses_registers(self.state.version, row.module)
 
     def close(self, module: TlsModule) -> tuple[State, Step]:
         known = self.table.get(module.path)
@@ -204,7 +218,7 @@ class _Run:
             self._asked = self._asked or 0
 
     def _knows_descriptors(self, module: TlsModule) -> None:
-        if words := descriptors_refused("glibc", self.state.version, module.demand.machine, module.name):
+        if words := descriptors_refused("glibc", self.state.version, module):
             raise Refused(words, "descriptors")
 
     def _bind(self, module: TlsModule, definer: TlsModule) -> None:
