@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -295,3 +297,17 @@ def test_check_says_nothing_of_an_edit_where_there_is_none(
     captured = capsys.readouterr()
     assert "shows the edit" not in captured.out
     assert not captured.err
+
+
+@pytest.mark.parametrize("way", ["pipe", "file"])
+def test_a_diff_keeps_carriage_returns_and_bytes_that_are_no_text(way: str, tmp_path: Path) -> None:
+    (tmp_path / "CMakeLists.txt").write_bytes(b"# caf\xe9\r\nadd_compile_options(" + IE + b")\r\n")
+    (tmp_path / "setup.py").write_bytes(b"\r\n\r\nx = ['" + IE + b"']\r\n")
+    command = [sys.executable, "-m", "tls_wheel_guard", "fix", *(["-o", "x.diff"] if way == "file" else [])]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+    if way == "pipe":
+        (tmp_path / "x.diff").write_bytes(done.stdout)
+    subprocess.run(["git", "apply", "--check", "--whitespace=nowarn", "x.diff"], cwd=tmp_path, check=True)
+    subprocess.run(["patch", "--binary", "-s", "-p1", "-i", "x.diff"], cwd=tmp_path, check=True)
+    assert (tmp_path / "CMakeLists.txt").read_bytes() == b"# caf\xe9\r\nadd_compile_options(" + GD + b")\r\n"
+    assert (tmp_path / "setup.py").read_bytes() == b"\r\n\r\nx = ['" + GD + b"']\r\n"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import path_typed
-from tls_wheel_guard.cli.output import say, write_text
+from tls_wheel_guard.cli.output import say, write_exact, write_text
 from tls_wheel_guard.errors import UsageError
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
@@ -59,7 +59,10 @@ def run(options: argparse.Namespace) -> int:
         from tls_wheel_guard.commands.fix_prove import DEFAULT_BUILD, Recipe, prove_fix
 
         fix = prove_fix(plan, Recipe(options.python, options.build or DEFAULT_BUILD, options.test or ""), options.unsafe, say)
-    write_text(as_json(fix) if options.format == "json" else as_text(fix), options.output)
+    if options.format == "json":
+        write_text(as_json(fix), options.output)
+    else:
+        write_exact(as_text(fix), options.output)
     if fix.proof is not None and not fix.proof.holds:
         return 1
     if fix.edits:

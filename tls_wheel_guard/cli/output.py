@@ -12,7 +12,7 @@ from tls_wheel_guard.errors import UsageError, reason_of
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.report.style import printable, safe_text
 
-__all__ = ["flush_stdout", "forget_stdout", "say", "say_text", "say_unreadable", "wants_traceback", "write_line", "write_text"]
+__all__ = ["flush_stdout", "forget_stdout", "say", "say_text", "say_unreadable", "wants_traceback", "write_exact", "write_line", "write_text"]
 
 
 def say(message: str) -> None:
@@ -37,9 +37,32 @@ def write_text(text: str, output: Path | None) -> None:
         _to_stdout(safe_text(text))
         return
     try:
-        _to_file(safe_text(text), output)
+        _to_file(safe_text(text).encode("utf-8"), output)
     except OSError as error:
         raise UsageError(f"{output}: it can't be written: {reason_of(error)}", hint="name a file in a folder that can be written") from error
+
+
+def write_exact(text: str, output: Path | None) -> None:
+    """A patch: to a file or a pipe byte for byte, since carriage returns count in it; to a terminal as any text. Raises UsageError."""
+    if output is None and sys.stdout.isatty():
+        _to_stdout(safe_text(text))
+        return
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        if output is not None:
+            _to_file(data, output)
+            return
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+    except BrokenPipeError:
+        forget_stdout()
+        return
+    except OSError as error:
+        where, hint = (
+            (output, "name a file in a folder that can be written") if output else ("stdout", "see where it goes; -o FILE writes it elsewhere")
+        )
+        raise UsageError(f"{where}: it can't be written: {reason_of(error)}", hint=hint) from error
+    flush_stdout()
 
 
 def flush_stdout() -> None:
@@ -65,14 +88,14 @@ def forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _to_file(text: str, output: Path) -> None:
+def _to_file(data: bytes, output: Path) -> None:
     if output.exists() and not output.is_file():
         # /dev/stderr, a FIFO: there is nothing to replace.
-        output.write_text(text, encoding="utf-8")
+        output.write_bytes(data)
         return
     unfinished = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(data)
         unfinished.replace(output)
     except BaseException:
         unfinished.unlink(missing_ok=True)
