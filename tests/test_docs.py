@@ -8,11 +8,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from tests.support.wheels import fetch
+from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.cli import COMMANDS, build_parser
 from tls_wheel_guard.rules import RULES
 
+Captured = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parent.parent
 MADE = runpy.run_path(str(ROOT / "tools" / "make_docs.py"))
 
@@ -84,3 +88,17 @@ def test_the_index_of_proofs_names_every_proof() -> None:
 def test_the_readme_names_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"`{name}" in readme for name in COMMANDS)
+
+
+@pytest.mark.network
+def test_the_report_that_the_readme_shows_is_what_check_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    (tmp_path / "dist").mkdir()
+    for platform in ("manylinux_2_17_x86_64", "musllinux_1_2_x86_64"):
+        wheel = fetch("cachebox==5.2.0", platform, "3.12")
+        (tmp_path / "dist" / wheel.name).symlink_to(wheel)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert main(["check", "--no-config", "dist"]) == 1
+    shown = "".join(f"    {line}\n" if line else "\n" for line in capsys.readouterr().out.splitlines())
+    for page in ("README.md", "docs/usage.md"):
+        assert shown in (ROOT / page).read_text(encoding="utf-8"), page
