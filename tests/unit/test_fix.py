@@ -510,3 +510,13 @@ def test_crates_that_the_build_says_nothing_of_are_left_alone() -> None:
     assert fix(setup_dot_py="", **crates) == Proposal()
     with pytest.raises(Ambiguous):
         fix(setup_dot_py="from setuptools_rust import RustExtension\n", **crates)
+
+
+def test_nanobinds_descriptors() -> None:
+    pyproject = '[build-system]\nrequires = ["scikit-build-core", "nanobind"]\nbuild-backend = "scikit_build_core.build"\n'
+    cmake = "find_package(nanobind CONFIG REQUIRED)\nnanobind_add_module(x x.cpp)\n"
+    asked = Asked(frozenset({"nanobind"}), frozenset({"unsupported-descriptors"}))
+    result = write(asked, pyproject_dot_toml=pyproject, CMakeLists_dot_txt=cmake)
+    assert result["pyproject.toml"] == pyproject + '\n[tool.scikit-build.cmake.define]\nNB_HAS_MTLS_GNU2 = "OFF"\n'
+    assert result["CMakeLists.txt"] == cmake
+    assert fix(pyproject_dot_toml=pyproject, CMakeLists_dot_txt=cmake) == Proposal()
