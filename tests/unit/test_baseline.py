@@ -12,6 +12,9 @@ from tests.support.elf_builder import Spec, build
 from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
+from tls_wheel_guard.build_guard.guard import guard
+from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.errors import CheckFailed, ConfigError, UnreadableInput
 
 Captured = pytest.CaptureFixture[str]
 MUSL, GLIBC = "musllinux_1_2_x86_64", "manylinux_2_28_x86_64"
@@ -158,3 +161,29 @@ def test_one_note_a_run_for_an_allow_that_matched_nothing(tmp_path: Path, capsys
     (tmp_path / "broken.whl").write_bytes(b"x")
     assert main(["check", ".", "--allow", "a.libs/x-*:initial-exec-tls:ok", "--format", "json"]) == 3
     assert [f["rule"] for w in document(capsys)["wheels"] for f in w.get("findings", ())] == []
+
+
+def test_a_build_knows_the_baseline(tmp_path: Path) -> None:
+    """What is known is released and shown; a baseline that the sdist lacks stops nobody who only installs."""
+    name = wheel(tmp_path, {"pkg/m.so": ie()})
+    assert main(["check", name, "--baseline", "b", "--write-baseline"]) == 0
+    said: list[str] = []
+    guard([tmp_path / name], Config(baseline="b"), said.append)
+    assert "known: warning: initial-exec-tls in pkg/m.so" in said[0]
+    with pytest.raises(CheckFailed):
+        guard([tmp_path / name], Config(), said.append)
+    with pytest.raises(ConfigError, match="the baseline can't be read"):
+        guard([tmp_path / name], Config(baseline="missing"), said.append)
+    said.clear()
+    guard([tmp_path / name], Config(baseline="missing"), said.append, told=True)
+    assert said[0].startswith("warning: missing: the baseline can't be read: No such file or directory")
+    assert said[-1].endswith('a build from an sdist goes on, unless stop = "everyone"')
+
+
+def test_who_only_installs_is_not_stopped_by_a_wheel_that_can_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "broken-1.0-py3-none-any.whl").write_bytes(b"x")
+    said: list[str] = []
+    guard([tmp_path / "broken-1.0-py3-none-any.whl"], Config(), said.append, told=True)
+    assert said[0].startswith("warning: ")
+    with pytest.raises(UnreadableInput):
+        guard([tmp_path / "broken-1.0-py3-none-any.whl"], Config(), said.append)
