@@ -249,6 +249,17 @@ def test_relocations_that_are_refused(tmp_path: Path) -> None:
     assert "outside of the GOT, in .text" in refused(bytes(data)).message
 
 
+def test_relocations_in_code(tmp_path: Path) -> None:
+    """A dynamic relocation that would change a read's bytes, as an object with text relocations may have."""
+    data = bytearray(object_of(tmp_path, PLAIN + "int x; int *p = &x;"))
+    (site,) = planned(bytes(data)).sites
+    file = read_elf_file(bytes(data))
+    entry = file.offset_of(file.tag(7), 24, "DT_RELA")
+    assert struct.unpack_from("<I", data, entry + 8) == (8,), "no relative relocation to misuse"
+    struct.pack_into("<Q", data, entry, site.site.address + 3)
+    assert refused(bytes(data)).rule == "relocation"
+
+
 def test_programs_and_other_files(tmp_path: Path) -> None:
     (tmp_path / "p.c").write_text(f"extern __thread int errno_copy {IE}; int main(void) {{ return errno_copy; }}")
     definer = build_object_of(tmp_path, "__thread int errno_copy;")

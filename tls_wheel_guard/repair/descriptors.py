@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tls_wheel_guard.repair.elf_file import PT_TLS, RELA, SHF_WRITE, SHT_NOBITS, SYM, ElfFile
-from tls_wheel_guard.repair.machine import MachineRepair
+from tls_wheel_guard.repair.machine import MachineRepair, Site
 from tls_wheel_guard.repair.patch import Patch
 from tls_wheel_guard.repair.refusal import CannotRepair
 
-__all__ = ["DESCRIPTOR", "Slot", "descriptor_patches", "descriptor_places", "find_slots", "require_lonely"]
+__all__ = ["DESCRIPTOR", "Slot", "descriptor_patches", "descriptor_places", "find_slots", "require_fixed", "require_lonely"]
 
 DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_RELAENT, DT_REL, DT_PLTREL, DT_JMPREL, DT_FLAGS = 2, 7, 8, 9, 17, 20, 23, 30
 DT_SYMTAB, DT_RELRSZ, DT_RELR = 6, 35, 36
@@ -76,6 +76,16 @@ def require_lonely(file: ElfFile, slots: Sequence[Slot]) -> None:
     _require_alone(file, slots, _read(file, DT_RELA, DT_RELASZ), _read(file, DT_JMPREL, DT_PLTRELSZ))
     for slot in slots:
         _require_usual(file, slot)
+
+
+def require_fixed(file: ElfFile, sites: Iterable[Site]) -> None:
+    """Raise CannotRepair where a dynamic relocation changes the code of a read: the loader would change the jump in its place."""
+    inside = {site.address + n for site in sites for n in range(-SLOT + 1, site.size)}
+    for table in (_read(file, DT_RELA, DT_RELASZ), _read(file, DT_JMPREL, DT_PLTRELSZ)):
+        if touched := sorted(inside & set(table.places)):
+            raise CannotRepair("relocation", "a dynamic relocation changes the code of a read", address=touched[0])
+    if touched := sorted(inside & set(_relr(file))):
+        raise CannotRepair("relocation", "a relocation of DT_RELR changes the code of a read", address=touched[0])
 
 
 def _read(file: ElfFile, tag: int, size_tag: int) -> _Table:

@@ -19,7 +19,7 @@ from tls_wheel_guard.machine_code.call_frames import FrameTable, Row
 from tls_wheel_guard.machine_code.eh_frame import Frame, frames
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.repair.changes import changes
-from tls_wheel_guard.repair.descriptors import Slot, find_slots, require_lonely
+from tls_wheel_guard.repair.descriptors import Slot, find_slots, require_fixed, require_lonely
 from tls_wheel_guard.repair.elf_file import ElfFile, read_elf_file
 from tls_wheel_guard.repair.machine import Flavour, MachineRepair, Site
 from tls_wheel_guard.repair.new_code import Found, PlannedSite, place_code
@@ -129,6 +129,7 @@ def _find(file: ElfFile, machine: MachineRepair, slots: tuple[Slot, ...], target
     found = frames(code, 8, True, place)
     table = FrameTable(code.loaded(*place), place[0]) if place is not None else None
     sites = machine.find_sites(file, code, found, frozenset(slot.address for slot in slots))
+    require_fixed(file, sites)
     rows = tuple(_row_of(found, table, site) for site in sites)
     return Found(file, machine, flavour_of(file, targets), names, tuple(found), table, slots, sites, rows)
 
