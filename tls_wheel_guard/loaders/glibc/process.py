@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from tls_wheel_guard.loaders.descriptors import LOSES_REGISTERS, descriptors_refused, loses_registers, version_refused
 from tls_wheel_guard.loaders.glibc.block import State, allocate, give_back
+from tls_wheel_guard.loaders.glibc.lookup import undefined_words, unique_names
 from tls_wheel_guard.loaders.glibc.order import SEARCHES_DEPTH_FIRST, sorted_maps
 from tls_wheel_guard.loaders.link_map import (
     Block,
@@ -72,7 +73,7 @@ class _Run:
         self._by_descriptors: dict[str, int] = {}
         self._assumed: list[str] = []
         self._missing: tuple[str, ...] = ()
-        self._unique = _unique_names(self.table)
+        self._unique = unique_names(self.table)
         self._never_leave: set[str] = set()
         self._relocated_before = {path for path, row in self.table.items() if row.relocated}
 
@@ -212,7 +213,7 @@ class _Run:
         if access.weak:
             return
         if not assumes:
-            raise Refused(_undefined_words(module, access), "undefined")
+            raise Refused(undefined_words(module, access), "undefined")
         self._assumed.append(access.symbol or "")
         if access.kind == "TPOFF":
             self._asked = self._asked or 0
@@ -292,19 +293,3 @@ class _Run:
         links = {p: loaded.order for p, loaded in self.table.items()}
         bound = {p: loaded.bound for p, loaded in self.table.items()}
         return sorted_maps(paths, links, self.state.version, first=closed_first, bound=bound, kept=frozenset(kept))
-
-
-def _unique_names(table: Table) -> dict[str, str]:
-    """STB_GNU_UNIQUE name -> path of the module whose definition holds; the start-up set has had its lookups."""
-    found: dict[str, str] = {}
-    for path, row in table.items():
-        at_start = [access.symbol for access in row.module.accesses if access.unique and access.symbol] if row.at_start else []
-        for name in (*row.unique, *at_start):
-            found.setdefault(name, path)
-    return found
-
-
-def _undefined_words(module: TlsModule, access: Access) -> str:
-    """The words for a symbol that nobody defines (elf/dl-lookup.c:_dl_lookup_symbol_x)."""
-    version = f", version {access.version}" if access.version else ""
-    return f"{module.name}: undefined symbol: {access.symbol}{version}"
