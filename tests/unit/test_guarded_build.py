@@ -78,6 +78,17 @@ assert sorted(os.listdir(target)) == [mine], os.listdir(target)
 """
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_last_of_two_builds_removes_the_folder_that_one_of_them_made(first: int, tmp_path: Path) -> None:
+    folder = tmp_path / "target"
+    builds = [own_folder(folder), own_folder(folder)]
+    assert len({build.__enter__() for build in builds}) == 2
+    builds[first].__exit__(None, None, None)
+    assert folder.exists()
+    builds[1 - first].__exit__(None, None, None)
+    assert not folder.exists()
+
+
 def test_parallel_rewritten_builds_do_not_see_each_other(tmp_path: Path) -> None:
     (tmp_path / "build.py").write_text(BUILD)
     command = [sys.executable, "-m", "tls_wheel_guard", "build", "--no-config", "--action", "rewrite", "--", sys.executable, "build.py"]

@@ -25,8 +25,8 @@ def own_folder(parent: Path) -> Iterator[Path]:
     Its name is the same from build to build, since compilers write it into what they make, but for a number where another build is under
     way in the same checkout. A lock tells those from what a killed build left. Raises UsageError where there are too many.
     """
-    had_parent = parent.exists()
     try:
+        had_parent = parent.exists() and not _is_another_builds(parent)
         parent.mkdir(parents=True, exist_ok=True)
         folder, lock, handle = _locked(parent)
     except OSError:
@@ -44,6 +44,23 @@ def own_folder(parent: Path) -> Iterator[Path]:
         if not had_parent:
             with suppress(OSError):
                 parent.rmdir()
+
+
+def _is_another_builds(parent: Path) -> bool:
+    """Whether another rewritten build, still under way, made the parent: only such builds' files lie in it. The last one removes it."""
+    paths = list(parent.iterdir())
+    return all(path.name.removeprefix(".").startswith(OWN_FOLDER) for path in paths) and any(_is_held(path) for path in paths)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a build that is under way has the lock; False for a folder."""
+    if lock.suffix != ".lock":
+        return False
+    handle = os.open(lock, os.O_RDWR)
+    try:
+        return not _lock(handle, lock)
+    finally:
+        os.close(handle)
 
 
 def _locked(parent: Path) -> tuple[Path, Path, int]:
