@@ -152,7 +152,8 @@ def test_the_backends_environment_is_put_back_and_old_build_folders_are_left_alo
     (_, environment), (_, passed, _) = calls(project)
     assert isinstance(environment, dict)
     assert environment["LIBRARY_PATH"].endswith(":/opt/lib")
-    assert environment["CCC_OVERRIDE_OPTIONS"].startswith("# x-O3 +")
+    assert environment["CCC_OVERRIDE_OPTIONS"].startswith("# x-O3 ")
+    assert " +-ftls-model=global-dynamic " in environment["CCC_OVERRIDE_OPTIONS"]
     assert environment["CFLAGS"] == "-DGIVEN"
     assert environment["CC"] is None
     assert environment["CARGO_TARGET_DIR"].startswith(str(project))
