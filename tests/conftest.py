@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ LEFT_OUT: Counter[str] = Counter()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the markers known; let tests be interrupted.
+    """Make the markers known; let tests be interrupted; give reports their usual width.
 
     A shell that runs the tests in the background lets them ignore SIGINT, and all that they start: nothing could be interrupted.
     """
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+    # A worker of pytest-xdist has the controller's; a report takes it for the width that is wanted.
+    os.environ.pop("COLUMNS", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

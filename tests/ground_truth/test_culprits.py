@@ -223,7 +223,7 @@ def test_the_sbom_in_the_wheel_names_the_crate_and_the_build_system(tmp_path: Pa
     assert finding.parts[1].startswith(
         "mimalloc 2.x, linked in through the Rust crate libmimalloc-sys 0.1.39, brings it in: the relocations reach"
     )
-    assert finding.hints[0].text.startswith("in Cargo.toml: mimalloc = ")
+    assert finding.hints[0].text.startswith("cargo add mimalloc --features local_dynamic_tls")
 
 
 def test_documents_follow_the_schema(tmp_path: Path) -> None:

@@ -186,19 +186,22 @@ def test_a_file_that_is_not_the_listed_one_is_an_error(wheels: list[Path]) -> No
     assert len([entry for entry in found.values() if "error" in entry]) == 1
 
 
-def test_a_driver_that_is_killed_goes_on_where_it_was(wheels: list[Path], index: str, tmp_path: Path) -> None:
+def test_a_driver_that_is_killed_goes_on_where_it_was(wheels: list[Path], tmp_path: Path) -> None:
+    """Every answer takes a twentieth of a second, so a run is under way for longer than it is let live."""
     rng = random.Random(3)
     store = tmp_path / "store.sqlite"
-    command = [*GUARD, "index", index, "--latest", "0", "--no-config", "--store", str(store), "--fail-on", "never", "-j", "1"]
-    killed = 0
-    for _ in range(4):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                driver.wait(rng.uniform(0.3, 2.0))
-                continue
-            driver.send_signal(signal.SIGKILL)
-            killed += 1
-    done = run(index, store=str(store))
+    with serving(pages_of(wheels), 1, 1.0, ("slow",)) as server:
+        url = f"http://127.0.0.1:{server.server_port}/simple/"
+        command = [*GUARD, "index", url, "--latest", "0", "--no-config", "--store", str(store), "--fail-on", "never", "-j", "1"]
+        killed = 0
+        for _ in range(4):
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    driver.wait(rng.uniform(0.3, 1.2))
+                    continue
+                driver.send_signal(signal.SIGKILL)
+                killed += 1
+        done = run(url, store=str(store))
     assert {name: told(entry) for name, entry in entries(done).items()} == by_check(wheels)
     assert killed
 

@@ -30,7 +30,7 @@ import io
 import shlex
 from collections.abc import Mapping
 
-__all__ = ["OPTIONS", "OWN_FOLDER", "changes", "setuptools_settings", "specs", "wrapper"]
+__all__ = ["OPTIONS", "OWN_FOLDER", "TRADITIONAL", "changes", "setuptools_settings", "specs", "wrapper"]
 
 OPTIONS = (
     "-ftls-model=global-dynamic",
