@@ -6,8 +6,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from tls_wheel_guard.elf.constants import DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM, PT_GNU_EH_FRAME
 from tls_wheel_guard.repair.descriptors import DESCRIPTOR, descriptor_patches
-from tls_wheel_guard.repair.elf_file import EHDR, PT_GNU_EH_FRAME, ElfFile, SectionHeader, SegmentHeader
+from tls_wheel_guard.repair.elf_file import EHDR, ElfFile, SectionHeader, SegmentHeader
 from tls_wheel_guard.repair.new_code import Found, NewCode
 from tls_wheel_guard.repair.patch import Patch
 from tls_wheel_guard.repair.refusal import CannotRepair
@@ -17,8 +18,7 @@ from tls_wheel_guard.repair.unwind_info import UnwindPlan, debug_frame
 
 __all__ = ["changes"]
 
-MOVABLE_TAGS = (4, 5, 6, 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE)
-"""DT_HASH, DT_STRTAB, DT_SYMTAB, DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERNEED."""
+MOVABLE_TAGS = (DT_HASH, DT_STRTAB, DT_SYMTAB, DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERNEED)
 
 
 def changes(found: Found, room: DescriptorRoom, layout: Layout, unwinding: UnwindPlan, new: NewCode) -> tuple[tuple[Patch, ...], bytes]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tls_wheel_guard.elf.constants import PF_W, PF_X
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.repair.descriptors import DESCRIPTOR, descriptor_places
-from tls_wheel_guard.repair.elf_file import PF_W, PF_X, ElfFile, read_elf_file
+from tls_wheel_guard.repair.elf_file import ElfFile, read_elf_file
 from tls_wheel_guard.repair.machine import FoundThunk, MachineRepair
 from tls_wheel_guard.repair.plan import MACHINES
 from tls_wheel_guard.repair.section_table import BSS_SECTION, TEXT_SECTION

@@ -11,24 +11,45 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tls_wheel_guard.repair.elf_file import PT_TLS, RELA, SHF_WRITE, SHT_NOBITS, SYM, ElfFile
+from tls_wheel_guard.elf.constants import (
+    DF_STATIC_TLS,
+    DT_ANDROID_REL,
+    DT_ANDROID_RELA,
+    DT_ANDROID_RELR,
+    DT_CREL,
+    DT_FLAGS,
+    DT_JMPREL,
+    DT_PLTRELSZ,
+    DT_REL,
+    DT_RELA,
+    DT_RELAENT,
+    DT_RELASZ,
+    DT_RELR,
+    DT_RELRSZ,
+    DT_SYMTAB,
+    PT_TLS,
+    SHF_WRITE,
+    SHT_NOBITS,
+    STB_WEAK,
+)
+from tls_wheel_guard.repair.elf_file import RELA, SYM, ElfFile
 from tls_wheel_guard.repair.machine import MachineRepair, Site
 from tls_wheel_guard.repair.patch import Patch
 from tls_wheel_guard.repair.refusal import CannotRepair
 
 __all__ = ["DESCRIPTOR", "Slot", "descriptor_patches", "descriptor_places", "find_slots", "require_fixed", "require_lonely"]
 
-DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_RELAENT, DT_REL, DT_PLTREL, DT_JMPREL, DT_FLAGS = 2, 7, 8, 9, 17, 20, 23, 30
-DT_SYMTAB, DT_RELRSZ, DT_RELR = 6, 35, 36
 OTHER_TABLES = {
-    DT_REL: "DT_REL", 0x6000000F: "DT_ANDROID_REL", 0x60000011: "DT_ANDROID_RELA", 0x6FFFE000: "DT_ANDROID_RELR", 0x40000026: "DT_CREL",
-}  # fmt: skip
+    DT_REL: "DT_REL",
+    DT_ANDROID_REL: "DT_ANDROID_REL",
+    DT_ANDROID_RELA: "DT_ANDROID_RELA",
+    DT_ANDROID_RELR: "DT_ANDROID_RELR",
+    DT_CREL: "DT_CREL",
+}
 """Relocation tables that are not read here."""
-DF_STATIC_TLS = 0x10
 DESCRIPTOR = 16
 """Bytes of a descriptor: a function and its argument."""
 SLOT = 8
-STB_WEAK = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A whole 64-bit little-endian ELF file as a repair needs it: all fields of its headers, to be written again.
 
 The reader in ``elf`` keeps what a judgement needs; a repair must also write back what it does not understand.
-gABI chapters 4 and 5; glibc elf/elf.h for numbers.
+Layouts and numbers are those of ``elf``.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tls_wheel_guard.elf.constants import PT_DYNAMIC, PT_LOAD, SHF_ALLOC, SHF_TLS, SHT_NOBITS
+from tls_wheel_guard.elf.formats import FORMATS
 from tls_wheel_guard.errors import MalformedElf
 
 __all__ = ["ElfFile", "SectionHeader", "SegmentHeader", "read_elf_file"]
 
-PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_PHDR, PT_TLS = 1, 2, 3, 4, 6, 7
-PT_GNU_EH_FRAME, PT_GNU_STACK, PT_GNU_RELRO, PT_GNU_PROPERTY = 0x6474E550, 0x6474E551, 0x6474E552, 0x6474E553
-PF_X, PF_W = 1, 2
-SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_HASH, SHT_NOTE, SHT_NOBITS, SHT_REL, SHT_DYNSYM, SHT_STRTAB = 1, 2, 4, 5, 7, 8, 9, 11, 3
-SHT_SYMTAB_SHNDX, SHT_GNU_HASH = 18, 0x6FFFFFF6
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_INFO_LINK, SHF_TLS = 1, 2, 4, 0x40, 0x400
-EHDR, PHDR, SHDR, SYM, RELA = (struct.Struct(f"<{letters}") for letters in ("16sHHIQQQIHHHHHH", "IIQQQQQQ", "IIQQQQIIQQ", "IBBHQQ", "QQq"))
+_FORMAT = FORMATS[64, True]
+EHDR = struct.Struct("<16s" + _FORMAT.ehdr.struct.format.removeprefix("<"))
+"""The whole header, e_ident and all."""
+PHDR, SHDR, SYM, RELA = (layout.struct for layout in (_FORMAT.phdr, _FORMAT.shdr, _FORMAT.sym, _FORMAT.rela))
 MAX_HEADERS = 4096
 """Segments, and sections, that are taken: what a repair copies and renumbers."""
 

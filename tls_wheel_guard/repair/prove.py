@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tls_wheel_guard.elf import BytesSource, SharedObject, read_shared_object
+from tls_wheel_guard.elf.constants import PF_W, PT_GNU_EH_FRAME, SHT_DYNSYM, SHT_SYMTAB
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.machine_code import read_code
 from tls_wheel_guard.machine_code.call_frames import FrameTable, Row
 from tls_wheel_guard.machine_code.eh_frame import Frame, frames
 from tls_wheel_guard.repair.descriptors import DESCRIPTOR
-from tls_wheel_guard.repair.elf_file import PF_W, PT_GNU_EH_FRAME, RELA, SHT_DYNSYM, SHT_SYMTAB, SYM, ElfFile, SectionHeader, read_elf_file
+from tls_wheel_guard.repair.elf_file import RELA, SYM, ElfFile, SectionHeader, read_elf_file
 from tls_wheel_guard.repair.machine import FrameNumbers, MachineRepair
 from tls_wheel_guard.repair.patch import apply_to
 from tls_wheel_guard.repair.plan import MACHINES, RepairPlan

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tls_wheel_guard.elf.constants import DF_1_PIE, DT_FLAGS_1, DT_NEEDED, DT_SONAME, ET_DYN, PF_W, PF_X, PT_INTERP
 from tls_wheel_guard.elf.symbol_tables import Names
 from tls_wheel_guard.platforms import Target
-from tls_wheel_guard.repair.elf_file import PF_W, PF_X, PT_INTERP, ElfFile
+from tls_wheel_guard.repair.elf_file import ElfFile
 from tls_wheel_guard.repair.machine import Flavour
 from tls_wheel_guard.repair.refusal import CannotRepair
 from tls_wheel_guard.repair.whole import header_faults
 
 __all__ = ["flavour_of", "refuse_code", "refuse_file", "refuse_targets"]
 
-ET_DYN = 3
-DT_NEEDED, DT_SONAME, DT_FLAGS_1, DF_1_PIE = 1, 14, 0x6FFFFFFB, 0x08000000
 ALLOCATE = frozenset("malloc calloc realloc memalign posix_memalign aligned_alloc".split())
 SWITCH = frozenset(
     "swapcontext makecontext setcontext jump_fcontext make_fcontext ontop_fcontext co_switch coro_transfer __splitstack_getcontext".split()

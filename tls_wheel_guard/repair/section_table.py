@@ -9,21 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tls_wheel_guard.repair.elf_file import (
+from tls_wheel_guard.elf.constants import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_INFO_LINK,
     SHF_WRITE,
+    SHN_LORESERVE,
     SHT_DYNSYM,
     SHT_NOBITS,
     SHT_PROGBITS,
     SHT_REL,
     SHT_RELA,
     SHT_SYMTAB,
-    SYM,
-    ElfFile,
-    SectionHeader,
 )
+from tls_wheel_guard.repair.elf_file import SYM, ElfFile, SectionHeader
 from tls_wheel_guard.repair.patch import Patch
 
 __all__ = ["BSS_SECTION", "FRAME_SECTION", "TEXT_SECTION", "NewTable", "new_section", "new_table", "symbol_patches"]
@@ -37,7 +36,6 @@ _KINDS = {
 }
 """Name -> type, flags, alignment."""
 _LINKS_BY_INFO = (SHT_REL, SHT_RELA)
-SHN_LORESERVE = 0xFF00
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,27 +11,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tls_wheel_guard.errors import MalformedElf
-from tls_wheel_guard.repair.descriptors import DESCRIPTOR
-from tls_wheel_guard.repair.elf_file import (
-    EHDR,
+from tls_wheel_guard.elf.constants import (
+    ADDRESS_TAGS,
     PF_W,
     PF_X,
-    PHDR,
     PT_GNU_PROPERTY,
     PT_GNU_RELRO,
     PT_LOAD,
     PT_NOTE,
     PT_PHDR,
-    SHDR,
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_WRITE,
     SHT_NOBITS,
-    ElfFile,
-    SectionHeader,
-    SegmentHeader,
 )
+from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.repair.descriptors import DESCRIPTOR
+from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, ElfFile, SectionHeader, SegmentHeader
 from tls_wheel_guard.repair.machine import MachineRepair
 from tls_wheel_guard.repair.refusal import CannotRepair
 
@@ -43,8 +39,6 @@ MOVABLE = frozenset(
     ".note.gnu.property .note.gnu.build-id .note.ABI-tag .hash .gnu.hash .dynsym .dynstr .gnu.version .gnu.version_r .gnu.version_d".split()
 )
 """Sections that loaders and tools find by the dynamic segment or by their program header, and code never."""
-ADDRESS_TAGS = (3, 4, 5, 6, 7, 12, 13, 17, 23, 25, 26, 32, 36, 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE)
-"""Dynamic tags whose value is an address."""
 BUILD_ID = "the program header of the build-id note is dropped: tools that read the file still find the note, a core dump does not show it"
 AT_END = (
     "the program headers lie at the end of the file: strip and objcopy of binutils before 2.44 and eu-strip would break it without a word; "

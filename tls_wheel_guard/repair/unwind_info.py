@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tls_wheel_guard.elf.constants import PT_GNU_EH_FRAME
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.machine_code.call_frames import FrameTable, Row, Rule, sleb, uleb
 from tls_wheel_guard.machine_code.eh_frame import Frame
-from tls_wheel_guard.repair.elf_file import PT_GNU_EH_FRAME, ElfFile
+from tls_wheel_guard.repair.elf_file import ElfFile
 from tls_wheel_guard.repair.machine import FrameNumbers, Piece
 from tls_wheel_guard.repair.refusal import CannotRepair
 

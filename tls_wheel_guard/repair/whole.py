@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHT_NOBITS, ElfFile, SectionHeader
+from tls_wheel_guard.elf.constants import SHT_NOBITS
+from tls_wheel_guard.repair.elf_file import EHDR, PHDR, ElfFile, SectionHeader
 
 __all__ = ["header_faults"]
 

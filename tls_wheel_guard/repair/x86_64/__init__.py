@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tls_wheel_guard.elf.constants import EM_X86_64
 from tls_wheel_guard.repair.machine import FrameNumbers, MachineRepair
 from tls_wheel_guard.repair.x86_64.proof import prove
 from tls_wheel_guard.repair.x86_64.reading import is_redirected, read_thunks
@@ -12,7 +13,7 @@ __all__ = ["MACHINE"]
 
 MACHINE = MachineRepair(
     name="x86_64",
-    e_machine=62,
+    e_machine=EM_X86_64,
     tpoff=18,
     tlsdesc=36,
     page=4096,

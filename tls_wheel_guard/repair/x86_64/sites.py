@@ -14,11 +14,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 
+from tls_wheel_guard.elf.constants import SHF_EXECINSTR
 from tls_wheel_guard.machine_code import Code
 from tls_wheel_guard.machine_code.disassembly import Disassembler
 from tls_wheel_guard.machine_code.eh_frame import Frame
 from tls_wheel_guard.machine_code.x86 import rip_relative
-from tls_wheel_guard.repair.elf_file import SHF_EXECINSTR, ElfFile, SectionHeader
+from tls_wheel_guard.repair.elf_file import ElfFile, SectionHeader
 from tls_wheel_guard.repair.machine import Site
 from tls_wheel_guard.repair.refusal import CannotRepair
 from tls_wheel_guard.repair.x86_64.flags import flags_live
