@@ -8,6 +8,7 @@ ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
 """e_type."""
 EM_386, EM_MIPS, EM_PPC, EM_PPC64, EM_S390, EM_ARM, EM_SPARCV9, EM_X86_64 = 3, 8, 20, 21, 22, 40, 43, 62
 EM_AARCH64, EM_RISCV, EM_LOONGARCH, EM_ALPHA = 183, 243, 258, 0x9026
+EM_SPARC, EM_68K, EM_PARISC, EM_SPARC32PLUS, EM_SH, EM_ARC_COMPACT2 = 2, 4, 15, 18, 42, 195
 """e_machine."""
 
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_PHDR, PT_TLS = 1, 2, 3, 4, 6, 7
@@ -47,7 +48,7 @@ ADDRESS_TAGS = (
     *(DT_PLTGOT, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_RELA, DT_INIT, DT_FINI, DT_REL, DT_JMPREL),
     *(DT_INIT_ARRAY, DT_FINI_ARRAY, DT_PREINIT_ARRAY, DT_RELR, DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERNEED),
 )
-"""Tags whose value is an address: those of the tables that a linked library has, not all there are."""
+"""d_tag whose value is an address."""
 DF_TEXTREL, DF_STATIC_TLS = 0x4, 0x10
 """DT_FLAGS."""
 DF_1_NODELETE, DF_1_NOOPEN, DF_1_PIE = 0x8, 0x40, 0x0800_0000

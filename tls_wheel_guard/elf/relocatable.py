@@ -10,7 +10,21 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tls_wheel_guard.elf.constants import ET_REL, MAGIC, SHN_UNDEF, SHT_REL, SHT_RELA
+from tls_wheel_guard.elf.constants import (
+    EM_386,
+    EM_AARCH64,
+    EM_ARM,
+    EM_LOONGARCH,
+    EM_PPC64,
+    EM_RISCV,
+    EM_S390,
+    EM_X86_64,
+    ET_REL,
+    MAGIC,
+    SHN_UNDEF,
+    SHT_REL,
+    SHT_RELA,
+)
 from tls_wheel_guard.elf.headers import Header, read_header
 from tls_wheel_guard.elf.section_headers import section_rows
 from tls_wheel_guard.elf.source import BytesSource
@@ -19,14 +33,14 @@ from tls_wheel_guard.errors import MalformedElf
 __all__ = ["InitialExecObject", "initial_exec_objects"]
 
 INITIAL_EXEC: dict[int, frozenset[int]] = {
-    3: frozenset({15, 16, 33}),  # R_386_TLS_IE, _GOTIE, _IE_32
-    21: frozenset({87, 88, 89, 90, 150}),  # R_PPC64_GOT_TPREL16_DS, _LO_DS, _HI, _HA, R_PPC64_GOT_TPREL_PCREL34
-    22: frozenset({42, 43, 44, 47, 48, 49, 60}),  # R_390_TLS_GOTIE12, 32, 64, _IE32, _IE64, _IEENT, _GOTIE20
-    40: frozenset({107, 111}),  # R_ARM_TLS_IE32, _IE12GP
-    62: frozenset({22, 44, 47, 50}),  # R_X86_64_GOTTPOFF, _CODE_4_, _CODE_5_, _CODE_6_
-    183: frozenset(range(539, 544)),  # R_AARCH64_TLSIE_*
-    243: frozenset({21}),  # R_RISCV_TLS_GOT_HI20
-    258: frozenset(range(87, 95)),  # R_LARCH_TLS_IE_*
+    EM_386: frozenset({15, 16, 33}),  # R_386_TLS_IE, _GOTIE, _IE_32
+    EM_PPC64: frozenset({87, 88, 89, 90, 150}),  # R_PPC64_GOT_TPREL16_DS, _LO_DS, _HI, _HA, R_PPC64_GOT_TPREL_PCREL34
+    EM_S390: frozenset({42, 43, 44, 47, 48, 49, 60}),  # R_390_TLS_GOTIE12, 32, 64, _IE32, _IE64, _IEENT, _GOTIE20
+    EM_ARM: frozenset({107, 111}),  # R_ARM_TLS_IE32, _IE12GP
+    EM_X86_64: frozenset({22, 44, 47, 50}),  # R_X86_64_GOTTPOFF, _CODE_4_, _CODE_5_, _CODE_6_
+    EM_AARCH64: frozenset(range(539, 544)),  # R_AARCH64_TLSIE_*
+    EM_RISCV: frozenset({21}),  # R_RISCV_TLS_GOT_HI20
+    EM_LOONGARCH: frozenset(range(87, 95)),  # R_LARCH_TLS_IE_*
 }
 """e_machine -> relocation types of an initial-exec access in an object file."""
 

@@ -12,6 +12,27 @@ from __future__ import annotations
 
 from typing import Literal
 
+from tls_wheel_guard.elf.constants import (
+    EM_68K,
+    EM_386,
+    EM_AARCH64,
+    EM_ALPHA,
+    EM_ARC_COMPACT2,
+    EM_ARM,
+    EM_LOONGARCH,
+    EM_MIPS,
+    EM_PARISC,
+    EM_PPC,
+    EM_PPC64,
+    EM_RISCV,
+    EM_S390,
+    EM_SH,
+    EM_SPARC,
+    EM_SPARC32PLUS,
+    EM_SPARCV9,
+    EM_X86_64,
+)
+
 __all__ = ["TLS_RELOCS", "RelocKind"]
 
 RelocKind = Literal["TPOFF", "DTPMOD", "DTPOFF", "TLSDESC"]
@@ -87,7 +108,9 @@ _SH = _row({151: "R_SH_TLS_TPOFF32"}, {149: "R_SH_TLS_DTPMOD32"}, {150: "R_SH_TL
 _ARC = _row({68: "R_ARC_TLS_TPOFF"}, {66: "R_ARC_TLS_DTPMOD"}, {67: "R_ARC_TLS_DTPOFF"})
 
 TLS_RELOCS: dict[int, _Row] = {
-    62: _X86_64, 3: _I386, 183: _AARCH64, 40: _ARM, 21: _PPC64, 20: _PPC, 22: _S390, 243: _RISCV, 258: _LOONGARCH,
-    8: _MIPS, 2: _SPARC, 18: _SPARC, 43: _SPARC, 0x9026: _ALPHA, 15: _HPPA, 4: _M68K, 42: _SH, 195: _ARC,
+    EM_X86_64: _X86_64, EM_386: _I386, EM_AARCH64: _AARCH64, EM_ARM: _ARM, EM_PPC64: _PPC64,
+    EM_PPC: _PPC, EM_S390: _S390, EM_RISCV: _RISCV, EM_LOONGARCH: _LOONGARCH, EM_MIPS: _MIPS,
+    EM_SPARC: _SPARC, EM_SPARC32PLUS: _SPARC, EM_SPARCV9: _SPARC, EM_ALPHA: _ALPHA, EM_PARISC: _HPPA,
+    EM_68K: _M68K, EM_SH: _SH, EM_ARC_COMPACT2: _ARC,
 }  # fmt: skip
 """e_machine -> relocation number -> (kind, psABI name)."""

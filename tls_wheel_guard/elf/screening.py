@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from tls_wheel_guard.elf.constants import EM_AARCH64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_TLS
+from tls_wheel_guard.elf.constants import EM_AARCH64, EM_PPC64, EM_RISCV, EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_TLS
 from tls_wheel_guard.elf.headers import Header, Segment, read_header, read_segments
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.elf.source import Source
@@ -51,13 +51,13 @@ class _Machine:
 
 _MACHINES = {
     # R_X86_64_64, GLOB_DAT, RELATIVE, COPY | JUMP_SLOT, IRELATIVE
-    62: _Machine(frozenset({1, 5, 6, 8}), frozenset({7, 37})),
+    EM_X86_64: _Machine(frozenset({1, 5, 6, 8}), frozenset({7, 37})),
     # R_AARCH64_ABS64, COPY, GLOB_DAT, RELATIVE | JUMP_SLOT, IRELATIVE
-    183: _Machine(frozenset({257, 1024, 1025, 1027}), frozenset({1026, 1032})),
+    EM_AARCH64: _Machine(frozenset({257, 1024, 1025, 1027}), frozenset({1026, 1032})),
     # R_RISCV_64, RELATIVE, COPY | JUMP_SLOT, IRELATIVE
-    243: _Machine(frozenset({2, 3, 4}), frozenset({5, 58})),
+    EM_RISCV: _Machine(frozenset({2, 3, 4}), frozenset({5, 58})),
     # R_PPC64_ADDR64, COPY, GLOB_DAT, RELATIVE | JMP_SLOT, IRELATIVE
-    21: _Machine(frozenset({38, 19, 20, 22}), frozenset({21, 248})),
+    EM_PPC64: _Machine(frozenset({38, 19, 20, 22}), frozenset({21, 248})),
 }
 """e_machine -> its table. Others are read whole: they are few."""
 

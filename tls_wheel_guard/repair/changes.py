@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tls_wheel_guard.elf.constants import DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM, PT_GNU_EH_FRAME
 from tls_wheel_guard.repair.descriptors import DESCRIPTOR, descriptor_patches
-from tls_wheel_guard.repair.elf_file import EHDR, ElfFile, SectionHeader, SegmentHeader
+from tls_wheel_guard.repair.elf_file import EHDR, PHDR, ElfFile, SectionHeader, SegmentHeader
 from tls_wheel_guard.repair.new_code import Found, NewCode
 from tls_wheel_guard.repair.patch import Patch
 from tls_wheel_guard.repair.refusal import CannotRepair
@@ -104,7 +104,7 @@ def _moving(file: ElfFile, layout: Layout) -> Iterator[Patch]:
     for tag, value, at in file.dynamic:
         if tag in MOVABLE_TAGS and 0 <= value - moved.address < moved.end - moved.start:
             yield _patch(file, at + 8, struct.pack("<Q", value + moved.distance), "a table moved to the new segment")
-    start = max(moved.start, EHDR.size + 56 * len(layout.segments))
+    start = max(moved.start, EHDR.size + PHDR.size * len(layout.segments))
     if start < moved.end:
         yield _patch(file, start, bytes(moved.end - start), "what moved to the new segment was here")
 
