@@ -1,6 +1,7 @@
 """``index`` over a local server: verdicts beside ``check``, faults, kills, growth. Prints docs/proofs/audit.md.
 
-usage: python -m benchmarks.index_bed [--wheels FOLDER] [--requests N] [--kills N] [--growth N,N,...] [--seed N]
+usage: python -m benchmarks.index_bed [--wheels FOLDER] [--projects FOLDER] [--parts NAME,NAME,...] [--requests N] [--objects N]
+                                      [--kills N] [--growth N,N,...] [--seed N]
 
 Everything runs on this machine: nginx and a misbehaving server of the tests' own; no package registry is asked for anything.
 """
@@ -8,8 +9,8 @@ Everything runs on this machine: nginx and a misbehaving server of the tests' ow
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
+import itertools
 import json
 import random
 import resource
@@ -18,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,39 +28,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from packaging.utils import canonicalize_name
 
+from benchmarks.index_clusters import cluster_kills
+from benchmarks.index_runs import run, served, told
+from benchmarks.markdown import heading, row
 from tests.support.bad_server import serving
-from tests.support.index_server import index_of
+from tests.support.layouts import LINKERS, judged, layouts
 from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.commands.check import Asked, check_wheel
-from tls_wheel_guard.commands.index import IndexOptions, IndexRun, index_run
+from tls_wheel_guard.commands.index import IndexOptions, index_run
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import UnreadableIndex
 from tls_wheel_guard.index.connection import Connection
 from tls_wheel_guard.index.sources import Selection
-
-HOST_RULES = frozenset({"grafted-initial-exec", "needed-initial-exec"})
-"""Rules that look at libraries of this machine: an index is judged alike everywhere, so they do not run there."""
-
-
-def told(entry: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """What an entry says, without what depends on this machine."""
-    return [(f["rule"], f["severity"], f["module"], f["message"]) for f in entry["findings"] if f["rule"] not in HOST_RULES]
-
-
-def run(url: str, **more: Any) -> IndexRun:
-    """All wheels of an index."""
-    return index_run(IndexOptions(sources=(url,), choice=Selection(latest=0), **more), Config(), Asked())
-
-
-@contextlib.contextmanager
-def served(wheels: list[Path]) -> Iterator[tuple[str, Path]]:
-    """An index of some wheels, and the folder of its server."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        with index_of(root, wheels) as url:
-            yield url, root
 
 
 def agreement(wheels: list[Path]) -> None:
@@ -80,6 +62,61 @@ def agreement(wheels: list[Path]) -> None:
     print(f"| bytes read of the {len(clean)} wheels without a finding | {read_clean / whole_clean:.1%} |")
     print(f"| requests a wheel | {requests / len(wheels):.1f} |")
     print(f"| seconds, CPU seconds | {spent[1]:.0f}, {spent[0]:.0f} |")
+
+
+def projects(wheels: list[Path]) -> None:
+    """Well-known projects: what `index` finds, beside `check` on the files."""
+    with served(wheels) as (url, root):
+        started = time.monotonic(), time.process_time()
+        done = run(url)
+        by_index = time.monotonic() - started[0], time.process_time() - started[1]
+        requests = (root / "access.log").read_text().count("/files/")
+        found = {entry["wheel"]: entry for entry in done.store.entries(done.run)}
+    started = time.monotonic(), time.process_time()
+    expected = {w.name: check_wheel(w).to_dict() for w in wheels}
+    by_check = time.monotonic() - started[0], time.process_time() - started[1]
+    differ = sum("error" in found[name] or told(found[name]) != told(entry) for name, entry in expected.items())
+    of_project: dict[str, list[Path]] = {}
+    for wheel in wheels:
+        of_project.setdefault("-".join(wheel.name.split("-")[:2]), []).append(wheel)
+    heading("project", "wheels", "MB", "read by ranges", "bytes read", "findings", "culprits")
+    for name, some in sorted(of_project.items()):
+        entries = [found[w.name] for w in some]
+        whole, read = sum(w.stat().st_size for w in some), sum(e["bytes_read"] for e in entries)
+        findings = Counter(f"{f['rule']} ({f['severity']})" for e in entries for f in e.get("findings", ()))
+        culprits = sorted({str(f["culprit"]["name"]) for e in entries for f in e.get("findings", ()) if f.get("culprit")})
+        said = ", ".join(f"{number} {rule}" for rule, number in sorted(findings.items())) or "none"
+        ranges = sum(e["read"] == "ranges" for e in entries)
+        row(name, len(some), f"{whole / 1e6:.1f}", ranges, f"{read / whole:.1%}", said, ", ".join(culprits) or "-")
+    whole, read = sum(w.stat().st_size for w in wheels), sum(e["bytes_read"] for e in found.values())
+    print()
+    heading("what", "`index` over HTTP", "`check` on the files")
+    row("wheels that differ", differ, "-")
+    row("bytes read", f"{read / 1e6:,.1f} MB", f"{whole / 1e6:,.1f} MB, all of them downloaded before")
+    row("requests a wheel", f"{requests / len(wheels):.1f}", "-")
+    row("seconds, CPU seconds", *(f"{wall:.0f}, {cpu:.0f}" for wall, cpu in (by_index, by_check)))
+
+
+def objects(count: int, seed: int) -> None:
+    """Generated objects of all linkers and patchelf's changes: the beginning's answer beside what the whole object says."""
+    left = count
+    answers: Counter[str] = Counter()
+    heading("linker", "objects", "ask, or have descriptors the beginning did not tell", "clear", "asks", "unknown", "falsely clear")
+    for place, linker in enumerate(LINKERS):
+        rng = random.Random(f"{seed} {linker}")
+        share = left // (len(LINKERS) - place)
+        here: Counter[str] = Counter()
+        number = 0
+        while here["objects"] < share:
+            with tempfile.TemporaryDirectory() as folder:
+                for _, path in itertools.islice(layouts(linker, rng, Path(folder), number), share - here["objects"]):
+                    answer, asks = judged(path)
+                    here.update({"objects": 1, "asking": int(asks), answer: 1, "false": int(asks and answer == "clear")})
+            number += 1
+        left -= share
+        answers += here
+        row(linker, *(here[word] for word in ("objects", "asking", "clear", "asks", "unknown", "false")))
+    row("all", *(answers[word] for word in ("objects", "asking", "clear", "asks", "unknown", "false")))
 
 
 def faults(wheels: list[Path], requests: int, seed: int) -> None:
@@ -191,29 +228,77 @@ def main() -> None:
     """All parts, one after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wheels", type=Path, help="a folder of real wheels")
+    parser.add_argument("--projects", type=Path, help="a folder with wheels of well-known projects")
+    parser.add_argument("--parts", default=",".join(_PARTS), help="what is measured, separated by commas")
     parser.add_argument("--most-mb", type=float, default=1e9)
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--objects", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--growth", default="1000,10000")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder)
-        made.chmod(0o755)
-        small = [make_wheel(made, {"pkg/a.so": ie(64 * n), "pkg/b.py": bytes(200_000 + n)}, name=f"w{n}") for n in range(1, 9)]
-        if options.wheels:
-            real = sorted(p for p in options.wheels.glob("*.whl") if p.stat().st_size <= options.most_mb * 1e6)
-            print("\n## Real wheels\n\n| what | measured |\n|---|---|")
-            agreement(real)
-            small += [p for p in real if p.stat().st_size < 600_000][:20]
-        print("\n## A server that misbehaves\n\n| what | measured |\n|---|---|")
-        faults(small, options.requests, options.seed)
-    if options.wheels:
+    for name in options.parts.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder)
+            made.chmod(0o755)
+            _PARTS[name](options, made)
+    print(f"\nPeak memory of this program: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB.")
+
+
+def _real(folder: Path | None, most: float = 1e15) -> list[Path]:
+    return sorted(p for p in folder.glob("*.whl") if p.stat().st_size <= most) if folder else []
+
+
+def _agreement(options: argparse.Namespace, folder: Path) -> None:
+    del folder
+    if real := _real(options.wheels, options.most_mb * 1e6):
+        print("\n## Real wheels\n\n| what | measured |\n|---|---|")
+        agreement(real)
+
+
+def _projects(options: argparse.Namespace, folder: Path) -> None:
+    del folder
+    if real := _real(options.projects):
+        print("\n## Well-known projects\n")
+        projects(real)
+
+
+def _objects(options: argparse.Namespace, folder: Path) -> None:
+    del folder
+    print("\n## Generated objects\n")
+    objects(options.objects, options.seed)
+
+
+def _faults(options: argparse.Namespace, folder: Path) -> None:
+    small = [make_wheel(folder, {"pkg/a.so": ie(64 * n), "pkg/b.py": bytes(200_000 + n)}, name=f"w{n}") for n in range(1, 9)]
+    print("\n## A server that misbehaves\n\n| what | measured |\n|---|---|")
+    faults(small + _real(options.wheels, 600_000)[:20], options.requests, options.seed)
+
+
+def _kills(options: argparse.Namespace, folder: Path) -> None:
+    del folder
+    if real := _real(options.wheels, 3e6):
         print("\n## Killed\n\n| what | measured |\n|---|---|")
-        kills([p for p in sorted(options.wheels.glob("*.whl")) if p.stat().st_size < 3e6], options.kills, options.seed)
+        kills(real, options.kills, options.seed)
+
+
+def _clusters(options: argparse.Namespace, folder: Path) -> None:
+    if real := _real(options.wheels, 3e6):
+        print("\n## Workers and schedulers killed\n")
+        expected = {w.name: told(check_wheel(w).to_dict()) for w in real}
+        cluster_kills(real, expected, folder, max(options.kills // 2, 1), options.seed)
+
+
+def _growth(options: argparse.Namespace, folder: Path) -> None:
+    del folder
     print("\n## Growth\n\n| wheels | what | a second | memory of the driver |\n|---:|---|---:|---:|")
     growth([int(word) for word in options.growth.split(",") if word])
-    print(f"\nPeak memory of this program: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB.")
+
+
+_PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
+    "agreement": _agreement, "projects": _projects, "objects": _objects, "faults": _faults, "kills": _kills, "clusters": _clusters,
+    "growth": _growth,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import random
 import signal
 import subprocess
@@ -18,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.support.bad_server import FAULTS, serving
-from tests.support.index_server import free_port, index_of
+from tests.support.clusters import cluster
+from tests.support.index_server import index_of
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.commands.check import Asked, check_wheel
 from tls_wheel_guard.commands.index import IndexOptions, IndexRun, index_run
@@ -204,24 +204,6 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(wheels: list[Path], tmp_pa
         done = run(url, store=str(store))
     assert {name: told(entry) for name, entry in entries(done).items()} == by_check(wheels)
     assert killed
-
-
-@contextlib.contextmanager
-def cluster(workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and workers on this machine, as a user starts them."""
-    address = f"tcp://127.0.0.1:{free_port()}"
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    silent: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
-    processes = [subprocess.Popen([*dask, "--host", "127.0.0.1", "--port", address.rsplit(":", 1)[1], "--no-dashboard"], **silent)]
-    try:
-        processes += [subprocess.Popen(worker, **silent) for _ in range(workers)]
-        yield address, processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def test_a_cluster_gives_the_same_and_a_killed_worker_costs_nothing_but_time(wheels: list[Path], index: str) -> None:
