@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from packaging.utils import canonicalize_name
 
 from benchmarks.index_clusters import cluster_kills
+from benchmarks.index_projects import projects
 from benchmarks.index_runs import run, served, told
 from benchmarks.markdown import heading, row
 from tests.support.bad_server import serving
@@ -62,39 +63,6 @@ def agreement(wheels: list[Path]) -> None:
     print(f"| bytes read of the {len(clean)} wheels without a finding | {read_clean / whole_clean:.1%} |")
     print(f"| requests a wheel | {requests / len(wheels):.1f} |")
     print(f"| seconds, CPU seconds | {spent[1]:.0f}, {spent[0]:.0f} |")
-
-
-def projects(wheels: list[Path]) -> None:
-    """Well-known projects: what `index` finds, beside `check` on the files."""
-    with served(wheels) as (url, root):
-        started = time.monotonic(), time.process_time()
-        done = run(url)
-        by_index = time.monotonic() - started[0], time.process_time() - started[1]
-        requests = (root / "access.log").read_text().count("/files/")
-        found = {entry["wheel"]: entry for entry in done.store.entries(done.run)}
-    started = time.monotonic(), time.process_time()
-    expected = {w.name: check_wheel(w).to_dict() for w in wheels}
-    by_check = time.monotonic() - started[0], time.process_time() - started[1]
-    differ = sum("error" in found[name] or told(found[name]) != told(entry) for name, entry in expected.items())
-    of_project: dict[str, list[Path]] = {}
-    for wheel in wheels:
-        of_project.setdefault("-".join(wheel.name.split("-")[:2]), []).append(wheel)
-    heading("project", "wheels", "MB", "read by ranges", "bytes read", "findings", "culprits")
-    for name, some in sorted(of_project.items()):
-        entries = [found[w.name] for w in some]
-        whole, read = sum(w.stat().st_size for w in some), sum(e["bytes_read"] for e in entries)
-        findings = Counter(f"{f['rule']} ({f['severity']})" for e in entries for f in e.get("findings", ()))
-        culprits = sorted({str(f["culprit"]["name"]) for e in entries for f in e.get("findings", ()) if f.get("culprit")})
-        said = ", ".join(f"{number} {rule}" for rule, number in sorted(findings.items())) or "none"
-        ranges = sum(e["read"] == "ranges" for e in entries)
-        row(name, len(some), f"{whole / 1e6:.1f}", ranges, f"{read / whole:.1%}", said, ", ".join(culprits) or "-")
-    whole, read = sum(w.stat().st_size for w in wheels), sum(e["bytes_read"] for e in found.values())
-    print()
-    heading("what", "`index` over HTTP", "`check` on the files")
-    row("wheels that differ", differ, "-")
-    row("bytes read", f"{read / 1e6:,.1f} MB", f"{whole / 1e6:,.1f} MB, all of them downloaded before")
-    row("requests a wheel", f"{requests / len(wheels):.1f}", "-")
-    row("seconds, CPU seconds", *(f"{wall:.0f}, {cpu:.0f}" for wall, cpu in (by_index, by_check)))
 
 
 def objects(count: int, seed: int) -> None:

@@ -34,27 +34,41 @@ def cluster_kills(wheels: list[Path], expected: dict[str, Any], folder: Path, co
     rng = random.Random(seed)
     heading("killed", "runs", "killed on the way", "ends of that run", "stored before the next run", "wrong verdicts", "fetched again", "hangs")
     with index_of(folder, wheels) as url:
+        takes = _whole_run(url, folder / "whole.sqlite")
         for place, who in ((1, "a worker of two"), (0, "the scheduler")):
             seen: Counter[str] = Counter()
             ends: Counter[str] = Counter()
             stored = []
             for number in range(count):
                 store = folder / f"{place}-{number}.sqlite"
-                ends[_killed_run(url, store, place, rng.random(), seen)] += 1
+                ends[_killed_run(url, store, place, rng.uniform(0, takes), seen)] += 1
                 stored.append(_next_run(url, store, folder / "access.log", expected, seen))
             spread = f"{min(stored)} to {max(stored)} of {len(wheels)} wheels"
             said = ", ".join(f"{number} {end}" for end, number in ends.most_common())
             row(who, count, seen["killed"], said, spread, seen["wrong"], seen["again"], seen["hangs"])
 
 
+def _whole_run(url: str, store: Path) -> float:
+    """Seconds that a run on a cluster takes from its beginning in the store, undisturbed."""
+    with cluster(2) as (address, _), _driver(url, store, "--scheduler", address) as driver:
+        _begun(driver, store)
+        started = time.monotonic()
+        driver.communicate(timeout=ENDS)
+        return time.monotonic() - started
+
+
+def _begun(driver: subprocess.Popen[str], store: Path) -> None:
+    until = time.monotonic() + ENDS
+    while driver.poll() is None and not store.is_file() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def _killed_run(url: str, store: Path, place: int, moment: float, seen: Counter[str]) -> str:
-    """A run of which one process is killed between the first stored wheel and some seconds later. Returns how it ended."""
+    """A run of which one process is killed ``moment`` seconds after its beginning. Returns how it ended."""
     with cluster(2) as (address, processes), _driver(url, store, "--scheduler", address) as driver:
-        until = time.monotonic() + ENDS
-        while driver.poll() is None and not _known(store) and time.monotonic() < until:
-            time.sleep(0.02)
+        _begun(driver, store)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            driver.wait(2.5 * moment)
+            driver.wait(moment)
         seen["killed"] += driver.poll() is None
         processes[place].kill()
         try:
@@ -67,7 +81,8 @@ def _killed_run(url: str, store: Path, place: int, moment: float, seen: Counter[
 
 
 def _why(said: str) -> str:
-    return " (the scheduler is gone)" if "the scheduler is gone" in said else ""
+    known = [words for words in ("the scheduler is gone", "no scheduler answers there") if words in said]
+    return f" ({(known or said.splitlines()[-1:] or ['no word'])[0]})"
 
 
 def _next_run(url: str, store: Path, log: Path, expected: dict[str, Any], seen: Counter[str]) -> int:
