@@ -64,10 +64,10 @@ docs:
 	@tools/setup.sh docs
 	NO_MKDOCS_2_WARNING=true .venv/bin/mkdocs build --strict
 
-# An index on this machine: verdicts beside check, faults, kills, growth. With WHEELS=folder also over real wheels.
+# An index on this machine: verdicts beside check, objects, faults, kills, growth. With WHEELS=folder, PROJECTS=folder also over real wheels.
 index-bed:
 	@tools/setup.sh test
-	{ cat benchmarks/index_bed.md; .venv/bin/python -m benchmarks.index_bed $(if $(WHEELS),--wheels $(WHEELS)); } >docs/proofs/audit.md.new
+	{ cat benchmarks/index_bed.md; .venv/bin/python -m benchmarks.index_bed $(if $(WHEELS),--wheels $(WHEELS)) $(if $(PROJECTS),--projects $(PROJECTS)); } >docs/proofs/audit.md.new
 	mv docs/proofs/audit.md.new docs/proofs/audit.md
 
 # Repaired machine code beside the original: an hour on two processors. Needs Rust; with CORPUS=folder also a folder of wheels.
