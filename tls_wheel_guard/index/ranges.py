@@ -37,8 +37,17 @@ class RangeFile(io.RawIOBase):
         self.bytes_read, self.requests = len(part.data), 1
         self._tail = (part.first, part.data)
 
+    def cost(self, spans: Iterable[tuple[int, int]]) -> int:
+        """Bytes that :meth:`prefetch` would fetch."""
+        return sum(high - low for low, high in self._plan(spans))
+
     def prefetch(self, spans: Iterable[tuple[int, int]]) -> None:
         """Fetch some places, each from and to: those near each other together."""
+        for low, high in self._plan(spans):
+            for start in range(low, high, 8 * MOST):
+                self._fetch(start, min(8 * MOST, high - start))
+
+    def _plan(self, spans: Iterable[tuple[int, int]]) -> list[list[int]]:
         todo: list[list[int]] = []
         for start, end in sorted(spans):
             low, high = max(start, 0), min(end, self._tail[0])
@@ -48,9 +57,7 @@ class RangeFile(io.RawIOBase):
                 todo[-1][1] = max(todo[-1][1], high)
             else:
                 todo.append([low, high])
-        for low, high in todo:
-            for start in range(low, high, 8 * MOST):
-                self._fetch(start, min(8 * MOST, high - start))
+        return todo
 
     def readable(self) -> bool:
         """Always."""

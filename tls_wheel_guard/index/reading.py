@@ -26,6 +26,8 @@ SMALL = 128 << 10
 """Bytes of a wheel that is fetched whole: its members would take several requests."""
 FIRST_BYTES = 30 + 1024
 """Bytes of a member that tell its format: the local header and the first compressed bytes. Its name comes on top."""
+MOST_BY_PARTS = 2
+"""A wheel of whose bytes more than one in this many would be fetched to see its members' formats is read whole."""
 REPAIRED = ".dist-info/tls_wheel_guard.json"
 """The note that a repair leaves in a wheel."""
 NO_STATIC_TLS = frozenset({"darwin", "windows", "wasm"})
@@ -153,7 +155,11 @@ def _by_ranges(wheel: ListedWheel, targets: Sequence[Target], connection: Connec
         raise AssertionError("a wheel has an address or a path")
     file = RangeFile(connection, wheel.url, wheel.size)
     with open_archive(file, limits) as archive:  # type: ignore[arg-type]  # a RawIOBase reads bytes
-        file.prefetch(archive.first_spans(FIRST_BYTES))
+        spans = list(archive.first_spans(FIRST_BYTES))
+        if file.cost(spans) * MOST_BY_PARTS > file.size:
+            # Many small members: their beginnings are as much as the wheel, and more requests.
+            return _Clear(None, file.bytes_read, file.size, file.version)
+        file.prefetch(spans)
         modules = _clear_modules(archive, targets, policy)
     return _Clear(modules, file.bytes_read, file.size, file.version)
 
