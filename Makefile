@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env truth-advice proof-builds proof-fix matrix rewritten culprits docs index-bed repair-bed report-proof clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds proof-fix matrix rewritten culprits docs index-bed repair-bed report-proof truth-descriptors clean
 
 demo:
 	@tools/setup.sh demo
@@ -83,6 +83,11 @@ report-proof:
 	.venv/bin/tls-wheel-guard check --no-config $(WHEELS) --if-any -q --fail-on never -o /dev/null --report html=.report-proof.html
 	cd benchmarks/html_pages && npm install --silent --no-audit --no-fund && node look.mjs ../../.report-proof.html
 	rm .report-proof.html
+
+# Descriptor calls of random C and C++ beside relocations and destroyed registers: a quarter of an hour. Its table is in docs/proofs/descriptors.md.
+truth-descriptors:
+	@tools/setup.sh test
+	.venv/bin/python benchmarks/descriptor_calls.py
 
 clean:
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
