@@ -92,7 +92,7 @@ def entry(name: str, *severities: str) -> dict[str, Any]:
 
 
 def row(name: str, key: str, *severities: str) -> Row:
-    wheel = ListedWheel(name, name.partition("-")[0], "1.0", url="http://h/x", sha256=key)
+    wheel = ListedWheel(name, name.partition("-")[0], "1.0", url=f"http://h/{name}", sha256=key)
     return Row(key, wheel, "whole", 7, ["whole", [1]], entry(name, *severities))
 
 
@@ -101,7 +101,7 @@ def test_a_store_keeps_what_was_put_and_goes_on(tmp_path: Path) -> None:
     store = Store(path, "shape", "judgement")
     run = store.begin("here", "2026-01-01T00:00:00+00:00")
     store.put(run, [row("a-1.whl", "k1", "error", "note"), row("b-1.whl", "k2")])
-    store.seen(run, "c-1.whl", None, "it is gone")
+    store.seen(run, "http://h/c", "c-1.whl", None, "it is gone")
     store.end(run, "2026-01-01T00:00:01+00:00")
     store.close()
     store = Store(path, "shape", "judgement")
@@ -200,3 +200,29 @@ def test_wrong_input_is_one_line(
     assert said in shown.err + shown.out
     assert "Traceback" not in shown.err
     assert "a bug in" not in shown.err + shown.out
+
+
+def test_two_wheels_of_one_name_are_both_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, members in (("a", {"pkg/a.so": ie(64)}), ("b", {"pkg/a.py": b""})):
+        (tmp_path / folder).mkdir()
+        make_wheel(tmp_path / folder, members, "cp312-cp312-musllinux_1_2_x86_64")
+    assert main(["index", str(tmp_path / "a"), str(tmp_path / "b"), "--no-config", "--format", "json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert sorted(len(entry["findings"]) > 0 for entry in document["wheels"]) == [False, True]
+    assert len({entry["path"] for entry in document["wheels"]}) == 2
+
+
+def test_a_folder_is_read_once_and_what_changed_is_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    wheel = make_wheel(folder, {"pkg/a.so": ie(64)}, "cp312-cp312-musllinux_1_2_x86_64")
+    command = ["index", str(folder), "--no-config", "--store", str(tmp_path / "s.sqlite"), "--format", "json"]
+    known = []
+    for change in (None, None, {"pkg/a.py": b""}):
+        if change is not None:
+            make_wheel(folder, change, "cp312-cp312-musllinux_1_2_x86_64")
+        code = main(command)
+        document = json.loads(capsys.readouterr().out)
+        known.append((code, document["summary"]["known"], len(document["wheels"])))
+    assert known == [(1, 0, 1), (1, 1, 1), (0, 0, 1)]
+    assert wheel.exists()

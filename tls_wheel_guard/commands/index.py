@@ -164,17 +164,18 @@ class _Keeper:
         for wheel in listed:
             self._listed += 1
             if isinstance(wheel, UnreadableIndex):
-                self._fail(wheel.message.partition(": ")[0], wheel.line())
+                page = wheel.message.partition(": ")[0]
+                self._fail(page, page, wheel.line())
                 continue
             self.counts["bytes_whole"] += wheel.size or 0
-            entry = self._store.entry_of(wheel.sha256) if wheel.sha256 is not None and not fresh else None
+            key = None if fresh else key_of(wheel) if wheel.sha256 or wheel.stamp else None
+            entry = self._store.entry_of(key) if key is not None else None
             if entry is not None:
                 self.counts["known"] += 1
                 self._count(entry)
-                self._store.seen(self._run, wheel.filename, wheel.sha256)
+                self._store.seen(self._run, wheel.place, wheel.filename, key)
             else:
-                facts = self._store.facts_of(wheel.sha256) if wheel.sha256 is not None and not fresh else None
-                yield _Task(wheel, facts)
+                yield _Task(wheel, self._store.facts_of(key) if key is not None else None)
 
     def take(self, done: _Done) -> None:
         """Store a result."""
@@ -182,7 +183,7 @@ class _Keeper:
             self.again.append(replace(done.task, facts=None))
             return
         if done.row is None:
-            self._fail(done.task.wheel.filename, done.error or "")
+            self._fail(done.task.wheel.place, done.task.wheel.filename, done.error or "")
             return
         if done.task.facts is None:
             self.counts["bytes_read"] += done.row.bytes_read
@@ -191,9 +192,9 @@ class _Keeper:
         if len(self._rows) >= WRITE_AT:
             self.flush()
 
-    def _fail(self, name: str, error: str) -> None:
+    def _fail(self, place: str, name: str, error: str) -> None:
         self.counts["failed"] += 1
-        self._store.seen(self._run, name, None, error)
+        self._store.seen(self._run, place, name, None, error)
         self._on_done(self.counts["wheels"] + self.counts["failed"], self._listed)
 
     def _count(self, entry: dict[str, Any]) -> None:

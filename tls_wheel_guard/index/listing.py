@@ -17,6 +17,7 @@ class ListedWheel:
     """A wheel that can be fetched from ``url``, or read at ``path``.
 
     ``size`` (bytes) and ``sha256`` (64 hexadecimal digits) are None where the list does not say them. ``uploaded``: ISO 8601.
+    ``stamp``: of a file on disk, what changes when it is written again.
     """
 
     filename: str
@@ -28,6 +29,7 @@ class ListedWheel:
     sha256: str | None = None
     yanked: bool = False
     uploaded: str | None = None
+    stamp: str | None = None
 
     @property
     def place(self) -> str:

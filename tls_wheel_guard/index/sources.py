@@ -93,7 +93,8 @@ def _of_folder(root: Path, limits: Limits) -> Iterator[ListedWheel]:
             path = Path(folder, name)
             wheel = listed_wheel(name, path=str(path))
             if wheel is not None and path.is_file():
-                yield replace(wheel, size=path.stat().st_size)
+                status = path.stat()
+                yield replace(wheel, size=status.st_size, stamp=str(status.st_mtime_ns))
 
 
 def _of_store(address: str, limits: Limits) -> Iterator[ListedWheel]:

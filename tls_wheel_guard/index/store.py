@@ -40,7 +40,9 @@ CREATE TABLE findings (
 );
 CREATE INDEX findings_of ON findings (judgement, key);
 CREATE TABLE runs (run INTEGER PRIMARY KEY, source TEXT NOT NULL, judgement TEXT NOT NULL, started TEXT NOT NULL, ended TEXT);
-CREATE TABLE run_wheels (run INTEGER NOT NULL, filename TEXT NOT NULL, key TEXT, error TEXT, PRIMARY KEY (run, filename)) WITHOUT ROWID;
+CREATE TABLE run_wheels (
+    run INTEGER NOT NULL, place TEXT NOT NULL, filename TEXT NOT NULL, key TEXT, error TEXT, PRIMARY KEY (run, place)
+) WITHOUT ROWID;
 CREATE VIEW by_project AS
     SELECT f.judgement, w.project, w.version, f.severity, f.rule, count(DISTINCT f.key) AS wheels
     FROM findings f JOIN wheels w USING (key) GROUP BY f.judgement, w.project, w.version, f.severity, f.rule;
@@ -69,8 +71,8 @@ class Row:
 
 
 def key_of(wheel: ListedWheel, version: str | None = None) -> str:
-    """What a wheel is known by: its sha256, else its place, size and what the server calls its version."""
-    return wheel.sha256 or f"{wheel.place}|{wheel.size}|{version or ''}"
+    """What a wheel is known by: its sha256, else its place, size, and time of writing or what the server calls its version."""
+    return wheel.sha256 or f"{wheel.place}|{wheel.size}|{version or wheel.stamp or ''}"
 
 
 class Store:
@@ -133,9 +135,9 @@ class Store:
             for row in rows:
                 self._put(run, row)
 
-    def seen(self, run: int, filename: str, key: str | None, error: str | None = None) -> None:
-        """This run met a wheel: it is stored under ``key``, or could not be read."""
-        self._db.execute("INSERT OR REPLACE INTO run_wheels VALUES (?, ?, ?, ?)", (run, filename, key, error))
+    def seen(self, run: int, place: str, filename: str, key: str | None, error: str | None = None) -> None:
+        """This run met a wheel at a place: it is stored under ``key``, or could not be read. One name may stand in several places."""
+        self._db.execute("INSERT OR REPLACE INTO run_wheels VALUES (?, ?, ?, ?, ?)", (run, place, filename, key, error))
 
     def _put(self, run: int, row: Row) -> None:
         wheel = row.wheel
@@ -145,7 +147,7 @@ class Store:
         )  # fmt: skip
         self._db.execute(f"INSERT OR REPLACE INTO wheels VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608  (question marks)
         self._verdict(row.key, row.entry)
-        self.seen(run, wheel.filename, row.key)
+        self.seen(run, wheel.place, wheel.filename, row.key)
 
     def _verdict(self, key: str, entry: dict[str, Any]) -> None:
         systems = {target["tag"]: target["libc"] for target in entry["targets"]}
@@ -164,7 +166,7 @@ class Store:
         """The entries of a run's wheels by their file names; those that could not be read have only ``wheel``, ``path`` and ``error``."""
         query = (
             "SELECT rw.filename, rw.error, v.entry FROM run_wheels rw LEFT JOIN verdicts v ON v.key = rw.key AND v.judgement = ?"
-            " WHERE rw.run = ? ORDER BY rw.filename"
+            " WHERE rw.run = ? ORDER BY rw.filename, rw.place"
         )
         for filename, error, entry in self._db.execute(query, (self.judgement, run)):
             found = None if entry is None else _unpacked(entry)
@@ -200,7 +202,11 @@ class Store:
             " JOIN verdicts v ON v.key = rw.key AND v.judgement = r.judgement WHERE rw.run = ?",
             (run,),
         )
-        return dict(rows.fetchall())
+        order = (None, "note", "warning", "error")
+        found: dict[str, str | None] = {}
+        for filename, worst in rows:
+            found[filename] = max(found.get(filename), worst, key=order.index)
+        return found
 
     def export(self, path: Path) -> int:
         """Write a row for each finding of this judgement to a parquet file; how many. Raises UsageError."""
