@@ -57,30 +57,44 @@ def guard(
     own = repair_reports([each.report for each in judged], config, say, epoch, told)
     reports = with_known(with_allow_notes(own, config), _baseline(config, say, told))
     _require_readable(reports, say, told)
-    if any(report.findings or report.allowed or report.known for report in reports):
-        # The wheel still lies in a folder of ours; only its name means anything to the reader.
-        shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
-        # What passes only because it is allowed or known is said with the reason.
-        say(WRITERS["text"](shown, Style(verbosity=-1 if any(report.findings for report in reports) else 0)).rstrip())
+    _show(reports, say)
     if rebuilding is not None:
         strictly = replace(config, fail_on="never") if told else config
         require_rewritten(reports, [each.interposers for each in judged], strictly, say, rebuilding)
-    failing = [report for report in reports if any(at_or_above(finding.severity, config.fail_on) for finding in report.findings)]
-    names = ", ".join(report.wheel for report in failing)
-    if config.action == "warn":
-        if failing:
-            say(f'warning: {names} will not load everywhere, see above; action = "warn" lets the build go on')
-        for each in judged:
-            for line in each.said:
-                say(line)
-    elif failing and told:
-        say(f'warning: {names} will not load everywhere, see above; a build from an sdist goes on, unless stop = "everyone"')
-    elif failing and not config.never_fails:
-        raise CheckFailed(f"{names} is not released", hint=_next_step(config))
-    if reports and not any(report.error or report.findings or report.allowed or report.known for report in reports):
+    _stop_or_warn(reports, config, say, told)
+    for each in judged:
+        for line in each.said:
+            say(line)
+    if reports and not any(map(_has_something_to_say, reports)):
         say(f"tls-wheel-guard: {passed(reports)}")
     note_judged(paths)
     return reports
+
+
+def _has_something_to_say(report: Report) -> bool:
+    return bool(report.error or report.findings or report.allowed or report.known)
+
+
+def _show(reports: Sequence[Report], say: Say) -> None:
+    """Say all findings, and also what passes only because it is allowed or known, with the reason."""
+    if any(map(_has_something_to_say, reports)):
+        # The wheel still lies in a folder of ours; only its name means anything to the reader.
+        shown = [replace(report, path=report.wheel) if report.tags else report for report in reports]
+        say(WRITERS["text"](shown, Style(verbosity=-1 if any(report.findings for report in reports) else 0)).rstrip())
+
+
+def _stop_or_warn(reports: Sequence[Report], config: Config, say: Say, told: bool) -> None:
+    """Where a wheel has a finding at or above ``fail-on``: raise CheckFailed, or say why the build goes on."""
+    failing = [report for report in reports if any(at_or_above(finding.severity, config.fail_on) for finding in report.findings)]
+    if not failing:
+        return
+    names = ", ".join(report.wheel for report in failing)
+    if config.action == "warn":
+        say(f'warning: {names} will not load everywhere, see above; action = "warn" lets the build go on')
+    elif told:
+        say(f'warning: {names} will not load everywhere, see above; a build from an sdist goes on, unless stop = "everyone"')
+    else:
+        raise CheckFailed(f"{names} is not released", hint=_next_step(config))
 
 
 def _baseline(config: Config, say: Say, told: bool) -> Baseline:
