@@ -22,7 +22,7 @@ assert 0 < _loaded < len(_os.environ["FILLERS"].split(_os.pathsep)), "static TLS
 """Runs first; fails where some room may be left."""
 
 
-def make_fillers(folder: Path) -> list[Path]:
+def make_fillers(folder: Path, compiler: str = "gcc") -> list[Path]:
     """Compile the libraries."""
     folder.mkdir(parents=True)
     made = []
@@ -30,6 +30,6 @@ def make_fillers(folder: Path) -> list[Path]:
         source = folder / f"f{number}.c"
         source.write_text(f"static __thread char block[{size}];\nchar *filler_{number}(void);\nchar *filler_{number}(void) {{ return block; }}\n")
         output = folder / f"f{number}.so"
-        subprocess.run(["gcc", "-shared", "-fPIC", "-ftls-model=initial-exec", "-o", str(output), str(source)], check=True)
+        subprocess.run([compiler, "-shared", "-fPIC", "-ftls-model=initial-exec", "-o", str(output), str(source)], check=True)
         made.append(output)
     return made

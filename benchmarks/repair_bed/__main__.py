@@ -8,7 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.repair_bed import code, corpus, cost, kills, running, tools, wheels
+from benchmarks.repair_bed import code, corpus, cost, instructions, kills, running, tools, wheels
+from tests.support.repair_machines import TESTED
 
 HEAD = """\
 # Repaired objects
@@ -28,8 +29,10 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=10_000)
     parser.add_argument("--cycles", type=int, default=3_000)
     parser.add_argument("--only", action="append", choices=SECTIONS, default=[])
+    parser.add_argument("--machine", choices=TESTED, default="x86_64", help="whose code; another machine's runs under qemu-user")
     parser.add_argument("--corpus", type=Path, help="a folder of wheels: each is repaired or refused for a reason")
     options = parser.parse_args()
+    machine = TESTED[options.machine]
     chosen = options.only or SECTIONS
     wrong: list[str] = []
     print(HEAD)
@@ -37,13 +40,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="repair-bed-") as name:
         folder = Path(name)
         sections = {
-            "code": lambda: code.report(options.objects, options.seed, folder),
-            "running": lambda: running.report(folder, options.threads, options.cycles),
-            "tools": lambda: tools.report(folder),
-            "cost": lambda: cost.report(folder),
-            "wheels": lambda: wheels.report(folder),
-            "kills": lambda: kills.report(folder, options.seed),
-            "corpus": lambda: corpus.report(options.corpus) if options.corpus else [],
+            "code": lambda: code.report(options.objects, options.seed, folder, machine),
+            "running": lambda: running.report(folder, options.threads, options.cycles, machine),
+            "tools": lambda: tools.report(folder, machine),
+            "cost": lambda: instructions.report(folder, machine) if machine.binutils else cost.report(folder),
+            "wheels": lambda: wheels.report(folder, machine),
+            "kills": lambda: kills.report(folder, options.seed) if not machine.binutils else [],
+            "corpus": lambda: corpus.report(options.corpus, machine) if options.corpus else [],
         }
         for section in chosen:
             wrong += sections[section]()

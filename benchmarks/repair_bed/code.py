@@ -11,17 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.markdown import heading, row
+from tests.support.repair_machines import TestedMachine, machine_of
 from tests.support.repair_sources import EXCEPTIONS, c_source
-from tests.support.repairing import LINKERS, build_object, linker_truth, repair_file, run_host
-from tests.support.runtimes import native
+from tests.support.repairing import build_object, linker_truth, repair_file, run_host
 from tls_wheel_guard.repair.refusal import CannotRepair
 
-GCC_LEVELS = ("-O0", "-O1", "-O2", "-O3", "-Os", "-O2 -flto", "-O2 -march=x86-64-v4", "-O3 -march=haswell", "-O2 -fno-omit-frame-pointer")
-CLANG_LEVELS = ("-O0", "-O1", "-O2", "-O3", "-Os", "-Oz", "-O2 -march=x86-64-v3", "-O2 -fno-omit-frame-pointer")
-NO_FRAMES = "-fno-asynchronous-unwind-tables"
-"""Code without frames and names is refused where a linker's padding between functions decodes as something else."""
-MORE = ("", "", "-fcf-protection=full", "-mcmodel=large", NO_FRAMES, "-fstack-protector-all", "-ftls-model=initial-exec")
-COMPILERS = {"gcc": GCC_LEVELS, "g++": GCC_LEVELS, "clang-19": CLANG_LEVELS, "clang++-19": CLANG_LEVELS}
 RUST = """
 #![crate_type = "cdylib"]
 use std::cell::{Cell, RefCell};
@@ -61,7 +55,7 @@ class Tally:
     objects: int = 0
     sites: int = 0
     kept: int = 0
-    refused: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
     layouts: Counter[str] = field(default_factory=Counter)
     forms: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -69,7 +63,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Count another one's objects too."""
         self.objects, self.sites, self.kept = self.objects + other.objects, self.sites + other.sites, self.kept + other.kept
-        self.refused += other.refused
+        self.refused.update(other.refused)
         self.layouts.update(other.layouts)
         self.forms.update(other.forms)
         self.wrong += other.wrong
@@ -77,12 +71,13 @@ class Tally:
 
 def compare(before: Path, folder: Path, what: str, truth: bool = True) -> Tally:
     """One object: sites beside the linker's relocations, values of eight threads and main beside the original's."""
-    tally = Tally(objects=1)
+    tally, machine = Tally(objects=1), machine_of(before.read_bytes())
     try:
         plan = repair_file(before, folder / "after.so")
     except CannotRepair as error:
-        tally.refused += 1
-        if NO_FRAMES not in what:
+        explained = [flag for flag in machine.may_refuse if flag in what.split()]
+        tally.refused[f"{explained[0] if explained else '?'}: {error.rule}"] += 1
+        if not explained:
             tally.wrong.append(f"{what}: {error.line()}")
         return tally
     tally.sites, tally.kept = len(plan.sites), sum(planned.site.keep_flags for planned in plan.sites)
@@ -90,49 +85,53 @@ def compare(before: Path, folder: Path, what: str, truth: bool = True) -> Tally:
     tally.forms.update(plan.forms)
     if truth and {planned.site.address for planned in plan.sites} != linker_truth(before):
         tally.wrong.append(f"{what}: sites")
-    runs = [run_host(native(), "values", path, "8", "20") for path in (before, folder / "after.so")]
+    runs = [run_host(machine.runtime(), "values", path, "8", "20") for path in (before, folder / "after.so")]
     if runs[0].stdout != runs[1].stdout or runs[0].returncode or runs[1].returncode or len(runs[0].stdout.split()) != 9:
         tally.wrong.append(f"{what}: values {runs[0].returncode} {runs[1].returncode} {runs[1].stdout[:80]!r}")
     return tally
 
 
-def generated(count: int, seed: int, folder: Path) -> dict[str, Tally]:
+def generated(count: int, seed: int, folder: Path, machine: TestedMachine) -> dict[str, Tally]:
     """``count`` objects of chance: source, compiler, level, linker."""
     draw = random.Random(seed)
-    found = {compiler: Tally() for compiler in COMPILERS}
+    found = {compiler: Tally() for compiler in machine.compilers}
     for number in range(count):
-        compiler = draw.choice(list(COMPILERS))
-        level, more, linker = draw.choice(COMPILERS[compiler]), draw.choice(MORE), draw.choice(list(LINKERS))
-        if "flto" in level and "lld" in linker:
-            linker = "bfd"
+        compiler = draw.choice(list(machine.compilers))
+        level, more, linker = draw.choice(machine.levels[compiler]), draw.choice(machine.more), draw.choice(list(machine.linkers))
+        if ("flto" in level and "lld" in linker) or ("tiny" in more and linker.startswith(("lld", "mold"))):
+            linker = "bfd"  # what the other does not know
         source = folder / ("m.cc" if "++" in compiler else "m.c")
         source.write_text(c_source(seed * 100_000 + number, functions=draw.randint(2, 10)))
         keeps = "stripped" not in linker
-        flags = [*level.split(), *more.split(), *LINKERS[linker], *(["-Wl,-q"] if keeps else [])]
-        before = build_object(source, folder / "before.so", compiler, *flags)
+        flags = [*level.split(), *more.split(), *machine.linkers[linker], *(["-Wl,-q"] if keeps else [])]
+        before = build_object(source, folder / "before.so", compiler, *flags, machine=machine)
         found[compiler].add(compare(before, folder, f"seed {seed}, object {number}: {compiler} {' '.join(flags)}", truth=keeps))
     return found
 
 
-def exceptions(folder: Path) -> Tally:
+def exceptions(folder: Path, machine: TestedMachine) -> Tally:
     """C++ that throws through functions with reads, in destructors and handlers."""
     tally = Tally()
     (folder / "e.cpp").write_text(EXCEPTIONS)
     for compiler in ("g++", "clang++-19"):
         for level in ("-O0", "-O1", "-O2", "-O3", "-Os"):
-            before = build_object(folder / "e.cpp", folder / "before.so", compiler, level, "-Wl,-q")
+            before = build_object(folder / "e.cpp", folder / "before.so", compiler, level, "-Wl,-q", machine=machine)
             tally.add(compare(before, folder, f"exceptions, {compiler} {level}"))
     return tally
 
 
-def rust(folder: Path) -> Tally:
+def rust(folder: Path, machine: TestedMachine) -> Tally:
     """thread_local! with and without lazy values and destructors, panics that are caught."""
     tally = Tally()
     (folder / "r.rs").write_text(RUST)
     for level in ("0", "1", "2", "3", "s", "z"):
         flags = ["-Ztls-model=initial-exec", f"-Copt-level={level}", "-Clink-arg=-Wl,-q", "--crate-name", "r", "-o", str(folder / "before.so")]
         run = subprocess.run(
-            ["rustc", *flags, str(folder / "r.rs")], env={**os.environ, "RUSTC_BOOTSTRAP": "1"}, capture_output=True, text=True, check=False
+            ["rustc", *machine.rust, *flags, str(folder / "r.rs")],
+            env={**os.environ, "RUSTC_BOOTSTRAP": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if run.returncode:
             raise SystemExit(run.stderr)
@@ -140,15 +139,15 @@ def rust(folder: Path) -> Tally:
     return tally
 
 
-def report(count: int, seed: int, folder: Path) -> list[str]:
+def report(count: int, seed: int, folder: Path, machine: TestedMachine) -> list[str]:
     """The section of the page; what was wrong."""
     started = time.monotonic()
-    found = {**generated(count, seed, folder), "C++ exceptions": exceptions(folder), "rustc": rust(folder)}
+    found = {**generated(count, seed, folder, machine), "C++ exceptions": exceptions(folder, machine), "rustc": rust(folder, machine)}
     print("\n## Code that compilers make\n")
     print(
         f"{count} generated objects (seed {seed}), each of a compiler, level and linker of chance, with `--emit-relocs` as the truth about"
         " reads where the object is not stripped; then C++ that throws, and Rust. Values: of eight threads and main, original beside"
-        f" repaired, each in a fresh process. Refused: only objects of `{NO_FRAMES}`, whose stripped code has no frames to find functions by.\n"
+        f" repaired, each in a fresh process. {machine.refusal_words}\n"
     )
     heading("code", "objects", "reads", "flags kept at", "forms", "refused", "wrong sites or values")
     for name, tally in found.items():
@@ -158,12 +157,14 @@ def report(count: int, seed: int, folder: Path) -> list[str]:
             f"{tally.sites:,}",
             f"{tally.kept:,}",
             ", ".join(f"{k} {v:,}" for k, v in sorted(tally.forms.items())),
-            tally.refused,
+            tally.refused.total(),
             len(tally.wrong),
         )
     whole = Tally()
     for tally in found.values():
         whole.add(tally)
+    if whole.refused:
+        print("\nRefused, by flag and rule: " + "; ".join(f"`{name}` {count}" for name, count in sorted(whole.refused.items())) + ".")
     print("\nLayouts that were taken: " + "; ".join(f"{name}: {count}" for name, count in whole.layouts.most_common()) + ".")
     print(f"\n{whole.objects} objects in {time.monotonic() - started:.0f} s.", flush=True)
     return whole.wrong

@@ -9,13 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.markdown import heading, row
+from tests.support.repair_machines import TestedMachine
 from tls_wheel_guard.commands.check import check_wheel
 from tls_wheel_guard.commands.repair import Wanted, repair_file
 from tls_wheel_guard.errors import TlsWheelGuardError
 from tls_wheel_guard.inputs.opening import inspect_file
 
 
-def report(folder: Path) -> list[str]:
+def report(folder: Path, machine: TestedMachine) -> list[str]:
     """The section of the page; what has no explanation."""
     print("\n## A corpus of wheels\n")
     heading("wheel", "module", "reads", "forms", "layout", "bytes added", "or refused")
@@ -23,7 +24,7 @@ def report(folder: Path) -> list[str]:
     repaired, refused, forms, seconds = 0, Counter[str](), Counter[str](), 0.0
     for wheel in sorted(folder.glob("*.whl")):
         contents = inspect_file(wheel)
-        if not any(module.facts.machine_name == "x86_64" for module in contents.initial_exec):
+        if not any(module.facts.machine_name == machine.name for module in contents.initial_exec):
             continue
         with tempfile.TemporaryDirectory() as name:
             started = time.perf_counter()

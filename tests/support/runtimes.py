@@ -172,13 +172,36 @@ def native() -> Runtime:
     return Runtime("glibc", (major, minor), platform.machine(), ("gcc",))
 
 
-def musl() -> Runtime:
-    """This machine's musl."""
+def musl(machine: str = "x86_64") -> Runtime:
+    """This machine's musl, or another machine's from Debian's archive under qemu-user."""
+    if machine != platform.machine():
+        return _emulated_musl(machine)
     require("musl-gcc")
     run = subprocess.run([str(next(Path("/lib").glob("ld-musl-*.so.1")))], capture_output=True, text=True, check=False)
     found = re.search(r"Version (\d+)\.(\d+)", run.stderr)
     assert found, run.stderr
     return Runtime("musl", (int(found[1]), int(found[2])), platform.machine(), ("musl-gcc",))
+
+
+@functools.cache
+def _emulated_musl(machine: str) -> Runtime:
+    triplet, compiler = f"{machine}-linux-musl", COMPILERS[machine][0]
+    root = sysroot(_ARCHITECTURES[machine], ("musl", "musl-dev", "linux-libc-dev"))
+    name = f"musl-gcc-{machine}"
+
+    def make(work: Path) -> None:
+        # The package's own specs, with its paths below the root, and libc.so before libc.a.
+        text = (root / "usr/lib" / triplet / "musl-gcc.specs").read_text()
+        text = text.replace("/usr/", f"{root}/usr/").replace(f"-L{root}/usr", f"-L{root}/lib/{triplet} -L{root}/usr")
+        (work / "specs").write_text(text)
+
+    specs = made_once(CACHE / name, make) / "specs"
+    prefix = _prefix(machine, root)
+    run = subprocess.run([*prefix, str(root / f"lib/ld-musl-{machine}.so.1")], capture_output=True, text=True, check=False)
+    found = re.search(r"Version (\d+)\.(\d+)", run.stderr)
+    assert found, run.stderr
+    libc = root / "lib" / triplet / "libc.so"
+    return Runtime("musl", (int(found[1]), int(found[2])), machine, (compiler, f"-specs={specs}"), prefix, libc_file=libc)
 
 
 def emulated(machine: str) -> Runtime:
