@@ -1,12 +1,16 @@
-"""The static TLS block as SVG: the segments of ``block``, in the proportions of the terminal's bar. A string of our own numbers only."""
+"""The static TLS block as SVG: the segments of ``block``, in the proportions of the terminal's bar. A string of our own numbers only.
+
+The HTML report draws one block a picture with ``svg``; the pictures of docs/how-it-works.md put several blocks and labels together with ``shapes``
+(docs/pictures/make_pictures.py). The places of the segments are the same in both: ``places``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tls_wheel_guard.report.block import Segment, shares
 
-__all__ = ["svg"]
+__all__ = ["places", "shapes", "svg"]
 
 WIDTH, HEIGHT = 1000, 40
 """Units of the drawing; the page stretches it to its own width."""
@@ -14,20 +18,32 @@ WIDTH, HEIGHT = 1000, 40
 
 def svg(segments: Sequence[Segment], label: str) -> str:
     """The drawing. ``label``: what it shows, in words that were escaped; the caption beside it has the numbers."""
+    parts = shapes(segments, WIDTH, HEIGHT)
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}">{parts}</svg>'
+
+
+def places(segments: Sequence[Segment], width: int, left: int = 0) -> Iterator[tuple[Segment, int, int]]:
+    """Each segment with its left edge and its width, where all of them together take ``width`` units from ``left`` on."""
+    for segment, size in zip(segments, shares(segments, width), strict=True):
+        yield segment, left, size
+        left += size
+
+
+def shapes(segments: Sequence[Segment], width: int, height: int, left: int = 0, top: int = 0, step: int = 1) -> str:
+    """A rectangle a segment, with strokes over some. ``step``: how much closer than in the report's picture strokes stand, for a small drawing."""
     parts: list[str] = []
-    at = 0
-    for segment, width in zip(segments, shares(segments, WIDTH), strict=True):
-        parts.append(f'<rect class="{segment.kind}" x="{at}" y="0" width="{width}" height="{HEIGHT}"/>')
-        parts.append(_pattern(segment.kind, at, width))
-        at += width
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    for segment, x, size in places(segments, width, left):
+        parts.append(f'<rect class="{segment.kind}" x="{x}" y="{top}" width="{size}" height="{height}"/>')
+        parts.append(_pattern(segment.kind, x, size, top, height, step))
+    return "".join(parts)
 
 
-def _pattern(kind: str, at: int, width: int) -> str:
+def _pattern(kind: str, at: int, width: int, top: int, height: int, closer: int) -> str:
     """Strokes over what is refused and what was taken before, so that no meaning is carried by colour alone."""
     step = {"beyond": 16, "before": 28}.get(kind)
     if step is None:
         return ""
-    lean = HEIGHT // 2 if kind == "beyond" else 0
-    lines = (f"M{x} {HEIGHT}L{min(x + lean, at + width)} 0" for x in range(at + step // 2, at + width, step))
+    step //= closer
+    lean = height // 2 if kind == "beyond" else 0
+    lines = (f"M{x} {top + height}L{min(x + lean, at + width)} {top}" for x in range(at + step // 2, at + width, step))
     return f'<path class="stroke" d="{"".join(lines)}"/>'
