@@ -2,10 +2,11 @@
 """Draw the pictures of docs/how-it-works.md. A test checks that the committed ones are current.
 
 A static TLS block is drawn by the code that draws it in the HTML report: its segments come from the models of the loaders by way of
-``report.filling``, their places from ``report.block_svg``, their colours from the report's style sheet. Only labels, boxes and arrows are made here.
+``report.filling``, their places from ``report.block_svg``, their colours from the report's style sheet. Only labels, boxes and
+arrows are made here.
 
-A picture stands in a page as an image, so it brings its own ground: it is legible wherever the page is light or dark. Its texts are 14 to 16 units
-on a drawing 480 units wide, so that they can be read where a telephone makes it 360.
+A picture stands in a page as an image, so it brings its own ground: it is legible whether the page is light or dark. Its texts are
+14 to 16 units on a drawing 480 units wide, so that they can be read on a telephone, where it is 360 pixels wide.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class Canvas:
     def svg(self, height: int) -> str:
         """The picture as a file."""
         head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" role="img">'
-        marker = '<marker id="head" markerWidth="9" markerHeight="8" refX="8" refY="4" orient="auto"><path class="head" d="M0 0L9 4L0 8z"/></marker>'
+        tip = '<path class="head" d="M0 0L9 4L0 8z"/>'
+        marker = f'<marker id="head" markerWidth="9" markerHeight="8" refX="8" refY="4" orient="auto">{tip}</marker>'
         ground = f'<rect class="card" x="1" y="1" width="{WIDTH - 2}" height="{height - 2}" rx="8"/>'
         body = "\n".join(part for part in self.parts if part)
         return f"{head}\n<title>{escape(self.title)}</title>\n<style>{_style()}</style>\n<defs>{marker}</defs>\n{ground}\n{body}\n</svg>\n"
@@ -157,17 +159,18 @@ def two_places() -> str:
 def models() -> str:
     """From the code to the address, for each model and dialect."""
     canvas = Canvas("How each access model gets from the code to the variable")
-    rows: list[tuple[str, str, str, list[tuple[str, int]]]] = [
-        ("global-dynamic", "needs no static TLS", "good", [("module, offset", 118), ("__tls_get_addr", 124), ("address", 76)]),
-        ("local-dynamic", "needs no static TLS", "good", [("module, 0", 86), ("__tls_get_addr", 124), ("+ offset", 76), ("address", 76)]),
-        ("both, by a descriptor", "needs no static TLS", "good", [("function, argument", 148), ("call: distance", 108), ("+ TP", 50), ("address", 70)]),
-        ("initial-exec", "needs static TLS", "bad", [("slot: distance", 116), ("+ TP", 54), ("address", 76)]),
-        ("local-exec", "needs static TLS; programs only", "bad", [("distance in the code", 156), ("+ TP", 54), ("address", 76)]),
+    free = "needs no static TLS"
+    rows: list[tuple[str, str, list[tuple[str, int]]]] = [
+        ("global-dynamic", free, [("module, offset", 118), ("__tls_get_addr", 124), ("address", 76)]),
+        ("local-dynamic", free, [("module, 0", 86), ("__tls_get_addr", 124), ("+ offset", 76), ("address", 76)]),
+        ("both, by a descriptor", free, [("function, argument", 148), ("call: distance", 108), ("+ TP", 50), ("address", 70)]),
+        ("initial-exec", "needs static TLS", [("slot: distance", 116), ("+ TP", 54), ("address", 76)]),
+        ("local-exec", "needs static TLS; programs only", [("distance in the code", 156), ("+ TP", 54), ("address", 76)]),
     ]
     y = 8
-    for name, needs, kind, steps in rows:
+    for name, needs, steps in rows:
         canvas.text(EDGE, y + 22, name, "strong")
-        canvas.text(EDGE + INNER, y + 22, needs, f"small {kind}", "end")
+        canvas.text(EDGE + INNER, y + 22, needs, "small good" if needs == free else "small bad", "end")
         x = EDGE
         for number, (words, width) in enumerate(steps):
             canvas.box(x, y + 32, width, 30, [words])

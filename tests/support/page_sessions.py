@@ -1,7 +1,7 @@
 """What a page of docs/ shows at a prompt: files, commands, and their output.
 
-A file stands in a fence whose first line names it in a comment. A command is an indented line behind ``$``; the indented lines below it are its output,
-in which ``...`` stands for any lines, or in a line for any text. Blanks count as one.
+A file stands in a fence whose first line names it in a comment. A command is an indented line behind ``$``; the indented lines below it
+are its output, in which ``...`` stands for any lines, or in a line for any text. Blanks count as one.
 """
 
 from __future__ import annotations

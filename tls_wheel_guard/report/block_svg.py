@@ -1,7 +1,7 @@
 """The static TLS block as SVG: the segments of ``block``, in the proportions of the terminal's bar. A string of our own numbers only.
 
-The HTML report draws one block a picture with ``svg``; the pictures of docs/how-it-works.md put several blocks and labels together with ``shapes``
-(docs/pictures/make_pictures.py). The places of the segments are the same in both: ``places``.
+The HTML report draws one block a picture with ``svg``; docs/pictures/make_pictures.py puts several blocks and labels together with
+``shapes`` and ``places``. The geometry is the same in both.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def places(segments: Sequence[Segment], width: int, left: int = 0) -> Iterator[t
         left += size
 
 
-def shapes(segments: Sequence[Segment], width: int, height: int, left: int = 0, top: int = 0, step: int = 1) -> str:
-    """A rectangle a segment, with strokes over some. ``step``: how much closer than in the report's picture strokes stand, for a small drawing."""
+def shapes(segments: Sequence[Segment], width: int, height: int, left: int = 0, top: int = 0, closer: int = 1) -> str:
+    """A rectangle a segment, with strokes over some. ``closer``: how many times closer than in the report they stand, in a small drawing."""
     parts: list[str] = []
     for segment, x, size in places(segments, width, left):
         parts.append(f'<rect class="{segment.kind}" x="{x}" y="{top}" width="{size}" height="{height}"/>')
-        parts.append(_pattern(segment.kind, x, size, top, height, step))
+        parts.append(_pattern(segment.kind, x, size, top, height, closer))
     return "".join(parts)
 
 
