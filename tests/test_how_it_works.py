@@ -21,12 +21,12 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
 PICTURES = DOCS / "pictures"
 TOOLS = ("gcc", "musl-gcc", "aarch64-linux-gnu-gcc", "arm-linux-gnueabihf-gcc", "readelf", "objdump", "gdb")
-SHELL = {"sh", "grep", "./open", "./open-musl", "./call", "/lib64/ld-linux-x86-64.so.2", "tls-wheel-guard"}
+SHELL = {"sh", "for", "grep", "./open", "./open-musl", "./call", "/lib64/ld-linux-x86-64.so.2", "tls-wheel-guard"}
 
 
 def programs(command: str) -> set[str]:
     """The words that a command line begins programs with."""
-    return {re.sub(r"^(?:\w+=\S+ )+", "", part.strip()).split()[0] for part in command.split(" | ")}
+    return {re.sub(r"^(?:\w+=\S+ )+", "", part.strip()).split()[0] for part in command.replace("\\\n", "").split(" | ")}
 
 
 def same_system() -> None:
@@ -58,8 +58,8 @@ def test_every_command_prints_what_is_shown(tmp_path: Path) -> None:
 
 
 def test_sessions_are_read_as_they_are_shown() -> None:
-    page = "text\n\n    $ one\n    1\n    ...\n    $ two | three\n\n    plain code\n\n```c\n/* a.c */\nint a;\n```\n"
-    assert list(session_of(page)) == [Shown("one", ("1", "...")), Shown("two | three", ())]
+    page = "text\n\n    $ one\n    1\n    ...\n    $ two | three;\n    > four\n\n    plain code\n\n```c\n/* a.c */\nint a;\n```\n"
+    assert list(session_of(page)) == [Shown("one", ("1", "...")), Shown("two | three;\nfour", ())]
     assert files_of(page) == {"a.c": "/* a.c */\nint a;\n"}
     assert matches(["1", "...", "3  x"], "1\n2\n3\tx\n")
     assert matches(["...", "a ... c"], "0\na b c\n")

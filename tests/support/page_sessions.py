@@ -1,7 +1,7 @@
 """What a page of docs/ shows at a prompt: files, commands, and their output.
 
-A file stands in a fence whose first line names it in a comment. A command is an indented line behind ``$``; the indented lines below it
-are its output, in which ``...`` stands for any lines, or in a line for any text. Blanks count as one.
+A file stands in a fence whose first line names it in a comment. A command is an indented line behind ``$``, and goes on behind ``>``;
+the indented lines below it are its output, in which ``...`` stands for any lines, or in a line for any text. Blanks count as one.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def session_of(page: str) -> Iterator[Shown]:
             command, output = "", []
         if line.startswith("    $ "):
             command = line[6:]
+        elif command and line.startswith("    > ") and not output:
+            command += "\n" + line[6:]
         elif command and inside:
             output.append(line[4:])
 
