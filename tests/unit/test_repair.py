@@ -274,7 +274,7 @@ def test_programs_and_other_files(tmp_path: Path) -> None:
     subprocess.run([require("llvm-strip-19"), "--strip-sections", str(tmp_path / "m.so")], check=True)
     assert refused((tmp_path / "m.so").read_bytes()).rule == "no-section-headers"
     other = bytearray(data)
-    other[18:20] = struct.pack("<H", 183)
+    other[18:20] = struct.pack("<H", 243)
     assert refused(bytes(other)).rule == "machine"
 
 

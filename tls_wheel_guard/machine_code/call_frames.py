@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.machine_code.eh_frame import Frame, encoded_pointer
 
-__all__ = ["Cfa", "Cie", "FrameTable", "Row", "Rule", "sleb", "uleb"]
+__all__ = ["SIGN_STATE", "Cfa", "Cie", "FrameTable", "Row", "Rule", "sleb", "uleb"]
 
 Cfa = tuple[int, int] | bytes
 """The canonical frame address: a register's number and what is added to it, or a DWARF expression."""
 Rule = tuple[str, int | bytes]
 """How a register is found. ``offset``, ``val_offset``: bytes from the CFA; ``register``: its number; ``expression``, ``val_expression``:
-a DWARF expression; ``undefined``, ``same_value``: 0."""
+a DWARF expression; ``undefined``, ``same_value``: 0. ``signed``: 0, of SIGN_STATE: the return address is signed."""
+SIGN_STATE = 34
+"""aarch64's RA_SIGN_STATE (DWARF for the Arm 64-bit Architecture), which DW_CFA_AARCH64_negate_ra_state toggles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,8 @@ def _run(cursor: _Cursor, cie: Cie, state: _State, address: int, initial: Row | 
                 raise MalformedElf("call frame information restores a state that was not kept")
             kept = stack.pop()
             state.cfa, state.rules = kept.cfa, kept.rules
+        elif opcode == 0x2D and cie.return_register == 30 and b"B" not in cie.letters:
+            state.set(SIGN_STATE, None if SIGN_STATE in dict(state.rules) else ("signed", 0))
         elif not (_define_cfa(cursor, opcode, cie, state) or _define_register(cursor, opcode, cie, state, initial)):
             raise MalformedElf(f"the instruction {opcode:#x} in call frame information")
     yield address, state.row()
@@ -274,4 +278,4 @@ _REGISTER_RULES: dict[int, Callable[[_Cursor, Cie], Rule]] = {
     0x15: lambda cursor, cie: ("val_offset", cursor.sleb() * cie.data_align),
     0x16: lambda cursor, _: ("val_expression", cursor.block()),
 }
-"""Opcode -> its rule. 0x2d, which changes whether aarch64 signs return addresses, is no rule of a register: such tables are not read."""
+"""Opcode -> its rule."""

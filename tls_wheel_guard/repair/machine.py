@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ from tls_wheel_guard.machine_code import Code
 from tls_wheel_guard.machine_code.eh_frame import Frame
 from tls_wheel_guard.repair.elf_file import ElfFile
 
-__all__ = ["Flavour", "FoundThunk", "FrameNumbers", "MachineRepair", "Piece", "Proof", "Site", "Step"]
+__all__ = ["Depth", "Flavour", "FoundThunk", "FrameNumbers", "MachineRepair", "Piece", "Proof", "Site", "Step"]
 
 Flavour = Literal["guarded", "plain"]
 """``guarded``: a thread's first call of a descriptor may run C code that overwrites vector registers (glibc before 2.40, bug 31372), so they
@@ -35,11 +35,15 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From byte ``offset`` of a thunk on, the stack pointer is ``pushed`` bytes below the function's. ``rules``: more CFI, as bytes."""
+    """From byte ``offset`` of a thunk on, the stack pointer is ``pushed`` bytes below the function's. ``rules``: more CFI, as bytes.
+
+    ``return_at``: bytes from the stack pointer to the old value of the return address's register, None while that holds it itself.
+    """
 
     offset: int
     pushed: int
     rules: bytes = b""
+    return_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,20 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Depth:
+    """Before the instruction at an address the stack pointer is ``pushed`` bytes down; ``return_at`` as in :class:`Step`."""
+
+    address: int
+    pushed: int
+    return_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
-    """A thunk's proof. ``wrong``: what is wrong with it, "" where nothing is. ``depths``: (address of an instruction, pushed before it)."""
+    """A thunk's proof. ``wrong``: what is wrong with it, "" where nothing is. ``depths``: what holds before each instruction."""
 
     wrong: str
-    depths: tuple[tuple[int, int], ...] = ()
+    depths: tuple[Depth, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,7 @@ class FrameNumbers:
     stack_register: int
     return_register: int
     initial: bytes
+    returns_on_stack: bool
     stack_opcodes: bytes
     """Bytes of DWARF operations that may read the stack pointer or the frame address: an expression with one of them is not adjusted."""
 
@@ -85,7 +99,8 @@ class MachineRepair:
     """A machine's row. ``tpoff``, ``tlsdesc``: relocation numbers. ``page``: bytes of a page in which code may be added, 0: the largest p_align.
 
     ``poison``: what a slot holds afterwards, so that a read of it faults. ``site_size``: bytes of a read.
-    ``find_sites(file, code, frames, slots)`` raises CannotRepair where a use is not certain.
+    ``needs_guard``: a descriptor's first call may lose registers. ``no_descriptors``: systems whose loader knows none here, by their libc.
+    ``find_sites(file, code, frames, slots)`` raises CannotRepair where a use is not certain; ``find_left``: the same in a repaired file.
     ``thunk(site, flavour, at, descriptor, guard)``: its length does not depend on the addresses.
     ``redirect(site, thunk)``: the site's new bytes. ``prove(site, code, at, thunk, descriptor, guard)``: the same
     bytes read again. ``read_thunks(code, at)`` and ``is_redirected(site's bytes, thunk)``: the same in a file that was repaired before.
@@ -98,8 +113,11 @@ class MachineRepair:
     page: int
     poison: bytes
     site_size: int
+    needs_guard: bool
+    no_descriptors: Mapping[str, str]
     frame: FrameNumbers
     find_sites: Callable[[ElfFile, Code, list[Frame], frozenset[int]], tuple[Site, ...]]
+    find_left: Callable[[ElfFile, Code, list[Frame], frozenset[int]], tuple[Site, ...]]
     guard: Callable[[Flavour], Piece]
     thunk: Callable[[Site, Flavour, int, int, int], Piece]
     redirect: Callable[[Site, int], bytes]

@@ -18,6 +18,7 @@ from tls_wheel_guard.machine_code import read_code
 from tls_wheel_guard.machine_code.call_frames import FrameTable, Row
 from tls_wheel_guard.machine_code.eh_frame import Frame, frames
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.repair.aarch64 import MACHINE as AARCH64
 from tls_wheel_guard.repair.changes import changes
 from tls_wheel_guard.repair.descriptors import Slot, find_slots, require_fixed, require_lonely
 from tls_wheel_guard.repair.elf_file import ElfFile, read_elf_file
@@ -32,7 +33,7 @@ from tls_wheel_guard.repair.x86_64 import MACHINE as X86_64
 
 __all__ = ["MACHINES", "RepairPlan", "plan_repair"]
 
-MACHINES: dict[int, MachineRepair] = {machine.e_machine: machine for machine in (X86_64,)}
+MACHINES: dict[int, MachineRepair] = {machine.e_machine: machine for machine in (X86_64, AARCH64)}
 """e_machine -> its row."""
 
 
@@ -89,7 +90,7 @@ def plan_repair(data: bytes, targets: Sequence[Target] = (), *, allow_dropping_b
     if not slots:
         return None
     found = _find(file, machine, slots, targets)
-    room = find_descriptor_room(file, len(slots))
+    room = find_descriptor_room(file, machine, len(slots))
     unwinding = plan_unwinding(file, found.frames, found.table)
     draft = place_code(found, room, unwinding, up(max(load.end for load in file.loads), 16))
     above = unwinding.start if unwinding.how == "last" else 0
@@ -117,7 +118,7 @@ def plan_repair(data: bytes, targets: Sequence[Target] = (), *, allow_dropping_b
 
 def _find(file: ElfFile, machine: MachineRepair, slots: tuple[Slot, ...], targets: Sequence[Target]) -> Found:
     refuse_file(file)
-    refuse_targets(targets, machine.name)
+    refuse_targets(targets, machine)
     require_lonely(file, slots)
     source = BytesSource(file.data)
     read_shared_object(source)  # the judgement's own reader has more doubts
@@ -131,7 +132,7 @@ def _find(file: ElfFile, machine: MachineRepair, slots: tuple[Slot, ...], target
     sites = machine.find_sites(file, code, found, frozenset(slot.address for slot in slots))
     require_fixed(file, sites)
     rows = tuple(_row_of(found, table, site) for site in sites)
-    return Found(file, machine, flavour_of(file, targets), names, tuple(found), table, slots, sites, rows)
+    return Found(file, machine, flavour_of(file, machine, targets), names, tuple(found), table, slots, sites, rows)
 
 
 def _row_of(found: Sequence[Frame], table: FrameTable | None, site: Site) -> Row | None:

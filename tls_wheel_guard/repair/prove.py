@@ -11,11 +11,11 @@ from tls_wheel_guard.elf import BytesSource, SharedObject, read_shared_object
 from tls_wheel_guard.elf.constants import PF_W, PT_GNU_EH_FRAME, SHT_DYNSYM, SHT_SYMTAB
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.machine_code import read_code
-from tls_wheel_guard.machine_code.call_frames import FrameTable, Row
+from tls_wheel_guard.machine_code.call_frames import FrameTable, Row, sleb
 from tls_wheel_guard.machine_code.eh_frame import Frame, frames
 from tls_wheel_guard.repair.descriptors import DESCRIPTOR
 from tls_wheel_guard.repair.elf_file import RELA, SYM, ElfFile, SectionHeader, read_elf_file
-from tls_wheel_guard.repair.machine import FrameNumbers, MachineRepair
+from tls_wheel_guard.repair.machine import Depth, FrameNumbers, MachineRepair
 from tls_wheel_guard.repair.patch import apply_to
 from tls_wheel_guard.repair.plan import MACHINES, RepairPlan
 from tls_wheel_guard.repair.refusal import CannotRepair
@@ -24,8 +24,8 @@ from tls_wheel_guard.repair.whole import header_faults
 
 __all__ = ["faults", "repaired"]
 
-Depths = dict[int, tuple[tuple[int, int], ...]]
-"""Address of a site -> what its thunk has pushed before each instruction, by the instruction's address."""
+Depths = dict[int, tuple[Depth, ...]]
+"""Address of a site -> what holds before each instruction of its thunk."""
 
 
 def repaired(data: bytes, plan: RepairPlan) -> bytes:
@@ -128,7 +128,7 @@ def _code(new: ElfFile, plan: RepairPlan, machine: MachineRepair, depths: Depths
     section = new.section(".eh_frame")
     table = frames(code, 8, True, (section.address, section.size) if section else None)
     try:
-        left = machine.find_sites(new, code, table, frozenset(places))
+        left = machine.find_left(new, code, table, frozenset(places))
         if left:
             yield f"{len(left)} reads of a slot are left, the first at {left[0].address:#x}"
     except CannotRepair as error:
@@ -165,10 +165,10 @@ def _unwinding(old: ElfFile, new: ElfFile, plan: RepairPlan, machine: MachineRep
         place = bisect_right(known, site, key=lambda frame: frame.start) - 1
         frame = known[place] if place >= 0 and site < known[place].end else None
         expected = before.row_at(frame, site) if frame is not None else None
-        for address, pushed in depths.get(site, ()):
-            row = rows[bisect_right(starts, address) - 1][1]
-            if row != _lowered(expected, pushed, machine.frame) and (machine.frame.return_register, ("undefined", 0)) not in row.rules:
-                yield f"the frame at {address:#x}, in the thunk of {site:#x}, is {row}"
+        for depth in depths.get(site, ()):
+            row = rows[bisect_right(starts, depth.address) - 1][1]
+            if row != _lowered(expected, depth, machine.frame) and (machine.frame.return_register, ("undefined", 0)) not in row.rules:
+                yield f"the frame at {depth.address:#x}, in the thunk of {site:#x}, is {row}"
 
 
 def _frames_of(file: ElfFile, machine: MachineRepair, section: SectionHeader) -> tuple[FrameTable, list[Frame]]:
@@ -177,10 +177,16 @@ def _frames_of(file: ElfFile, machine: MachineRepair, section: SectionHeader) ->
     return table, frames(code, 8, True, (section.address, section.size))
 
 
-def _lowered(row: Row | None, pushed: int, numbers: FrameNumbers) -> Row | None:
-    if row is None or isinstance(row.cfa, bytes) or row.cfa[0] != numbers.stack_register:
+def _lowered(row: Row | None, depth: Depth, numbers: FrameNumbers) -> Row | None:
+    """The row of a site as it must be at an instruction of its thunk."""
+    if row is None:
+        return None
+    if depth.return_at is not None and not any(register == numbers.return_register for register, _ in row.rules):
+        place = bytes((0x70 + numbers.stack_register,)) + sleb(depth.return_at)  # DW_OP_breg
+        row = replace(row, rules=tuple(sorted([*row.rules, (numbers.return_register, ("expression", place))])))
+    if isinstance(row.cfa, bytes) or row.cfa[0] != numbers.stack_register:
         return row
-    return replace(row, cfa=(row.cfa[0], row.cfa[1] + pushed))
+    return replace(row, cfa=(row.cfa[0], row.cfa[1] + depth.pushed))
 
 
 def _is_in_table(file: ElfFile, frame: Frame) -> bool:

@@ -12,7 +12,7 @@ from tls_wheel_guard.elf.constants import DF_1_PIE, DT_FLAGS_1, DT_NEEDED, DT_SO
 from tls_wheel_guard.elf.symbol_tables import Names
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.repair.elf_file import ElfFile
-from tls_wheel_guard.repair.machine import Flavour
+from tls_wheel_guard.repair.machine import Flavour, MachineRepair
 from tls_wheel_guard.repair.refusal import CannotRepair
 from tls_wheel_guard.repair.whole import header_faults
 
@@ -25,10 +25,8 @@ SWITCH = frozenset(
 GO_SECTIONS = frozenset((".gopclntab", ".go.buildinfo", ".note.go.buildid"))
 SIGNATURE_SECTIONS = frozenset((".gnupg.sig", ".module_sig", ".sig"))
 RSEQ_SECTIONS = frozenset(("__rseq_cs", "__rseq_cs_ptr_array"))
-NO_DESCRIPTORS = {"freebsd": "FreeBSD before 16", "bionic": "Android", "netbsd": "NetBSD", "openbsd": "OpenBSD", "dragonfly": "DragonFly"}
-"""Systems whose x86-64 loader knows no descriptors, or of which nothing repaired has been run."""
 FIRST_MUSL = (1, 1)
-"""musl has had descriptors on x86-64 since 1.1.3; the tag musllinux_1_1 stands for Alpine 3.12, which has 1.1.24."""
+"""musl has had descriptors on x86-64 and aarch64 since 1.1.3; the tag musllinux_1_1 stands for Alpine 3.12, which has 1.1.24."""
 
 
 def refuse_file(file: ElfFile) -> None:
@@ -70,20 +68,22 @@ def refuse_code(names: Names) -> None:
         raise CannotRepair("rseq", "it has restartable sequences (__rseq_abi), which must not call anything")
 
 
-def refuse_targets(targets: Sequence[Target], machine: str) -> None:
+def refuse_targets(targets: Sequence[Target], machine: MachineRepair) -> None:
     """Raise CannotRepair where a target's loader knows no descriptors."""
     for target in targets:
-        if target.libc in NO_DESCRIPTORS:
-            system = NO_DESCRIPTORS[target.libc]
-            raise CannotRepair("target", f"{target.tag}: the loader of {system} on {machine} knows no TLS descriptors")
+        system = machine.no_descriptors.get(target.libc)
+        if system is not None:
+            raise CannotRepair("target", f"{target.tag}: the loader of {system} on {machine.name} knows no TLS descriptors")
         if target.libc not in ("glibc", "musl"):
             raise CannotRepair("target", f"{target.tag}: no repaired module has been run on {target.libc}")
         if target.libc == "musl" and target.oldest is not None and target.oldest < FIRST_MUSL:
             raise CannotRepair("target", f"{target.tag}: musl of that age knows no TLS descriptors")
 
 
-def flavour_of(file: ElfFile, targets: Sequence[Target]) -> Flavour:
+def flavour_of(file: ElfFile, machine: MachineRepair, targets: Sequence[Target]) -> Flavour:
     """``plain`` where nothing but musl loads the module; else ``guarded``, which is right everywhere."""
+    if not machine.needs_guard:
+        return "plain"
     needed = {file.string(index) for index in file.tags(DT_NEEDED)}
     libcs = {target.libc for target in targets}
     if "libc.so.6" in needed or "glibc" in libcs:

@@ -94,7 +94,7 @@ class Layout:
     warning: str = ""
 
 
-def find_descriptor_room(file: ElfFile, count: int) -> DescriptorRoom:
+def find_descriptor_room(file: ElfFile, machine: MachineRepair, count: int) -> DescriptorRoom:
     """Room for ``count`` descriptors; raises CannotRepair where there is none."""
     need = count * DESCRIPTOR
     padding, relro = file.section(".relro_padding"), file.segment(PT_GNU_RELRO)
@@ -103,17 +103,23 @@ def find_descriptor_room(file: ElfFile, count: int) -> DescriptorRoom:
         if load is not None and relro.vaddr <= padding.address and padding.end <= relro.end:
             address = (padding.end - need) & -DESCRIPTOR
             return DescriptorRoom("relropad", address, load.offset + address - load.vaddr, file.segments)
+    page = _page(file, machine)
     writable = [s for s in file.loads if s.flags & PF_W and not s.flags & PF_X]
     load = max(writable, key=lambda s: s.vaddr, default=None)
     if load is not None:
         address = up(load.end, DESCRIPTOR)
-        following = min((s.vaddr & -4096 for s in file.loads if s.vaddr > load.vaddr), default=1 << 63)
+        following = min((s.vaddr // page * page for s in file.loads if s.vaddr > load.vaddr), default=1 << 63)
         protected = relro is not None and relro.vaddr <= address < up(relro.end, 4096)
         if address + need <= following and not protected:
             grown = replace(load, memsz=address + need - load.vaddr)
             segments = tuple(grown if s is load else s for s in file.segments)
             return DescriptorRoom("bss", address, load.offset + address - load.vaddr, segments)
     raise CannotRepair("no-room", "there is no room for descriptors behind its writable data")
+
+
+def _page(file: ElfFile, machine: MachineRepair) -> int:
+    """Bytes of the largest page that the file was linked for, at least one of 4 KiB."""
+    return machine.page or max(4096, *(s.align for s in file.loads))
 
 
 def choose_layout(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, need: int, above: int, allow_drop: bool) -> Layout:
@@ -144,7 +150,7 @@ def _slack(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, need: in
         if not load.flags & PF_X or load.flags & PF_W or load.filesz != load.memsz:
             continue
         start, address = up(load.file_end, 16), up(load.end, 16)
-        page = machine.page or max(s.align for s in file.loads)
+        page = _page(file, machine)
         gap = file.data[load.file_end : start + need]
         used = min((at for at in _used_offsets(file) if at >= load.file_end), default=len(file.data))
         following = min((s.vaddr // page * page for s in file.loads if s.vaddr > load.vaddr), default=1 << 63)
@@ -181,7 +187,7 @@ def _first_used(file: ElfFile, without: tuple[SegmentHeader, ...] = ()) -> int:
 
 def _new_segment(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, offset: int, size: int) -> SegmentHeader:
     """A header for ``size`` bytes of code at a file offset, at an address behind everything else."""
-    page = machine.page or max(s.align for s in file.loads)
+    page = _page(file, machine)
     highest = max(s.end for s in room.segments if s.type == PT_LOAD)
     address = up(highest, page) + offset % page
     return SegmentHeader(PT_LOAD, 5, offset, address, address, size, size, page)

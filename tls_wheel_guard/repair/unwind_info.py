@@ -26,7 +26,7 @@ __all__ = ["NewFrames", "Rows", "UnwindPlan", "debug_frame", "frames_for", "plan
 
 KNOWN_TABLE = b"\x01\x1b\x03\x3b"
 """Version 1; pointer to .eh_frame: pc-relative sdata4; count: udata4; entries: sdata4 from the table's start."""
-REMEMBER, RESTORE, UNDEFINED, SAME, REGISTER, EXPRESSION, VAL_EXPRESSION = 0x0A, 0x0B, 0x07, 0x08, 0x09, 0x10, 0x16
+REMEMBER, RESTORE, UNDEFINED, SAME, REGISTER, EXPRESSION, VAL_EXPRESSION, NEGATE = 0x0A, 0x0B, 0x07, 0x08, 0x09, 0x10, 0x16, 0x2D
 Rows = list[tuple[int, bool, bytes]]
 """(address, whether the instructions give a whole row and not a change of the one before, instructions)."""
 
@@ -91,9 +91,21 @@ def thunk_rows(numbers: FrameNumbers, piece: Piece, at: int, row: Row | None) ->
         # The frame is the function's; where it is told from the stack pointer, its distance changes.
         from_stack = not isinstance(row.cfa, bytes) and row.cfa[0] == numbers.stack_register
         change = b"\x0e" + uleb(int(row.cfa[1]) + step.pushed) if from_stack else b""
-        if change or step.rules:
-            rows.append((at + step.offset, False, change + step.rules))
+        change += step.rules + _return_bytes(numbers, row, step.return_at)
+        if change:
+            rows.append((at + step.offset, False, change))
     return rows
+
+
+def _return_bytes(numbers: FrameNumbers, row: Row, at: int | None) -> bytes:
+    """Where the return address is, for a function that leaves it in its register: at a distance from the stack pointer, or there again."""
+    register = numbers.return_register
+    if numbers.returns_on_stack or any(number == register for number, _ in row.rules):
+        return b""
+    if at is None:
+        return bytes((0xC0 | register,))  # DW_CFA_restore
+    place = bytes((0x70 + numbers.stack_register,)) + sleb(at)  # DW_OP_breg
+    return bytes((EXPRESSION,)) + uleb(register) + uleb(len(place)) + place
 
 
 def _stop(numbers: FrameNumbers) -> bytes:
@@ -139,6 +151,8 @@ def _rule_bytes(numbers: FrameNumbers, register: int, rule: Rule) -> bytes | Non
         if kind == "offset" and value <= 0 and register < 64:
             return bytes((0x80 | register,)) + uleb(value // -8)
         return bytes((0x11 if kind == "offset" else 0x15,)) + uleb(register) + sleb(value // -8)
+    if kind == "signed":
+        return bytes((NEGATE,))
     opcode = {"undefined": UNDEFINED, "same_value": SAME, "register": REGISTER}[kind]
     return bytes((opcode,)) + uleb(register) + (uleb(value) if kind == "register" else b"")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tls_wheel_guard.machine_code.disassembly import Disassembler, Instruction, Memory
-from tls_wheel_guard.repair.machine import Proof, Site
+from tls_wheel_guard.repair.machine import Depth, Proof, Site
 from tls_wheel_guard.repair.x86_64.thunks import RED_ZONE
 
 __all__ = ["prove"]
@@ -37,17 +37,17 @@ class _Run:
 def prove(site: Site, redirected: bytes, at: int, thunk: bytes, descriptor: int, guard: int) -> Proof:
     """Whether a site's new bytes and its thunk at address ``at`` do what the read did. ``guard``: its address, 0 for plain."""
     engine = Disassembler("x86_64")
-    depths: list[tuple[int, int]] = []
+    depths: list[Depth] = []
     try:
         _require_jump(list(engine.decode(redirected, site.address)), site, at)
         run, instructions = _Run(), list(engine.decode(thunk, at))
         if not instructions or sum(i.size for i in instructions) != len(thunk):
             raise _Wrong("the thunk does not decode")
         for instruction in instructions[:-1]:
-            depths.append((instruction.address, -run.pointer))
+            depths.append(Depth(instruction.address, -run.pointer))
             _step(run, instruction, guard)
         last = instructions[-1]
-        depths.append((last.address, -run.pointer))
+        depths.append(Depth(last.address, -run.pointer))
         if (last.mnemonic, last.operands) != ("jmp", (site.address + site.size,)):
             raise _Wrong(f"the thunk ends with `{last.text}` and not with a jump behind its site")
         _require_same(run, site, descriptor)

@@ -14,12 +14,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from tls_wheel_guard.elf.constants import SHF_EXECINSTR
 from tls_wheel_guard.machine_code import Code
 from tls_wheel_guard.machine_code.disassembly import Disassembler
 from tls_wheel_guard.machine_code.eh_frame import Frame
 from tls_wheel_guard.machine_code.x86 import rip_relative
-from tls_wheel_guard.repair.elf_file import ElfFile, SectionHeader
+from tls_wheel_guard.repair.elf_file import ElfFile
+from tls_wheel_guard.repair.functions import Functions, Place
 from tls_wheel_guard.repair.machine import Site
 from tls_wheel_guard.repair.refusal import CannotRepair
 from tls_wheel_guard.repair.x86_64.flags import flags_live
@@ -44,31 +44,19 @@ def form_of(code: bytes) -> tuple[str, int] | None:
 
 def find_sites(file: ElfFile, code: Code, frames: list[Frame], slots: frozenset[int]) -> tuple[Site, ...]:
     """All sites in ascending order; raises CannotRepair where a use is in no known form, or the code does not decode for certain."""
-    areas = [s for s in file.sections if s.flags & SHF_EXECINSTR and s.in_memory]
-    starts = [frame.start for frame in frames]
-    places: dict[tuple[int, int], list[int]] = {}
+    functions = Functions(file, frames)
+    places: dict[Place, list[int]] = {}
     for piece in code.pieces:
         for at in sorted(set(rip_relative(piece, slots))):
-            # Old linkers put read-only data, tables and relocations beside the code: what is in no section of code is no code.
-            area = next((s for s in areas if s.address <= at < s.end), None)
-            if area is not None:
-                places.setdefault(_place(at, frames, starts, area), []).append(at)
+            if (place := functions.at(at)) is not None:
+                places.setdefault(place, []).append(at)
     disassembler = Disassembler("x86_64")
     found = [site for place, at in sorted(places.items()) for site in _in_place(code, place, at, slots, disassembler)]
     return tuple(sorted(found, key=lambda site: site.address))
 
 
-def _place(at: int, frames: list[Frame], starts: list[int], area: SectionHeader) -> tuple[int, int]:
-    """The function over an address by the unwind table, else what lies between two functions of it, within a section."""
-    index = bisect_right(starts, at) - 1
-    if index >= 0 and at < frames[index].end:
-        return frames[index].start, frames[index].end
-    start = max([area.address, *(frame.end for frame in frames[max(0, index) : index + 1])])
-    return start, min([area.end, *starts[index + 1 : index + 2]])
-
-
-def _in_place(code: Code, place: tuple[int, int], candidates: list[int], slots: frozenset[int], disassembler: Disassembler) -> Iterator[Site]:
-    start, end = place
+def _in_place(code: Code, place: Place, candidates: list[int], slots: frozenset[int], disassembler: Disassembler) -> Iterator[Site]:
+    start, end = place.start, place.end
     if end - start > MAX_FUNCTION:
         raise CannotRepair("undecodable", f"a function of {end - start} bytes", address=start)
     listing = disassembler.listing(code.at(start, end - start), start)
