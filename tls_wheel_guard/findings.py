@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tls_wheel_guard.culprits import Suspect, Traced
 from tls_wheel_guard.elf import SharedObject, TlsReloc
 from tls_wheel_guard.loaders import Verdict
 from tls_wheel_guard.platforms import Libc, Target
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.tls import TlsDemand, TlsModule
 
 if TYPE_CHECKING:

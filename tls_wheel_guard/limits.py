@@ -6,10 +6,10 @@ A limit stands far above what real files have, and low enough that a hostile one
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.records import dataclass, field, fields, replace
 
 __all__ = ["DEFAULT_LIMITS", "LIMITS", "Limits", "limits_from", "over"]
 

@@ -7,8 +7,9 @@ TLS_DTV_AT_TP is variant I).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["LIBCS", "MACHINES", "SYSTEMS", "Libc", "Machine", "Target", "machine_called", "machine_of"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.platforms import Libc, Target, machine_called
+from tls_wheel_guard.records import replace
 
 __all__ = ["evidence_of", "own_target", "parse_tag", "promised_by", "require_target", "targets_for"]
 

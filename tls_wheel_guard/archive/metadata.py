@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tls_wheel_guard.archive.members import Archive, Member
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["WheelFile", "dist_info_member", "read_wheel_file"]
 

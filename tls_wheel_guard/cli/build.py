@@ -9,7 +9,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.build_guard.guard import guard, require_available
@@ -21,6 +20,7 @@ from tls_wheel_guard.cli.options import add_judging, config_from
 from tls_wheel_guard.cli.output import say, say_text
 from tls_wheel_guard.config.model import ACTIONS
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
+from tls_wheel_guard.records import replace
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import add_failing, add_input, add_judging, add_output, config_from, exit_code, paths_from, write_report
@@ -18,6 +17,7 @@ from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.config.sources import read_baseline
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.findings import Report, at_or_above
+from tls_wheel_guard.records import replace
 from tls_wheel_guard.report.baseline import Baseline, baseline_text, parse_baseline, with_known
 from tls_wheel_guard.rules import LiveProcess
 from tls_wheel_guard.rules.phrases import count_of

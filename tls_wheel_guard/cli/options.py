@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.inputs.files import expand
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, limits_from
+from tls_wheel_guard.records import replace
 from tls_wheel_guard.report import WRITERS, Style
 from tls_wheel_guard.rules import RULES
 from tls_wheel_guard.targets import require_target
@@ -46,7 +46,14 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     """PATH..., --files-from, -j."""
     parser.add_argument("paths", nargs="*", type=path_typed, metavar="PATH", help="wheels, folders of wheels, bare shared objects")
     parser.add_argument("--files-from", metavar="FILE", help="read more paths from FILE, one a line; - for stdin")
-    parser.add_argument("-j", "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: the cores)")
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=_count,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="worker processes, or threads for one wheel (default: the cores)",
+    )
 
 
 def path_typed(text: str) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from tls_wheel_guard.build_guard.staging import source_date_epoch
 from tls_wheel_guard.cli.options import add_destination, add_judging, config_from, path_typed, paths_from
 from tls_wheel_guard.cli.output import say, write_text
 from tls_wheel_guard.errors import TlsWheelGuardError, UsageError
+from tls_wheel_guard.records import replace
 
 if TYPE_CHECKING:
     from tls_wheel_guard.commands.repair import Wanted

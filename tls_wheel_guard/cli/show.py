@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from tls_wheel_guard.cli.options import add_input, add_judging, add_output, config_from, exit_code, paths_from, write_report
 from tls_wheel_guard.cli.output import say, say_unreadable
 from tls_wheel_guard.cli.progress import Progress
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.workers import check_many
+from tls_wheel_guard.records import replace
 from tls_wheel_guard.report import WRITERS
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]

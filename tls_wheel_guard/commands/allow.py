@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from tls_wheel_guard.config.model import Allow, Config
 from tls_wheel_guard.findings import Finding, Hint, Report
+from tls_wheel_guard.records import replace
 from tls_wheel_guard.rules import RULES
 
 

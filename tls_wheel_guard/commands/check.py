@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.loaders import judge, reached
 from tls_wheel_guard.loaders.descriptors import KEEPS_REGISTERS_SINCE
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.records import dataclass, field, replace
 from tls_wheel_guard.rules import Graft, LiveProcess, RuleInput, Thresholds, Unreadable, run_rules
 from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import demand_of, tls_module
@@ -39,7 +39,7 @@ class Asked:
 
     ``own_tags``: whether the wheel's own tags are judged. ``tree``: whether a folder stands for the ELF files below it. ``live``: a
     process that was read. ``sites``: whether the code that reaches each slot is listed. ``on_file``: is told of each
-    file of a folder before it is read; never in a worker process.
+    file of a folder before it is read; never in a worker process. ``threads``: how many may read the members of one wheel side by side.
     """
 
     own_tags: bool = True
@@ -47,6 +47,7 @@ class Asked:
     live: LiveProcess | None = None
     sites: bool = False
     on_file: Callable[[str], None] | None = None
+    threads: int = 1
 
 
 def check_wheel(source: str | os.PathLike[str] | OpenInput, config: Config | None = None, asked: Asked = Asked()) -> Report:
@@ -54,7 +55,7 @@ def check_wheel(source: str | os.PathLike[str] | OpenInput, config: Config | Non
     config = config or Config()
     if isinstance(source, OpenInput):
         return _judged(source, config, asked)
-    with open_input(source, config.bounds, tree=asked.tree) as opened:
+    with open_input(source, config.bounds, tree=asked.tree, threads=asked.threads) as opened:
         if asked.on_file is not None:
             opened.on_file = asked.on_file
         return _judged(opened, config, asked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.culprits.advice import trace
@@ -12,6 +11,7 @@ from tls_wheel_guard.culprits.collect import clues_of
 from tls_wheel_guard.culprits.data_files import known_culprits, vocabulary
 from tls_wheel_guard.culprits.sbom import components_in
 from tls_wheel_guard.inputs.opened import OpenInput
+from tls_wheel_guard.records import replace
 
 __all__ = ["clues_in", "trace_clues", "trace_input"]
 

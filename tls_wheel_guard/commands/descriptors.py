@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from tls_wheel_guard.culprits import Suspect
@@ -19,6 +18,7 @@ from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.limits import Limits, over
 from tls_wheel_guard.machine_code import FunctionMap, read_code
 from tls_wheel_guard.machine_code.descriptor_clobber import MACHINES, DescriptorSites, find_descriptor_sites
+from tls_wheel_guard.records import replace
 
 __all__ = ["DescriptorLook", "descriptor_calls_in"]
 

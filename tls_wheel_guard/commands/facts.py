@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tls_wheel_guard.commands.check import SecondLook, damaged_in, descriptor_calls_of
 from tls_wheel_guard.commands.culprits import clues_in, trace_clues
 from tls_wheel_guard.culprits.clues import Clues
@@ -11,6 +9,7 @@ from tls_wheel_guard.index.reading import ClearModule
 from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.machine_code.descriptor_clobber import DescriptorSites
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["StoredClear", "StoredWheel", "facts_of"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tls_wheel_guard.fix.propose import Asked, check_syntax, propose
 from tls_wheel_guard.fix.result import Fix
 from tls_wheel_guard.fix.settle import holds
 from tls_wheel_guard.inputs.project import ProjectFiles, read_file, read_project
+from tls_wheel_guard.records import replace
 
 __all__ = ["Plan", "fix_project", "plan_fix", "write_fix"]
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tls_wheel_guard.commands.check import check_wheel
@@ -18,6 +17,7 @@ from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import Refused, TlsWheelGuardError, UsageError
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.fix.result import Fix, Proof, Seen
+from tls_wheel_guard.records import dataclass, replace
 
 __all__ = ["DEFAULT_BUILD", "Recipe", "prove_fix"]
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -26,6 +25,7 @@ from tls_wheel_guard.index.store import Row, Store, key_of
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.inputs.wheel import wheel_tags
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.targets import promised_by
 from tls_wheel_guard.version import __version__
 

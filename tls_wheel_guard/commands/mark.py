@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +15,7 @@ from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.inputs.wheel import OpenWheel
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.repair import Patch, apply_patches, plan_flag
 
 __all__ = ["Marking", "copy_input", "mark_file", "mark_input", "needs_flag", "place_in"]

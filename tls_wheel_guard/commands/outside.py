@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tls_wheel_guard.elf import SharedObject
@@ -13,6 +12,7 @@ from tls_wheel_guard.inputs.host_libraries import library_at
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.limits import Limits
+from tls_wheel_guard.records import dataclass, field
 
 __all__ = ["MAX_LIBRARIES", "Outside", "found_outside"]
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tls_wheel_guard.archive.atomic import written_whole
@@ -25,6 +24,7 @@ from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.inputs.wheel import OpenWheel
 from tls_wheel_guard.limits import over
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.repair.plan import RepairPlan, plan_repair
 from tls_wheel_guard.repair.prove import repaired
 from tls_wheel_guard.repair.refusal import CannotRepair

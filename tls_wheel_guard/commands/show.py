@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tls_wheel_guard.culprits.collect import reached_slots
 from tls_wheel_guard.elf import BytesSource, SharedObject, Source
 from tls_wheel_guard.elf.section_headers import read_sections
@@ -18,6 +16,7 @@ from tls_wheel_guard.machine_code import FunctionMap, function_ranges, read_code
 from tls_wheel_guard.machine_code.access_sites import Sites, find_sites
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
 from tls_wheel_guard.machine_code.source_lines import lines_of
+from tls_wheel_guard.records import replace
 
 __all__ = ["sites_in", "with_sites"]
 

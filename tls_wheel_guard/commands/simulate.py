@@ -7,7 +7,6 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tls_wheel_guard.loaders import LOADERS, Given, Loader, dependencies_first, 
 from tls_wheel_guard.loaders.link_map import there_from_the_start
 from tls_wheel_guard.loaders.simulation import Deed, Simulation, fold
 from tls_wheel_guard.platforms import Target, machine_called
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.targets import promised_by, targets_for
 from tls_wheel_guard.tls import TlsModule, names_asked, tls_module
 

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from tls_wheel_guard.commands.check import Asked, check_path
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.findings import Report
+from tls_wheel_guard.records import replace
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,7 +30,7 @@ def check_many(
     config: Config,
     jobs: int,
     on_done: Callable[[Path], None] | None = None,
-    asked: Asked = Asked(),  # noqa: B008  (frozen)
+    asked: Asked = Asked(),
 ) -> Iterator[Report]:
     """Judge many files, in parallel where that pays; reports come in the order of ``paths``.
 
@@ -40,8 +40,9 @@ def check_many(
     if jobs > 1 and len(paths) > 1 and sum(_size(path) for path in paths) >= WORKERS_PAY_FROM:
         yield from _by_workers(paths, partial(check_path, config=config, asked=replace(asked, on_file=None)), min(jobs, len(paths)), done)
     else:
+        alone = replace(asked, threads=jobs)
         for path in paths:
-            report = check_path(path, config, asked)
+            report = check_path(path, config, alone)
             done(path)
             yield report
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from tls_wheel_guard.findings import SEVERITIES, Finding
 from tls_wheel_guard.limits import Limits, limits_from
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.records import dataclass, field, fields
 from tls_wheel_guard.rules import RULES, LiveProcess, Thresholds
 from tls_wheel_guard.targets import require_target
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from tls_wheel_guard.config.model import ACTIONS, FAIL_ON, INTERPOSER_RULE, KEYS, NOTE_RULES, STOP, TABLE, Config
+from tls_wheel_guard.records import fields
 from tls_wheel_guard.rules import RULES
 
 __all__ = ["settings_schema"]

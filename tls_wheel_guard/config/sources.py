@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from tls_wheel_guard.config.fields import checked, did_you_mean, value_of_text
 from tls_wheel_guard.config.model import KEYS, TABLE, Config
 from tls_wheel_guard.errors import ConfigError
+from tls_wheel_guard.records import replace
 
 __all__ = [
     "JUDGED",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Clues", "Component", "ReachedVariable"]
 

@@ -6,7 +6,6 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 
 from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
@@ -20,6 +19,7 @@ from tls_wheel_guard.elf.tls_image import Words, tls_pointers
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 from tls_wheel_guard.machine_code import USUAL, Code, FunctionMap, read_code, usual_reads
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Vocabulary", "clues_of", "reached_slots"]
 

@@ -7,12 +7,12 @@ and never more for words in the file alone. Where a symbol table names every var
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
 from tls_wheel_guard.culprits.evidence import PRESENCE, TIES, matching_layout, named_variables
 from tls_wheel_guard.culprits.model import Culprit
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Confidence", "Match", "identify"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from tls_wheel_guard.culprits.remedy_edits import RemedyEdit, edit_from
+from tls_wheel_guard.records import dataclass, fields
 
 __all__ = ["BUILDS", "HOWS", "STATUSES", "Culprit", "DataError", "Layout", "Remedy", "Words", "culprit_from"]
 

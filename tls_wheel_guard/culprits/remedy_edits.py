@@ -13,8 +13,9 @@ A remedy may have several: ``[[remedies.edit]]``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any
+
+from tls_wheel_guard.records import dataclass, fields
 
 __all__ = [
     "Attribute", "AuditwheelExclude", "CargoFeature", "CargoVariable", "CmakeOption", "ConfigureArgument", "FlagChange", "RemedyEdit",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tls_wheel_guard.records import dataclass
 
 if TYPE_CHECKING:
     from tls_wheel_guard.culprits.clues import ReachedVariable

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
 from tls_wheel_guard.elf.constants import EM_SPARCV9
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["FORMATS", "ElfFormat", "Layout"]
 

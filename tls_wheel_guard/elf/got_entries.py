@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tls_wheel_guard.elf.constants import DT_JMPREL, DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_STRTAB, DT_SYMTAB, EM_X86_64
 from tls_wheel_guard.elf.headers import LoaderView, dynamic_of
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["GotEntries", "read_got_entries"]
 

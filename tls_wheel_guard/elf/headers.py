@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from dataclasses import dataclass, field
 
 from tls_wheel_guard.elf.constants import DT_NEEDED, DT_NULL, MAGIC, PF_X, PN_XNUM, PT_DYNAMIC, PT_LOAD
 from tls_wheel_guard.elf.formats import FORMATS, ElfFormat
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
+from tls_wheel_guard.records import dataclass, field
 
 __all__ = [
     "Dynamic",

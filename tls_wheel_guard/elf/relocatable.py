@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tls_wheel_guard.elf.constants import (
     EM_386,
@@ -29,6 +28,7 @@ from tls_wheel_guard.elf.headers import Header, read_header
 from tls_wheel_guard.elf.section_headers import section_rows
 from tls_wheel_guard.elf.source import BytesSource
 from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["InitialExecObject", "initial_exec_objects"]
 

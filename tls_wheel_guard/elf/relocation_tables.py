@@ -10,7 +10,6 @@ import functools
 import re
 import struct
 from collections import Counter
-from dataclasses import dataclass, field
 
 from tls_wheel_guard.elf.constants import EM_MIPS
 from tls_wheel_guard.elf.formats import ElfFormat
@@ -18,6 +17,7 @@ from tls_wheel_guard.elf.relocations import TLS_RELOCS, RelocKind
 from tls_wheel_guard.elf.source import Source, pieces
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
+from tls_wheel_guard.records import dataclass, field
 
 __all__ = ["EntryFormat", "Tally", "merge_ranges", "scan_plain"]
 

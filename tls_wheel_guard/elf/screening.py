@@ -16,13 +16,13 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from tls_wheel_guard.elf.constants import EM_AARCH64, EM_PPC64, EM_RISCV, EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_TLS
 from tls_wheel_guard.elf.headers import Header, Segment, read_header, read_segments
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.elf.source import Source
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Screening", "screen"]
 

@@ -5,12 +5,11 @@ A loader never reads them, so they decide only one thing about a judgement: whet
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tls_wheel_guard.elf.constants import SHF_EXECINSTR, SHT_NOBITS
 from tls_wheel_guard.elf.headers import Header, Segment, read_header
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Section", "dynamic_is_nobits", "read_sections", "section_bytes", "section_rows"]
 

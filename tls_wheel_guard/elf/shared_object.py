@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from tls_wheel_guard.elf.relocations import RelocKind
 from tls_wheel_guard.platforms import Machine
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["DynamicTls", "InitialExec", "Kind", "SharedObject", "Symbol", "TlsAccess", "TlsReloc", "TlsSegment"]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from tls_wheel_guard.elf.constants import DT_GNU_HASH, DT_HASH, DT_SYMTAB, EM_ALPHA, EM_S390, SHN_UNDEF, STB_GLOBAL, STT_TLS
 from tls_wheel_guard.elf.dynamic_symbols import Strings
@@ -15,6 +14,7 @@ from tls_wheel_guard.elf.headers import LoaderView, dynamic_of
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Linkage", "defined_tls", "linkage"]
 

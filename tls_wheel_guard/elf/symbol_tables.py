@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tls_wheel_guard.elf.constants import EM_ARM, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_TLS
 from tls_wheel_guard.elf.headers import read_header
 from tls_wheel_guard.elf.section_headers import Section
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Function", "Names", "TlsVariable", "read_names"]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from tls_wheel_guard.elf import SharedObject
+from tls_wheel_guard.records import dataclass, field
 
 __all__ = ["Contents", "InputModule"]
 

@@ -16,8 +16,11 @@ from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 __all__ = ["inspect_file", "open_input"]
 
 
-def open_input(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *, tree: bool = False) -> OpenInput:
-    """Open a wheel or a bare file, or with ``tree`` a folder; raises UnreadableInput. The caller closes it, or uses ``with``."""
+def open_input(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *, tree: bool = False, threads: int = 1) -> OpenInput:
+    """Open a wheel or a bare file, or with ``tree`` a folder; raises UnreadableInput. The caller closes it, or uses ``with``.
+
+    ``threads``: how many may read the members of a wheel side by side.
+    """
     place = Path(path)
     if tree and place.is_dir():
         return OpenFolder(place, limits)
@@ -25,7 +28,7 @@ def open_input(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *,
     try:
         first = file.read(2)
         if first == b"PK" or place.suffix == ".whl":
-            return OpenWheel(file, str(path), place.name, limits)
+            return OpenWheel(file, str(path), place.name, limits, threads)
     except BaseException:
         file.close()
         raise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.inputs.files import open_regular
+from tls_wheel_guard.records import dataclass, field
 
 __all__ = ["BUILD_FILES", "ProjectFiles", "read_file", "read_project"]
 

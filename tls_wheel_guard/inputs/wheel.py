@@ -6,9 +6,9 @@ import functools
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, NamedTuple
 
-from tls_wheel_guard.archive import Member, format_of, name_says_no_elf, open_archive
+from tls_wheel_guard.archive import Format, Member, format_of, name_says_no_elf, open_archive
 from tls_wheel_guard.archive.magic import PEEK
 from tls_wheel_guard.archive.metadata import WheelFile, read_wheel_file
 from tls_wheel_guard.elf import Source, read_shared_object
@@ -24,15 +24,29 @@ MAX_SBOM = 64 << 20
 """Bytes of one bill of materials that is read."""
 MAX_SBOMS = 64
 
+SIDE_BY_SIDE_FROM = 256 << 10
+"""Compressed bytes of an ELF member from which threads read it beside others. In small ones they would mostly wait for the GIL."""
+MOST_THREADS = 4
+"""Each may keep 16 MB of a member at a time, and some that are inflated ahead."""
+
+
+class _Look(NamedTuple):
+    """What was found of one member: an ELF module, why it can't be read, or what format it has."""
+
+    kind: Format = "other"
+    unreadable: str | None = None
+    module: InputModule | None = None
+
 
 class OpenWheel(OpenInput):
-    """An open wheel. ``archive``: its zip.
+    """An open wheel. ``archive``: its zip. ``threads``: how many may read it at a time.
 
     ``file`` may be any seekable file of bytes: what reads it over HTTP too. It belongs to the wheel from here on.
     """
 
-    def __init__(self, file: IO[bytes], path: str, name: str, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, file: IO[bytes], path: str, name: str, limits: Limits = DEFAULT_LIMITS, threads: int = 1) -> None:
         super().__init__(path, name, limits)
+        self.threads = threads
         self.archive = open_archive(file, limits)
 
     @functools.cached_property
@@ -68,36 +82,57 @@ class OpenWheel(OpenInput):
         if not self.members:
             raise UnreadableWheel("it is an empty zip archive, and no wheel", hint="build the wheel again")
         contents = Contents(self.name, wheel_tags(self.name) or self.wheel_file.tags, is_archive=True)
-        for member in self.members.values():
-            module = self._inspect_member(member, contents)
-            if module is not None:
-                contents.modules.append(module)
+        for member, found in zip(self.members.values(), self._looks(), strict=True):
+            if found.module is not None:
+                contents.modules.append(found.module)
+            elif found.unreadable is not None:
+                contents.unreadable.append((member.name, found.unreadable))
+            elif found.kind == "archive":
+                contents.nested.append(member.name)
+            elif found.kind in ("mach-o", "pe", "wasm"):
+                contents.not_applicable[found.kind] = contents.not_applicable.get(found.kind, 0) + 1
         return contents
 
-    def _inspect_member(self, member: Member, contents: Contents) -> InputModule | None:
-        """An ELF member with its facts; what else there is to say of a member goes into ``contents``."""
+    def _looks(self) -> list[_Look]:
+        """What each member is, in directory order. Large ELF members are read side by side, the largest first."""
+        looks: list[_Look] = []
+        large: list[int] = []
+        for member in self.members.values():
+            look = self._peek_at(member)
+            if look.kind == "elf":
+                if self.threads > 1 and self.archive.packed_size(member) >= SIDE_BY_SIDE_FROM:
+                    large.append(len(looks))
+                else:
+                    look = self._read(member)
+            looks.append(look)
+        if large:
+            from tls_wheel_guard.inputs.side_by_side import side_by_side  # noqa: PLC0415  (most wheels have no large member)
+
+            self.archive.threaded = True
+            members = list(self.members.values())
+            large.sort(key=lambda place: -self.archive.packed_size(members[place]))
+            threads = min(self.threads, MOST_THREADS, len(large))
+            for place, look in side_by_side(lambda place: self._read(members[place]), large, threads).items():
+                looks[place] = look
+        return looks
+
+    def _peek_at(self, member: Member) -> _Look:
+        """A member's format by its first bytes."""
         try:
-            first = self.archive.peek(member, PEEK)
+            return _Look(format_of(self.archive.peek(member, PEEK), member.name))
         except UnreadableMember as error:
-            if not name_says_no_elf(member.name):
-                contents.unreadable.append((member.name, error.message))
-            return None
-        kind = format_of(first, member.name)
-        if kind == "archive":
-            contents.nested.append(member.name)
-        elif kind in ("mach-o", "pe", "wasm"):
-            contents.not_applicable[kind] = contents.not_applicable.get(kind, 0) + 1
-        elif kind == "elf":
-            try:
-                source = self.archive.source(member)
-                facts = read_shared_object(source, self.limits)
-                repaired = is_repaired(facts, source)
-                source.finish()
-            except (MalformedElf, UnreadableMember) as error:
-                contents.unreadable.append((member.name, error.message))
-            else:
-                return InputModule(member.name, facts, member.index, repaired)
-        return None
+            return _Look() if name_says_no_elf(member.name) else _Look(unreadable=error.message)
+
+    def _read(self, member: Member) -> _Look:
+        """An ELF member with its facts, or why it can't be read."""
+        try:
+            source = self.archive.source(member)
+            facts = read_shared_object(source, self.limits)
+            repaired = is_repaired(facts, source)
+            source.finish()
+        except (MalformedElf, UnreadableMember) as error:
+            return _Look(unreadable=error.message)
+        return _Look(module=InputModule(member.name, facts, member.index, repaired))
 
     def pieces(self) -> Iterator[bytes]:
         """All bytes of the file."""

@@ -7,9 +7,8 @@ docs/loaders.md says which rows were measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tls_wheel_guard.platforms import Libc
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.tls import TlsModule
 
 __all__ = [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tls_wheel_guard.loaders import freebsd, glibc
 from tls_wheel_guard.loaders.descriptors import LAST_THAT_LOSES
 from tls_wheel_guard.loaders.link_map import Event, Given, Open, Step
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.tls import TlsModule
 
 __all__ = ["MAX_SIMULATED", "Together", "block_of", "load_together", "registers_lost"]

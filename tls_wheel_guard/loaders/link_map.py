@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from tls_wheel_guard.loaders.refusals import Reason
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tls_wheel_guard.loaders.descriptors import descriptors_refused
 from tls_wheel_guard.loaders.link_map import POINTS_AT_NOTHING, Event, Step
 from tls_wheel_guard.loaders.refusals import INITIALISED, NO_SPACE, SEGMENT, STATIC_FAILURE, Refusal
 from tls_wheel_guard.loaders.simple import FINE, Asked, State, step_by
 from tls_wheel_guard.platforms import Libc
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.tls import TlsDemand
 
 __all__ = ["ROWS", "Row", "fresh_state", "stepper"]

@@ -8,10 +8,10 @@ libexec/ld.elf_so/tls.c; Android linker/linker_relocate.cpp; OpenBSD libexec/ld.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from tls_wheel_guard.platforms import Libc
+from tls_wheel_guard.records import dataclass
 
 __all__ = [
     "INITIALISED",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -13,6 +12,7 @@ from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.loaders import bionic, freebsd, glibc, musl, other_systems
 from tls_wheel_guard.loaders.link_map import Event, LinkMapEntry, Step
 from tls_wheel_guard.platforms import Libc, Machine, machine_called
+from tls_wheel_guard.records import dataclass, fields, replace
 
 __all__ = ["LOADERS", "ROWS", "Loader", "Row", "State", "Version", "loader_called", "loader_of"]
 

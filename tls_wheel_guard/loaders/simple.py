@@ -6,7 +6,6 @@ For musl and Android, which keep no room, and for the systems that are a row in 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from tls_wheel_guard.loaders.link_map import (
     Close,
@@ -22,6 +21,7 @@ from tls_wheel_guard.loaders.link_map import (
     make_global,
     still_used,
 )
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = ["FINE", "Asked", "State", "step_by"]

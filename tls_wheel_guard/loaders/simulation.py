@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from tls_wheel_guard.loaders.link_map import Close, Event, Given, Open, Step, Use
 from tls_wheel_guard.loaders.registry import Loader
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.tls import TlsModule
 
 __all__ = ["Assumed", "Deed", "Simulation", "StepReport", "fold"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from tls_wheel_guard.loaders.link_map import Given, Open, Step
 from tls_wheel_guard.loaders.refusals import Reason
 from tls_wheel_guard.loaders.registry import ROWS, Loader, Version, loader_of
 from tls_wheel_guard.platforms import Libc, Machine, Target, machine_called
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.tls import TlsDemand, TlsModule
 
 __all__ = ["FreshFit", "Outcome", "Verdict", "VerdictWord", "judge"]

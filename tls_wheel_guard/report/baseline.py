@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from tls_wheel_guard.errors import ConfigError
 from tls_wheel_guard.findings import SEVERITIES, Finding, Report, Severity
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.report.identity import culprits_of, project_of, stem_of
 
 __all__ = ["Baseline", "baseline_text", "parse_baseline", "with_known"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from tls_wheel_guard.loaders import Verdict
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.report.matrix import COLUMNS
 from tls_wheel_guard.report.style import Colour, Style, wrap
 from tls_wheel_guard.rules.phrases import bytes_of

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 
 from tls_wheel_guard.doctor.result import Diagnosis
 from tls_wheel_guard.loaders.simulation import Simulation, StepReport
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.report.block import Segment, SegmentKind
 from tls_wheel_guard.rules.phrases import count_of
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.loaders import Verdict
 from tls_wheel_guard.platforms import SYSTEMS
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["COLUMNS", "Matrix", "Row", "Word", "matrix_of", "word_of"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.report.story import Story
 from tls_wheel_guard.report.style import Anchor, Style
 

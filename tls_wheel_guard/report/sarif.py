@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.fix.edit import line_of, line_starts
+from tls_wheel_guard.records import replace
 from tls_wheel_guard.report.identity import fingerprint
 from tls_wheel_guard.report.paragraph import paragraph
 from tls_wheel_guard.report.proposed import edits_for, place_of

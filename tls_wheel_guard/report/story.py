@@ -6,12 +6,12 @@ Values for every writer for people: text, Markdown, HTML, annotations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tls_wheel_guard.culprits import Suspect
 from tls_wheel_guard.findings import SEVERITIES, Finding, Report, Severity
 from tls_wheel_guard.loaders import Verdict
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.report.block import Block, blocks_of
 from tls_wheel_guard.report.headline import headline, system_name
 from tls_wheel_guard.report.identity import culprits_of, import_name, release_of, stem_of, subject_of

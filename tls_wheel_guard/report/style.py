@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from tls_wheel_guard.records import dataclass
 
 if TYPE_CHECKING:
     from tls_wheel_guard.report.proposed import Proposed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from tls_wheel_guard.findings import Finding
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.rules import access, descriptors, grafted, outside, repaired, room, unsupported
 from tls_wheel_guard.rules.input import DEFAULTS, Graft, LiveProcess, RuleInput, Thresholds, Unreadable
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from tls_wheel_guard.culprits import Traced
 from tls_wheel_guard.findings import Finding, Hint
 from tls_wheel_guard.loaders import judge
+from tls_wheel_guard.records import replace
 from tls_wheel_guard.rules.input import CURE, MAX_RELOCS, WHERE, RuleInput, hints, severity_of
 from tls_wheel_guard.rules.phrases import bytes_of, count_of, sentences
 from tls_wheel_guard.rules.today import steps_today

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from tls_wheel_guard.findings import Hint, ModuleReport, Severity
 from tls_wheel_guard.loaders import Verdict, glibc
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.tls import TlsDemand
 
 __all__ = ["CURE", "DEFAULTS", "MAX_RELOCS", "WHERE", "Graft", "LiveProcess", "RuleInput", "Thresholds", "Unreadable", "hints", "severity_of"]

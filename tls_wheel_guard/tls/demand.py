@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from tls_wheel_guard.elf import SharedObject, Symbol
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Definer", "ForeignUse", "TlsDemand", "demand_of", "is_libc_variable"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tls_wheel_guard.elf import SharedObject
 from tls_wheel_guard.elf.relocations import RelocKind
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.tls.demand import TlsDemand, demand_of, is_libc_variable
 
 __all__ = ["Access", "TlsModule", "names_asked", "tls_module"]

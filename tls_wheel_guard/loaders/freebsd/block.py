@@ -7,10 +7,9 @@ numbers wrap as size_t does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from tls_wheel_guard.loaders.link_map import LinkMapEntry
 from tls_wheel_guard.platforms import machine_called
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.tls import TlsDemand
 
 __all__ = ["EXTRA", "NEWEST", "TUNABLE_SINCE", "State", "allocate", "extra_from", "free", "fresh_state", "is_no_number", "rule_set"]

@@ -9,8 +9,6 @@ opened file before what it needs.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tls_wheel_guard.loaders.descriptors import descriptors_refused
 from tls_wheel_guard.loaders.freebsd.block import State, allocate, free
 from tls_wheel_guard.loaders.link_map import (
@@ -29,6 +27,7 @@ from tls_wheel_guard.loaders.link_map import (
     still_used,
 )
 from tls_wheel_guard.loaders.refusals import NO_SPACE, Reason, Refused
+from tls_wheel_guard.records import replace
 from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = ["step"]

@@ -7,9 +7,9 @@ sysdeps/*/nptl/tls.h and pthreaddef.h, at 2.5 to 2.43. All sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from tls_wheel_guard.loaders.link_map import Block, LinkMapEntry
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.tls import TlsDemand
 
 __all__ = [

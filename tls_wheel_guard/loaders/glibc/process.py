@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from tls_wheel_guard.loaders.descriptors import LOSES_REGISTERS, descriptors_refused, loses_registers, version_refused
 from tls_wheel_guard.loaders.glibc.block import State, allocate, give_back
@@ -33,6 +32,7 @@ from tls_wheel_guard.loaders.link_map import (
     still_used,
 )
 from tls_wheel_guard.loaders.refusals import NO_MORE_STATIC, NO_ROOM, Reason, Refused
+from tls_wheel_guard.records import replace
 from tls_wheel_guard.tls import Access, TlsModule
 
 __all__ = ["step"]
