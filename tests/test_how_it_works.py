@@ -20,7 +20,8 @@ from tls_wheel_guard.loaders.refusals import REFUSALS
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
 PICTURES = DOCS / "pictures"
-TOOLS = ("gcc", "musl-gcc", "aarch64-linux-gnu-gcc", "arm-linux-gnueabihf-gcc", "readelf", "objdump", "gdb")
+TOOLS = ("gcc", "musl-gcc", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-objdump", "arm-linux-gnueabihf-gcc", "readelf", "objdump", "gdb")
+EMULATOR = "qemu-aarch64"
 SHELL = {"sh", "for", "grep", "./open", "./open-musl", "./call", "/lib64/ld-linux-x86-64.so.2", "tls-wheel-guard"}
 
 
@@ -36,25 +37,41 @@ def same_system() -> None:
         missing("Debian 12 on x86-64, whose output the page shows,")
 
 
-@pytest.mark.compiler
-def test_every_command_prints_what_is_shown(tmp_path: Path) -> None:
+def run_as_shown(folder: Path, *, emulated: bool) -> None:
+    """Type every command of the page in a folder, and hold what it prints beside what is shown. ``emulated``: those of other machines too."""
     same_system()
     for tool in TOOLS:
         require(tool)
     for name, text in files_of(PAGE).items():
-        (tmp_path / name).write_text(text)
-    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "HOME": str(tmp_path)}
-    shown = list(session_of(PAGE))
-    assert len(shown) > 40
-    assert set().union(*(programs(each.command) for each in shown)) <= {*TOOLS, *SHELL}
-    for each in shown:
-        run = subprocess.run(["sh", "-c", each.command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        (folder / name).write_text(text)
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "HOME": str(folder)}
+    for each in session_of(PAGE):
+        if EMULATOR in programs(each.command) and not emulated:
+            continue
+        run = subprocess.run(["sh", "-c", each.command], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
         assert matches(each.output, run.stdout), f"$ {each.command}\n{run.stdout}{run.stderr}"
         # 1 is an answer that is shown: a refusal, or nothing found.
         assert run.returncode in ((0, 1) if each.output else (0,)), each.command
-    assert all((tmp_path / name).exists() for name in files_of(PAGE))
+
+
+@pytest.mark.compiler
+def test_every_command_prints_what_is_shown(tmp_path: Path) -> None:
+    run_as_shown(tmp_path, emulated=False)
+
+
+@pytest.mark.compiler
+@pytest.mark.emulated
+def test_commands_for_other_machines_print_what_is_shown(tmp_path: Path) -> None:
+    require(EMULATOR)
+    run_as_shown(tmp_path, emulated=True)
+
+
+def test_the_tools_and_files_of_the_page_are_known() -> None:
+    shown = list(session_of(PAGE))
+    assert len(shown) > 40
+    assert set().union(*(programs(each.command) for each in shown)) <= {*TOOLS, *SHELL, EMULATOR}
     used = " ".join(each.command for each in shown)
-    assert all(name in used or name == "counter.c" for name in files_of(PAGE))
+    assert all(name in used for name in files_of(PAGE))
 
 
 def test_sessions_are_read_as_they_are_shown() -> None:
