@@ -103,7 +103,10 @@ def _sites(count: int) -> str:
 
 def _plan_lines(head: str, plan: RepairPlan) -> Iterator[str]:
     forms = ", ".join(f"{count} {form}" for form, count in plan.forms.items())
-    kept = "vector registers kept at a thread's first access" if plan.flavour == "guarded" else "for musl, whose descriptors keep all registers"
+    kept = {
+        ("x86_64", "guarded"): "vector registers kept at a thread's first access",
+        ("x86_64", "plain"): "for musl, whose descriptors keep all registers",
+    }.get((plan.machine, plan.flavour), "no guard: descriptors keep all registers on this machine")
     slots = f"{len(plan.slots)} slot{'s' if len(plan.slots) != 1 else ''}"
     yield f"{head}: {_sites(len(plan.sites))} of {slots}{f' ({forms})' if forms else ''} go through descriptors; {plan.bytes_added:+,} bytes"
     yield f"    {plan.layout_words}; {kept}"
