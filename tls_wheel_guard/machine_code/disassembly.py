@@ -107,13 +107,10 @@ class Disassembler:
         finally:
             self._engine.detail = True
 
-    def registers(self, data: bytes, address: int) -> tuple[frozenset[str], frozenset[str]] | None:
-        """What the first instruction reads and what it writes, registers by name; None where the bytes are none."""
+    def reads(self, data: bytes, address: int) -> frozenset[str] | None:
+        """The registers that the first instruction reads, by name; None where the bytes are none."""
         found = next(self._engine.disasm(data, address, 1), None)
-        if found is None:
-            return None
-        read, written = (frozenset(self._register(found, register) for register in registers) for registers in found.regs_access())
-        return read, written
+        return None if found is None else frozenset(self._register(found, register) for register in found.regs_access()[0])
 
     def _plain(self, found: Any) -> Instruction:
         operands = tuple(self._operand(found, operand) for operand in found.operands)

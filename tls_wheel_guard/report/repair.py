@@ -16,6 +16,8 @@ __all__ = ["repair_document", "write_repair", "write_repair_json"]
 WIDTH = 62
 """Columns of the code before, beside the code after."""
 Listing = Sequence[tuple[int, int, str, str]]
+JUMPS = {"x86_64": "jmp {:#x}; nop", "aarch64": "b {:#x}"}
+"""Machine -> what stands in a read's place."""
 """(address, size, mnemonic, operands) of instructions."""
 
 
@@ -92,7 +94,7 @@ def _lines(repair: Repair, verbose: bool, listings: dict[tuple[str, int], Listin
         for function, sites in _by_function(plan) if verbose or repair.written is None else ():
             yield f"    {_sites(len(sites))} in {function}"
             for planned in sites if verbose else ():
-                yield from _side_by_side(planned, listings.get((name, planned.thunk_address), ()))
+                yield from _side_by_side(plan.machine, planned, listings.get((name, planned.thunk_address), ()))
     if repair.written is not None:
         yield f"{repair.path}: written to {repair.written}"
 
@@ -116,11 +118,11 @@ def _plan_lines(head: str, plan: RepairPlan) -> Iterator[str]:
         yield "    its frames are in no table that unwinders search: backtraces end in the new code, as they end in the old"
 
 
-def _side_by_side(planned: PlannedSite, listing: Listing) -> Iterator[str]:
+def _side_by_side(machine: str, planned: PlannedSite, listing: Listing) -> Iterator[str]:
     site = planned.site
     before = f"{site.address:#x}  {site.text}"
     after = [
-        f"{site.address:#x}  jmp {planned.thunk_address:#x}; nop",
+        f"{site.address:#x}  {JUMPS[machine].format(planned.thunk_address)}",
         *(f"{address:#x}  {name} {text}".rstrip() for address, _, name, text in listing),
     ]
     for number, line in enumerate(after):

@@ -22,12 +22,15 @@ MAX_STEPS = 4 << 20
 """Instructions that are walked over in one file, each as often as something new is known before it."""
 MAX_PLACE = 8 << 20
 """Bytes of one function."""
+MAX_DEPTH = 8
+"""Calls within calls whose written registers are told apart."""
 ALL = 0x7FFFFFFF
 """All registers, as a mask: bit n is xn."""
 AT_START = 0x1FF
-RESULTS = frozenset((0, 1, 16, 17, 30))
-"""What a call overwrites for certain: results, and what a veneer or the call itself uses."""
-LOST_BY_CALLS, KEPT_BY_CALLS = 0x4007FFFF, 0x3FF80000
+RESULTS = 0x40030003
+"""x0, x1, x16, x17, x30: results, and what a veneer or the call itself uses."""
+LOST_BY_CALLS = 0x4007FFFF
+"""x0 to x18 and x30 (AAPCS64)."""
 
 
 class Page(NamedTuple):
@@ -64,24 +67,28 @@ class State:
             return self
         return State(self.other | mask, {r: found for r, found in self.pages.items() if not mask >> r & 1})
 
-    def after_call(self) -> State:
-        """What a call leaves: a function that is known not to need them may keep x2 to x18 too."""
-        if not self.held & LOST_BY_CALLS:
-            return self if self.other & LOST_BY_CALLS == LOST_BY_CALLS else State(self.other | LOST_BY_CALLS, self.pages)
-        return State(self.other | LOST_BY_CALLS, {r: found for r, found in self.pages.items() if r not in RESULTS})
+    def after_call(self, overwritten: int) -> State:
+        """What a call leaves that may overwrite some registers: who calls reads none of these before it is written again.
+
+        A result is one that is written for certain; what holds of the others is in doubt.
+        """
+        if not self.held & overwritten:
+            return self if self.other & overwritten == overwritten else State(self.other | overwritten, self.pages)
+        return State(self.other | overwritten, {r: found for r, found in self.pages.items() if not RESULTS & overwritten >> r & 1})
 
 
 class Flow:
-    """The walk over one file. ``pages``: those of slots; ``writes(word, address)``: the registers that a word writes.
+    """The walk over one file. ``pages``: those of slots; ``writes(word)``: the registers that a word writes, None where that is not known.
 
     ``states``: before each instruction that was reached, by address. ``calls``: (function, register, page) of each call that has one.
     """
 
-    def __init__(self, code: Code, functions: Functions, pages: frozenset[int], writes: Callable[[int, int], frozenset[int]]) -> None:
+    def __init__(self, code: Code, functions: Functions, pages: frozenset[int], writes: Callable[[int], frozenset[int] | None]) -> None:
         self._code, self._functions, self._pages, self._writes = code, functions, pages, writes
         self.states: dict[int, State] = {}
         self.calls: set[tuple[int, int, Page]] = set()
         self._steps = 0
+        self._overwritten: dict[int, int] = {}
 
     def words(self, place: Place) -> tuple[int, ...]:
         """The words of a place; raises CannotRepair where it is too large."""
@@ -110,7 +117,7 @@ class Flow:
             state, jump = self.states.get(place.start + 4 * address), jump_of(word, 0)
             if state is None or jump is None or ("indirect" not in jump.kind and jump.kind != "call"):
                 continue
-            left = state if jump.kind == "indirect" else state.after_call().without(LOST_BY_CALLS)
+            left = state if jump.kind == "indirect" else state.after_call(LOST_BY_CALLS).without(LOST_BY_CALLS)
             left = left.without(ALL & ~left.held)
             joined = left if joined is None else joined.joined(left)
         return joined if joined is not None else State(ALL, {})
@@ -140,10 +147,37 @@ class Flow:
                 # A call at the very end is of a function that does not return.
                 if jump.kind in ("jump", "indirect", "return", "stop") or (jump.kind != "branch" and at - place.start >= 4 * len(words)):
                     break
-                brought = now if jump.kind == "branch" else now.after_call()
+                brought = now if jump.kind == "branch" else now.after_call(self._overwritten_by(jump.target))
             else:
                 if brought.held:
                     work.append((place.start + 4 * len(words), brought))
+
+    def _overwritten_by(self, target: int | None, depth: int = 0) -> int:
+        """A mask of the registers that a function may write. gcc reads the others again behind the call (``-fipa-ra``), x0 too."""
+        if target is None or depth > MAX_DEPTH:
+            return LOST_BY_CALLS
+        if target not in self._overwritten:
+            self._overwritten[target] = LOST_BY_CALLS  # of a function that calls itself
+            self._overwritten[target] = self._written_in(target, depth)
+        return self._overwritten[target]
+
+    def _written_in(self, target: int, depth: int) -> int:
+        place = self._functions.at(target)
+        if place is None or not place.is_function or place.start != target:
+            return LOST_BY_CALLS
+        mask = 1 << 30
+        for number, word in enumerate(self.words(place)):
+            jump = jump_of(word, place.start + 4 * number)
+            if jump is None:
+                written = self._writes(word)
+                mask |= names(word) if written is None else sum(1 << register for register in written)
+            elif jump.kind == "call":
+                mask |= self._overwritten_by(jump.target, depth + 1)
+            elif "indirect" in jump.kind or (jump.target is not None and not place.start <= jump.target < place.end):
+                return LOST_BY_CALLS
+            if mask & LOST_BY_CALLS == LOST_BY_CALLS:
+                break
+        return mask & LOST_BY_CALLS
 
     def _step(self, address: int, state: State) -> None:
         self.states[address] = state
@@ -181,4 +215,7 @@ class Flow:
             to, source = move
             other = state.other & ~(1 << to) | (state.other >> source & 1) << to
             return State(other, {**state.pages, to: state.pages[source]})
-        return state.without(sum(1 << written for written in self._writes(word, address) if written != 31))
+        written = self._writes(word)
+        if written is None:
+            return State(state.other | names(word) & state.held, state.pages)
+        return state.without(sum(1 << number for number in written if number != 31))

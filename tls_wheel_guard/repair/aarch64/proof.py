@@ -9,40 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from tls_wheel_guard.machine_code.disassembly import Line, LineDecoder
 from tls_wheel_guard.repair.machine import Depth, Proof, Site
+from tls_wheel_guard.repair.symbolic_run import SymbolicRun, WrongThunkError
 
 __all__ = ["prove"]
 
 NAMES = [f"x{number}" for number in range(31)]
 _STACK = re.compile(r"\[sp(?:, #(?P<at>-?(?:0x)?[0-9a-f]+))?\](?P<before>!)?(?:, #(?P<after>-?(?:0x)?[0-9a-f]+))?")
-
-
-class _Wrong(Exception):  # noqa: N818  (it is caught here and becomes a text)
-    pass
-
-
-@dataclass
-class _Run:
-    """What is known at one point. Values are texts; ``stack``: distance from the first stack pointer -> value."""
-
-    pointer: int = 0
-    registers: dict[str, str] = field(default_factory=lambda: {name: f"old {name}" for name in NAMES})
-    flags: str = "old flags"
-    stack: dict[int, str] = field(default_factory=dict)
-    descriptor: int = 0
-    calls: int = 0
-
-    def depth(self, address: int) -> Depth:
-        """How far down the stack pointer is, and where above it the old x30 lies."""
-        if self.pointer == 0:
-            return Depth(address, 0)
-        kept = min((place for place, value in self.stack.items() if value == "old x30" and place >= self.pointer), default=None)
-        if kept is None:
-            raise _Wrong(f"the return address is lost at {address:#x}")
-        return Depth(address, -self.pointer, kept - self.pointer)
 
 
 def prove(site: Site, redirected: bytes, at: int, thunk: bytes, descriptor: int, guard: int) -> Proof:
@@ -52,18 +27,28 @@ def prove(site: Site, redirected: bytes, at: int, thunk: bytes, descriptor: int,
     depths: list[Depth] = []
     try:
         _require_branch(decoder.decode(redirected, site.address), at, f"the site at {site.address:#x} does not lead to its thunk at {at:#x}")
-        run, lines = _Run(), decoder.decode(thunk, at)
+        run, lines = SymbolicRun.of(NAMES), decoder.decode(thunk, at)
         if not lines or 4 * len(lines) != len(thunk):
-            raise _Wrong("the thunk does not decode")
+            raise WrongThunkError("the thunk does not decode")
         for line in lines[:-1]:
-            depths.append(run.depth(line.address))
+            depths.append(_depth(run, line.address))
             _step(run, line)
-        depths.append(run.depth(lines[-1].address))
+        depths.append(_depth(run, lines[-1].address))
         _require_branch(lines[-1:], site.address + site.size, f"the thunk ends with `{_text(lines[-1])}` and not with a branch behind its site")
         _require_same(run, site, descriptor)
-    except _Wrong as wrong:
+    except WrongThunkError as wrong:
         return Proof(str(wrong))
     return Proof("", tuple(depths))
+
+
+def _depth(run: SymbolicRun, address: int) -> Depth:
+    """How far down the stack pointer is, and where above it the old x30 lies."""
+    if run.pointer == 0:
+        return Depth(address, 0)
+    kept = min((place for place, value in run.stack.items() if value == "old x30" and place >= run.pointer), default=None)
+    if kept is None:
+        raise WrongThunkError(f"the return address is lost at {address:#x}")
+    return Depth(address, -run.pointer, kept - run.pointer)
 
 
 def _text(line: Line) -> str:
@@ -76,28 +61,24 @@ def _number(text: str | None) -> int:
 
 def _require_branch(lines: list[Line], target: int, what: str) -> None:
     if [line.mnemonic for line in lines] != ["b"] or int(lines[0].operands.lstrip("#"), 0) != target:
-        raise _Wrong(what)
+        raise WrongThunkError(what)
 
 
-def _require_same(run: _Run, site: Site, descriptor: int) -> None:
-    if run.pointer != 0 or run.calls != 1 or run.descriptor != descriptor:
-        raise _Wrong(f"the stack pointer moved by {run.pointer}, {run.calls} calls, descriptor {run.descriptor:#x}")
-    for number, name in enumerate(NAMES):
-        wanted = "answer" if number == site.register else f"old {name}"
-        if run.registers[name] != wanted:
-            raise _Wrong(f"{name} holds {run.registers[name]} and not {wanted}")
+def _require_same(run: SymbolicRun, site: Site, descriptor: int) -> None:
+    run.require_one_call(descriptor)
+    run.require_registers({name: "answer" if number == site.register else f"old {name}" for number, name in enumerate(NAMES)})
     if run.flags != "old flags":
-        raise _Wrong(f"the flags are {run.flags} and not the old ones")
+        raise WrongThunkError(f"the flags are {run.flags} and not the old ones")
 
 
-def _step(run: _Run, line: Line) -> None:
+def _step(run: SymbolicRun, line: Line) -> None:
     """One instruction of those that a thunk may have."""
     handler = _HANDLERS.get(line.mnemonic)
     if handler is None or not handler(run, line, [word.strip() for word in line.operands.split(",")]):
-        raise _Wrong(f"`{_text(line)}` has no place in a thunk")
+        raise WrongThunkError(f"`{_text(line)}` has no place in a thunk")
 
 
-def _place(run: _Run, line: Line) -> int | None:
+def _place(run: SymbolicRun, line: Line) -> int | None:
     """Where a memory operand reaches, as a distance from the first stack pointer; the stack pointer is moved."""
     found = _STACK.search(line.operands)
     if found is None or (found["after"] and found["at"]):
@@ -109,7 +90,7 @@ def _place(run: _Run, line: Line) -> int | None:
     return place
 
 
-def _store_pair(run: _Run, line: Line, operands: list[str]) -> bool:
+def _store_pair(run: SymbolicRun, line: Line, operands: list[str]) -> bool:
     place = _place(run, line)
     if place is None or not {*operands[:2]} <= run.registers.keys() or place < run.pointer or place + 16 > 0:
         return False
@@ -117,7 +98,7 @@ def _store_pair(run: _Run, line: Line, operands: list[str]) -> bool:
     return True
 
 
-def _load(run: _Run, line: Line, operands: list[str]) -> bool:
+def _load(run: SymbolicRun, line: Line, operands: list[str]) -> bool:
     """A pair or one register from the stack, or the descriptor's function from the descriptor."""
     if line.mnemonic == "ldr" and operands[1].startswith("[x0"):
         at = _number(operands[2].strip("#]")) if len(operands) > 2 else 0
@@ -135,7 +116,7 @@ def _load(run: _Run, line: Line, operands: list[str]) -> bool:
     return True
 
 
-def _flags(run: _Run, line: Line, operands: list[str]) -> bool:
+def _flags(run: SymbolicRun, line: Line, operands: list[str]) -> bool:
     """``mrs`` keeps the flags in a register, ``msr`` brings them back."""
     register, name = operands if line.mnemonic == "mrs" else operands[::-1]
     if name != "nzcv" or register not in run.registers:
@@ -147,13 +128,13 @@ def _flags(run: _Run, line: Line, operands: list[str]) -> bool:
     return True
 
 
-def _adrp(run: _Run, line: Line, operands: list[str]) -> bool:
+def _adrp(run: SymbolicRun, line: Line, operands: list[str]) -> bool:
     del line
     run.registers[operands[0]] = f"address {_number(operands[1].lstrip('#'))}"
     return operands[0] == "x0"
 
 
-def _add(run: _Run, line: Line, operands: list[str]) -> bool:
+def _add(run: SymbolicRun, line: Line, operands: list[str]) -> bool:
     del line
     number = _number(operands[2].lstrip("#"))
     if operands[:2] == ["sp", "sp"]:
@@ -165,7 +146,7 @@ def _add(run: _Run, line: Line, operands: list[str]) -> bool:
     return True
 
 
-def _call(run: _Run, line: Line, operands: list[str]) -> bool:
+def _call(run: SymbolicRun, line: Line, operands: list[str]) -> bool:
     """The descriptor's function: the answer in x0; x1, x30, the flags, and what lies below the stack pointer are gone."""
     del line
     kept = run.registers["x0"].removeprefix("address ")
@@ -173,11 +154,11 @@ def _call(run: _Run, line: Line, operands: list[str]) -> bool:
         return False
     run.descriptor, run.calls, run.flags = int(kept), run.calls + 1, "unknown"
     run.registers |= {"x0": "answer", "x1": "nothing known", "x30": "the way back"}
-    run.stack = {place: value for place, value in run.stack.items() if place >= run.pointer}
+    run.forget_below()
     return True
 
 
-def _mov(run: _Run, line: Line, operands: list[str]) -> bool:
+def _mov(run: SymbolicRun, line: Line, operands: list[str]) -> bool:
     del line
     if not {*operands} <= run.registers.keys():
         return False
@@ -185,6 +166,6 @@ def _mov(run: _Run, line: Line, operands: list[str]) -> bool:
     return True
 
 
-_HANDLERS: dict[str, Callable[[_Run, Line, list[str]], bool]] = {
+_HANDLERS: dict[str, Callable[[SymbolicRun, Line, list[str]], bool]] = {
     "stp": _store_pair, "ldp": _load, "ldr": _load, "mrs": _flags, "msr": _flags, "adrp": _adrp, "add": _add, "blr": _call, "mov": _mov,
 }  # fmt: skip

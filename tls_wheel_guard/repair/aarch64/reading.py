@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from tls_wheel_guard.repair.aarch64.sites import SITE_SIZE
 from tls_wheel_guard.repair.aarch64.thunks import thunk
 from tls_wheel_guard.repair.aarch64.words import address_made, jump_of, words_of
 from tls_wheel_guard.repair.machine import FoundThunk, Site
@@ -12,7 +13,6 @@ from tls_wheel_guard.repair.refusal import CannotRepair
 
 __all__ = ["is_redirected", "read_thunks"]
 
-SITE_SIZE = 4
 LONGEST = 13
 """Words of the longest thunk."""
 

@@ -146,8 +146,9 @@ class _Search:
                 used = register not in self._operands.reads(word, piece.address + at + 4 * (number + 1))
             if not used:
                 return False
-            if register in self._operands.writes(word, piece.address + at + 4 * (number + 1)):
-                return True
+            written = self._operands.writes(word)
+            if written is None or register in written:
+                return written is not None
         return False
 
     def _reaches(self, address: int, size: int) -> bool:

@@ -103,7 +103,10 @@ def is_scalable(word: int) -> bool:
 
 
 def effects(word: int) -> tuple[frozenset[int], frozenset[int]] | None:
-    """The general registers that a word reads and writes; None where it is of none of the usual classes, or a jump."""
+    """The general registers that a word reads and writes; None where it is of none of the usual classes, or a jump.
+
+    The tables are written out: the decoder misses registers of atomic instructions and takes results of some shifts for sources.
+    """
     group, d, n, m = word >> 25 & 15, word & 31, word >> 5 & 31, word >> 16 & 31
     if group >> 1 == 4:
         return _immediate(word, d, n, m)
@@ -111,6 +114,8 @@ def effects(word: int) -> tuple[frozenset[int], frozenset[int]] | None:
         return _memory(word, d, n)
     if group & 7 == 5:
         return _between_registers(word, d, n, m)
+    if group & 7 == 7:
+        return _vectors(word)
     return _system(word, d) if word >> 24 == 0xD5 else None
 
 
@@ -127,9 +132,11 @@ def _immediate(word: int, d: int, n: int, m: int) -> tuple[frozenset[int], froze
 
 def _memory(word: int, d: int, n: int) -> tuple[frozenset[int], frozenset[int]] | None:
     base, vector = frozenset((n,)), word >> 26 & 1
+    if word & 0xFFC00000 == 0xF9800000 or word & 0xFFE00C00 == 0xF8800000:  # prfm, prfum
+        return base, frozenset()
+    if word & 0xFFE00C00 == 0xF8A00800:  # prfm with an index
+        return base | {word >> 16 & 31}, frozenset()
     if (plain := access_of(word)) is not None:
-        if word >> 22 & 0x3FF in (0x3E6, 0x3E2):  # prfm, prfum
-            return base, frozenset()
         registers = frozenset(plain.registers)
         return (base, registers) if plain.is_load else (base | registers, frozenset())
     own = frozenset(() if vector else (d,))
@@ -139,22 +146,50 @@ def _memory(word: int, d: int, n: int) -> tuple[frozenset[int], frozenset[int]] 
         return (base, pair | base) if word >> 22 & 1 else (base | pair, base)
     if word & 0x3B200400 == 0x38000400:  # with write-back
         return (base, own | base) if loads else (base | own, base)
+    index = frozenset((word >> 16 & 31,))
     if word & 0x3B200C00 == 0x38200800:  # with an index
-        both = base | {word >> 16 & 31}
-        return (both, own) if loads else (both | own, frozenset())
-    return None
+        return (base | index, own) if loads else (base | index | own, frozenset())
+    if word & 0x3B000000 == 0x18000000:  # at a distance from the instruction; prfm
+        return frozenset(), frozenset() if word >> 30 == 3 else own
+    if word & 0xBE000000 == 0x0C000000:  # several vector registers, perhaps with write-back
+        return (base | index, base) if word >> 23 & 1 else (base, frozenset())
+    return _atomic(word, d, n)
+
+
+def _atomic(word: int, d: int, n: int) -> tuple[frozenset[int], frozenset[int]] | None:
+    s, second = word >> 16 & 31, word >> 10 & 31
+    if word & 0x3F200C00 == 0x38200000:
+        # ldadd and its kin, swp, ldapr; not the loads and stores of 64 bytes.
+        return None if word >> 12 & 15 in (9, 10, 11, 13) else (frozenset((n, s)), frozenset((d,)))
+    if word & 0x3F000000 != 0x08000000:
+        return None
+    loads, ordered, pair = word >> 22 & 1, word >> 23 & 1, word >> 21 & 1
+    if ordered and pair:  # cas
+        return frozenset((s, d, n)), frozenset((s,))
+    if pair and not word >> 31:  # casp
+        return frozenset((s, s + 1 & 31, d, d + 1 & 31, n)), frozenset((s, s + 1 & 31))
+    registers = frozenset((d, second) if pair else (d,))
+    if loads:
+        return frozenset((n,)), registers
+    return registers | {n}, frozenset(() if ordered else (s,))
 
 
 def _between_registers(word: int, d: int, n: int, m: int) -> tuple[frozenset[int], frozenset[int]] | None:
     kind = word >> 21 & 0xFF
     if word >> 28 & 1 == 0 or kind in (0xD4, 0xD6):
         # Logic and sums; conditional selection; two sources. One source (bit 30) may sign a pointer, which reads its own register.
-        return None if kind == 0xD6 and word >> 30 & 1 else (frozenset((n, m)), frozenset((d,)))
+        return (frozenset((n, d) if m == 1 else (n,)) if kind == 0xD6 and word >> 30 & 1 else frozenset((n, m))), frozenset((d,))
     if word >> 24 & 0x1F == 0x1B:  # three sources
         return frozenset((n, m, word >> 10 & 31)), frozenset((d,))
     if kind == 0xD2:  # a conditional comparison
         return frozenset((n,) if word >> 11 & 1 else (n, m)), frozenset()
     return None
+
+
+def _vectors(word: int) -> tuple[frozenset[int], frozenset[int]] | None:
+    """Only conversions, and copies of one element, have a general register."""
+    converts = word & 0x5F20FC00 == 0x1E200000 or word & 0x5F200000 == 0x1E000000
+    return None if converts or word & 0x9FE08400 == 0x0E000400 else (frozenset(), frozenset())
 
 
 def _system(word: int, d: int) -> tuple[frozenset[int], frozenset[int]]:
