@@ -21,8 +21,8 @@ from tls_wheel_guard.commands.check import check_path
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.report import WRITERS, Style
+from tls_wheel_guard.report.finding_text import finding_lines
 from tls_wheel_guard.report.story import stories_of
-from tls_wheel_guard.report.text import finding_lines
 
 WIDTH = 100
 

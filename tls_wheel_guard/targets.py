@@ -184,10 +184,10 @@ def targets_for(module: SharedObject, path: str, promised: tuple[Target, ...]) -
     name = module.machine.name if module.machine else None
     same = [t for t in promised if t.has_static_tls and (t.machine == name or t.machine is None)]
     found: dict[tuple[object, ...], Target] = {}
-    own = own_target(module, path)
     for promise in same:
         target = promise
         if promise.libc == "unknown":
+            own = own_target(module, path)
             target = own if promise.machine is None else replace(own, tag=promise.tag)
         found.setdefault((target.libc, target.oldest, target.machine), target)
-    return tuple(found.values()) or (own,)
+    return tuple(found.values()) or (own_target(module, path),)

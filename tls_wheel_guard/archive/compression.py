@@ -9,14 +9,13 @@ import lzma
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
-from tls_wheel_guard.archive.ahead import pieces_ahead
 from tls_wheel_guard.errors import UnreadableMember
-from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
+from tls_wheel_guard.limits import Limits, over
 
-__all__ = ["Readable", "first_bytes", "raw_pieces"]
+__all__ = ["Manner", "Readable", "first_bytes", "raw_pieces"]
 
 INPUT, OUTPUT = 64 << 10, 256 << 10
 """Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module."""
@@ -48,6 +47,7 @@ class Readable(Protocol):
         ...
 
 
+@functools.cache
 def _fastest_zlib() -> Any:
     """The zlib module, or isal's faster module with the same functions."""
     try:
@@ -58,9 +58,9 @@ def _fastest_zlib() -> Any:
 
 
 @functools.cache
-def _failures() -> tuple[type[Exception], ...]:
+def _failures(fast: bool) -> tuple[type[Exception], ...]:
     """All that decompressors raise on damaged data."""
-    known = (zipfile.BadZipFile, zlib.error, _fastest_zlib().error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError, UnreadableMember)
+    known = (zipfile.BadZipFile, zlib.error, _zlib(fast).error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError, UnreadableMember)
     if sys.version_info >= (3, 14):
         try:
             from compression.zstd import ZstdError  # noqa: PLC0415  (an interpreter may be built without it)
@@ -70,20 +70,34 @@ def _failures() -> tuple[type[Exception], ...]:
     return known
 
 
-def raw_pieces(file: Readable, info: zipfile.ZipInfo, limits: Limits = DEFAULT_LIMITS, ahead: bool = False) -> Iterator[bytes]:
-    """The inflated bytes of a member in pieces, its CRC and size checked at the end; raises UnreadableMember.
+def _zlib(fast: bool) -> Any:
+    return _fastest_zlib() if fast else zlib
 
-    ``ahead``: whether a thread inflates what comes next while the caller works on a piece.
+
+class Manner(NamedTuple):
+    """How a member is inflated.
+
+    ``fast``: by isal where it is installed. ``ahead``: a thread inflates what comes next while the caller works on a piece.
     """
+
+    fast: bool = True
+    ahead: bool = False
+
+
+def raw_pieces(file: Readable, info: zipfile.ZipInfo, limits: Limits, manner: Manner) -> Iterator[bytes]:
+    """The inflated bytes of a member in pieces, its CRC and size checked at the end; raises UnreadableMember."""
+    crc32 = _zlib(manner.fast).crc32
     try:
-        if ahead:
-            with contextlib.closing(pieces_ahead(_inflated(file, info, limits, *AHEAD))) as pieces:
-                yield from _checked(pieces, info, limits)
+        if manner.ahead:
+            from tls_wheel_guard.archive.ahead import pieces_ahead  # noqa: PLC0415  (only large members need it)
+
+            with contextlib.closing(pieces_ahead(_inflated(file, info, limits, manner))) as pieces:
+                yield from _checked(pieces, info, limits, crc32)
         else:
-            yield from _checked(_inflated(file, info, limits), info, limits)
+            yield from _checked(_inflated(file, info, limits, manner), info, limits, crc32)
     except UnreadableMember:
         raise
-    except _failures() as error:
+    except _failures(manner.fast) as error:
         raise UnreadableMember(f"it can't be inflated: {_reason(error)}") from error
 
 
@@ -98,7 +112,7 @@ def first_bytes(file: Readable, info: zipfile.ZipInfo, length: int) -> bytes:
         file.seek(_data_offset(file, info))
         data = file.read(min(FIRST_INPUT, info.compress_size))
         return data[:length] if info.compress_type == zipfile.ZIP_STORED else zlib.decompressobj(-15).decompress(data, length)
-    except _failures():
+    except _failures(False):
         return b""
 
 
@@ -106,14 +120,14 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _inflated(file: Readable, info: zipfile.ZipInfo, limits: Limits, most_in: int = INPUT, most_out: int = OUTPUT) -> Iterator[bytes]:
+def _inflated(file: Readable, info: zipfile.ZipInfo, limits: Limits, manner: Manner) -> Iterator[bytes]:
     if info.flag_bits & ENCRYPTED:
         raise UnreadableMember("it is encrypted")
     position = _data_offset(file, info)
     if info.compress_type == zipfile.ZIP_STORED:
         return _stored(file, position, info.compress_size)
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        return _deflated(file, position, info.compress_size, most_in, most_out)
+        return _deflated(_zlib(manner.fast).decompressobj(-15), file, position, info.compress_size, AHEAD if manner.ahead else (INPUT, OUTPUT))
     return _others(file, position, info, limits)
 
 
@@ -128,17 +142,16 @@ def _stored(file: Readable, position: int, left: int) -> Iterator[bytes]:
         yield piece
 
 
-def _deflated(file: Readable, position: int, left: int, most_in: int, most_out: int) -> Iterator[bytes]:
-    inflater = _fastest_zlib().decompressobj(-15)
+def _deflated(inflater: Any, file: Readable, position: int, left: int, most: tuple[int, int]) -> Iterator[bytes]:
     pending = b""
     while not inflater.eof:
         if not pending:
             file.seek(position)
-            pending = file.read(min(most_in, left))
+            pending = file.read(min(most[0], left))
             position += len(pending)
             left -= len(pending)
         ended = not pending
-        if piece := inflater.decompress(pending, most_out):
+        if piece := inflater.decompress(pending, most[1]):
             yield piece
         elif ended and not inflater.eof:
             raise UnreadableMember("its compressed data end too soon")
@@ -204,8 +217,7 @@ def _data_offset(file: Readable, info: zipfile.ZipInfo) -> int:
     return info.header_offset + 30 + name_size + extra_size
 
 
-def _checked(pieces: Iterator[bytes], info: zipfile.ZipInfo, limits: Limits) -> Iterator[bytes]:
-    crc32 = _fastest_zlib().crc32
+def _checked(pieces: Iterator[bytes], info: zipfile.ZipInfo, limits: Limits, crc32: Callable[[bytes, int], int]) -> Iterator[bytes]:
     crc = size = 0
     most = max(RATIO_FROM, limits.ratio * info.compress_size)
     for piece in pieces:

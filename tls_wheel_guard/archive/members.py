@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from tls_wheel_guard.archive.central_directory import require_directory, require_no_overlap
-from tls_wheel_guard.archive.compression import Readable, first_bytes, raw_pieces
+from tls_wheel_guard.archive.compression import Manner, Readable, first_bytes, raw_pieces
 from tls_wheel_guard.archive.inflate import MemberSource
 from tls_wheel_guard.errors import TlsWheelGuardError, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
@@ -20,6 +20,8 @@ __all__ = ["Archive", "Member", "open_archive"]
 _FAILURES = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError, ValueError, EOFError, OverflowError, struct.error)
 """All that ``zipfile`` raises on a damaged directory."""
 
+ISAL_PAYS_FROM = 512 << 10
+"""Bytes of a wheel from which isal saves more than the 3 ms of its import."""
 AHEAD_FROM = 1 << 20
 """Compressed bytes from which a member is inflated by a thread of its own, which costs a tenth of a millisecond."""
 
@@ -71,6 +73,7 @@ class Archive:
         self.comment = directory.comment
         self._limits = limits
         self._zip = directory
+        self._fast = self.directory_at >= ISAL_PAYS_FROM
 
     def members(self) -> Iterator[Member]:
         """All files, in directory order; folders are left out."""
@@ -94,15 +97,15 @@ class Archive:
         info, limits = self.infos[member.index], self._limits
         if info.file_size > limits.member_size:
             raise UnreadableMember(f"it claims {info.file_size} bytes; {over(limits, 'member-size')}")
-        ahead = self.threaded and info.compress_size >= AHEAD_FROM
-        return MemberSource(lambda: raw_pieces(self._reader(), info, limits, ahead), info.file_size, limits)
+        manner = Manner(self._fast, self.threaded and info.compress_size >= AHEAD_FROM)
+        return MemberSource(lambda: raw_pieces(self._reader(), info, limits, manner), info.file_size, limits)
 
     def _reader(self) -> Readable:
         return _OwnPlace(self.file, self._lock) if self.threaded else self.file
 
     def pieces(self, index: int) -> Iterator[bytes]:
         """The inflated bytes of the member at ``index``, its CRC and size checked at the end; raises UnreadableMember."""
-        return raw_pieces(self.file, self.infos[index], self._limits)
+        return raw_pieces(self.file, self.infos[index], self._limits, Manner(self._fast))
 
     def first_spans(self, length: int) -> Iterator[tuple[int, int]]:
         """File offsets from and to: where each member's local header, name and first bytes stand, ``length`` in all beside the name."""

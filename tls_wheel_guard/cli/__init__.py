@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import re
@@ -135,6 +136,9 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         options = build_parser(only).parse_args(arguments[:at])
         options.rest = list(arguments[at + 1 :])
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         return int(_command(options.command).run(options))
     finally:
         # --help and --version end with SystemExit, and what they print waits until now.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tls_wheel_guard.cli.options import add_failing, add_input, add_judging, add_output, config_from, exit_code, paths_from, write_report
 from tls_wheel_guard.cli.output import say, say_unreadable, write_text
@@ -18,9 +19,11 @@ from tls_wheel_guard.config.sources import read_baseline
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.findings import Report, at_or_above
 from tls_wheel_guard.records import replace
-from tls_wheel_guard.report.baseline import Baseline, baseline_text, parse_baseline, with_known
 from tls_wheel_guard.rules import LiveProcess
 from tls_wheel_guard.rules.phrases import count_of
+
+if TYPE_CHECKING:
+    from tls_wheel_guard.report.baseline import Baseline
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -65,7 +68,11 @@ def run(options: argparse.Namespace) -> int:
     baseline = _baseline(config, options)
     with Progress(kept, options.quiet) as progress:
         asked = replace(asked, on_file=progress.inside if options.tree else None)
-        reports = with_known(with_allow_notes(check_many(kept, config, options.jobs, progress, asked), config), baseline)
+        reports = with_allow_notes(check_many(kept, config, options.jobs, progress, asked), config)
+    if baseline is not None:
+        from tls_wheel_guard.report.baseline import with_known
+
+        reports = with_known(reports, baseline)
     say_unreadable(reports)
     if options.write_baseline:
         return exit_code(reports, code) or _write_baseline(reports, config)
@@ -76,16 +83,20 @@ def run(options: argparse.Namespace) -> int:
     return code or int(fails and not config.never_fails)
 
 
-def _baseline(config: Config, options: argparse.Namespace) -> Baseline:
-    """What is known; nothing where no baseline is named, or where it is about to be written."""
+def _baseline(config: Config, options: argparse.Namespace) -> Baseline | None:
+    """What is known; None where no baseline is named, or where it is about to be written."""
     if options.write_baseline and config.baseline is None:
         raise UsageError("--write-baseline: no file is named", hint='add --baseline FILE, or baseline = "FILE" to [tool.tls-wheel-guard]')
     if options.write_baseline or config.baseline is None:
-        return Baseline(())
+        return None
+    from tls_wheel_guard.report.baseline import parse_baseline
+
     return parse_baseline(read_baseline(config), config.baseline)
 
 
 def _write_baseline(reports: Sequence[Report], config: Config) -> int:
+    from tls_wheel_guard.report.baseline import baseline_text
+
     text, count = baseline_text(reports)
     write_text(text, Path(config.baseline or ""))
     say(f"{count_of(count, 'finding')} written to {config.baseline}")

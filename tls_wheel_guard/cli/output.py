@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tls_wheel_guard.errors import UsageError, reason_of
-from tls_wheel_guard.findings import Report
 from tls_wheel_guard.report.style import printable, safe_text
+
+if TYPE_CHECKING:
+    from tls_wheel_guard.findings import Report
 
 __all__ = ["flush_stdout", "forget_stdout", "say", "say_text", "say_unreadable", "wants_traceback", "write_exact", "write_line", "write_text"]
 

@@ -8,9 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tls_wheel_guard.cli.anchor import anchor_of, repository_of
-from tls_wheel_guard.cli.explain import page
-from tls_wheel_guard.cli.links import page_address
 from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.limits import Limits
@@ -70,6 +67,9 @@ def wanted_reports(options: argparse.Namespace) -> list[Wanted]:
 
 def file_style(verbosity: int, judged: bool = True, proposed: Proposed | None = None) -> Style:
     """How a report looks that is not for a terminal: no colours, links to the documentation's site, a place in the repository."""
+    from tls_wheel_guard.cli.anchor import anchor_of
+    from tls_wheel_guard.cli.explain import page
+
     return Style(
         100, verbosity=verbosity, judged=judged, pages=_site_page, page_text=lambda name: page(name) if name in RULES else None,
         anchor=anchor_of(Path.cwd()), proposed=proposed,
@@ -99,6 +99,8 @@ def _proposed(reports: Sequence[Report]) -> Proposed | None:
         return None
     import shlex
 
+    from tls_wheel_guard.cli.anchor import repository_of
+
     top = Path(fix.project)
     prefix = top.relative_to(root).as_posix() if (root := repository_of(top)) in (top, *top.parents) else ""
     first = next(report for report in reports if report.tags and report.findings)
@@ -115,6 +117,8 @@ def _with_code(reports: Sequence[Report], limits: Limits) -> Sequence[Report]:
 
 
 def _site_page(name: str) -> str | None:
+    from tls_wheel_guard.cli.links import page_address
+
     address = page_address(name)
     return address if address and address.startswith("https://") else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,5 +211,7 @@ def failed_report(path: Path, error: Exception) -> Report:
     """What is said of an input that could not be judged: the error's own line, or that it is a bug, with where it arose."""
     if isinstance(error, TlsWheelGuardError):
         return Report(path.name, str(path), error=error.message, error_hint=error.hint, error_code=error.exit_code)
+    import traceback  # noqa: PLC0415  (a bug of ours)
+
     bug, trace = bug_of(error), "".join(traceback.format_exception(error))
     return Report(path.name, str(path), error=bug.message, error_hint=bug.hint, error_code=bug.exit_code, error_trace=trace)

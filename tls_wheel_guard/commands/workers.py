@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -84,6 +83,8 @@ def _interrupts_held() -> Iterator[None]:
 
     On POSIX a worker inherits that the signal is blocked, and this process gets what came meanwhile afterwards.
     """
+    import signal  # noqa: PLC0415  (with workers only)
+
     if threading.current_thread() is not threading.main_thread():
         yield
     elif hasattr(signal, "pthread_sigmask"):

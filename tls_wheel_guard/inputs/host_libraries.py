@@ -16,7 +16,9 @@ from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 FOLDERS = ("/usr/local/lib", "/lib64", "/usr/lib64", "/usr/local/lib64", "/lib", "/usr/lib")
 """Where ldconfig looks on every distribution; Debian's folders by triplet are added."""
 MAX_LIBRARIES = 256
-_EXPECTED = re.compile(
+_USUAL = frozenset({"libc.so.6", "libm.so.6", "libdl.so.2", "librt.so.1", "libpthread.so.0", "libgcc_s.so.1", "libstdc++.so.6"})
+"""Those of the expected ones that nearly every module needs: for them alone the pattern is not compiled."""
+_EXPECTED = (
     r"(lib(c|m|dl|rt|nsl|util|pthread|resolv|anl|crypt|gcc_s|stdc\+\+|z|expat|atomic|ffi|glib-2\.0|gobject-2\.0|gthread-2\.0|GL|X\w+|ICE|SM|mvec)"
     r"|ld-linux[-\w]*|ld64|linux-vdso)(\.so[.\d]*|\.so)?|libc\.musl-[-\w]+\.so\.1|ld-musl-[-\w]+\.so\.1|libpython[\d.]+[a-z]*\.so[.\d]*"
 )
@@ -30,7 +32,7 @@ def needed_from_outside(facts: SharedObject, seen: set[str], limits: Limits = DE
     """
     queue, looked = [(name, facts) for name in facts.needed], 0
     for library, user in queue:
-        if library in seen or "/" in library or _EXPECTED.fullmatch(library) or looked >= MAX_LIBRARIES:
+        if library in seen or "/" in library or library in _USUAL or re.fullmatch(_EXPECTED, library) or looked >= MAX_LIBRARIES:
             continue
         seen.add(library)
         looked += 1

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tls_wheel_guard.inputs.bare_file import OpenFile
 from tls_wheel_guard.inputs.contents import Contents
 from tls_wheel_guard.inputs.files import open_regular
-from tls_wheel_guard.inputs.folder import OpenFolder
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.wheel import OpenWheel
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
@@ -23,6 +21,8 @@ def open_input(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *,
     """
     place = Path(path)
     if tree and place.is_dir():
+        from tls_wheel_guard.inputs.folder import OpenFolder  # noqa: PLC0415  (what an input is, decides)
+
         return OpenFolder(place, limits)
     file = open_regular(path)
     try:
@@ -32,6 +32,8 @@ def open_input(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *,
     except BaseException:
         file.close()
         raise
+    from tls_wheel_guard.inputs.bare_file import OpenFile  # noqa: PLC0415
+
     return OpenFile(file, str(path), place.name, limits)
 
 

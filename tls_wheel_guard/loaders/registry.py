@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -157,6 +156,8 @@ def loader_called(name: str, machine: str = "x86_64") -> Loader[Any]:
     libc = match[1] if match else name
     known = machine_called(machine)
     if match is None or libc not in ROWS:
+        import difflib  # noqa: PLC0415  (only mistakes need it)
+
         near = difflib.get_close_matches(libc.split("-")[0], LOADERS, 1)
         hint = f"did you mean {near[0]}?" if near else f"loaders: {', '.join(LOADERS)}, with a version as in glibc-2.36"
         raise UsageError(f"unknown loader {name!r}", hint=hint)

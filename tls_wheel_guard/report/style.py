@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
-import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from tls_wheel_guard.records import dataclass
 
 if TYPE_CHECKING:
+    from tls_wheel_guard.findings import Severity
     from tls_wheel_guard.report.proposed import Proposed
 
-__all__ = ["Anchor", "Style", "printable", "safe_text", "shortened", "wrap"]
+__all__ = ["SEVERITY_COLOURS", "Anchor", "Style", "printable", "safe_text", "shortened", "wrap"]
 
 Colour = Literal["bold", "dim", "red", "yellow", "green", "cyan"]
 _CODES: dict[Colour, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32", "cyan": "36"}
+SEVERITY_COLOURS: dict[Severity, Colour] = {"error": "red", "warning": "yellow", "note": "cyan"}
+"""In the order in which they are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,11 @@ _UNSAFE = (
     "\ufff9-\ufffb\U000110bd\U000110cd\U000e0001-\U000e007f]"
 )
 """Characters that steer a terminal or reorder a line, and halves of surrogate pairs: Unicode's Cc, Cf, Cs, Zl, Zp but newline and tab."""
-_PATTERN = re.compile(f"({_OWN})|{_UNSAFE}")
+
+
+@functools.cache
+def _pattern() -> re.Pattern[str]:
+    return re.compile(f"({_OWN})|{_UNSAFE}")
 
 
 def safe_text(text: str) -> str:
@@ -89,11 +96,15 @@ def safe_text(text: str) -> str:
 
     Every text of this package passes here on its way out, whatever names it holds.
     """
-    return _PATTERN.sub(lambda found: found[1] or found[0].encode("unicode_escape").decode(), text)
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return _pattern().sub(lambda found: found[1] or found[0].encode("unicode_escape").decode(), text)
 
 
 def wrap(text: str, width: int, indent: str, first: str | None = None) -> list[str]:
     """Lines of at most ``width`` columns; long words such as paths and loader messages are left whole."""
+    import textwrap  # noqa: PLC0415  (a report without findings has no paragraph)
+
     return textwrap.wrap(
         printable(text),
         max(width, len(indent) + 24),

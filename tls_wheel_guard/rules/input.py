@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -130,7 +129,7 @@ def hints(*steps: str | Hint | None, module: str | None, rule: str) -> tuple[Hin
     """The next steps (a text is a cure), and at last how to accept the finding: an option to copy, with no space for a terminal to break."""
     pattern = (module or "*").replace("[", "[[]")
     text = f"{pattern}:{rule}:WHY"
-    option = shlex.quote(text) if "'" in text else f"'{text}'"
+    option = "'" + text.replace("'", "'\"'\"'") + "'"
     allow = f"--allow {option} or, in pyproject.toml, a table [[tool.tls-wheel-guard.allow]] of module, rule and reason"
     return (*(Hint(step) if isinstance(step, str) else step for step in steps if step), Hint(allow, "accept"))
 
