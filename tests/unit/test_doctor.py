@@ -30,9 +30,9 @@ def script(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["1.abc."], "'1.abc.' is no module, no distribution, no shared object and no script; hint: "),
-        (["a b"], "'a b' is no module"),
-        ([""], "'' is no module"),
+        (["1.abc."], "'1.abc.' is neither a module, a distribution, a shared object nor a script; hint: "),
+        (["a b"], "'a b' is neither a module"),
+        ([""], "'' is neither a module"),
         (["json", "1"], "json takes no arguments: 1; hint: only a script does"),
         (["json", "--", "--x"], "json takes no arguments: --x"),
         (["nowhere.py"], "nowhere.py: no such file; hint: "),
@@ -42,7 +42,7 @@ def script(folder: Path, text: str) -> Path:
         (["./pkg-1-py3-none-any.whl"], "./pkg-1-py3-none-any.whl: it is a wheel; hint: `check` and `simulate` take wheels"),
         (["json", "--python", "/nowhere/python"], "/nowhere/python: there is no such interpreter; hint: "),
         (["json", "--timeout", "0"], "--timeout 0: it must be more than 0 seconds"),
-        (["json", "--import", "a:b"], "'a:b' is no module"),
+        (["json", "--import", "a:b"], "'a:b' is neither a module"),
     ],
 )
 def test_wrong_usage(words: list[str], said: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,12 +93,12 @@ def test_a_refusal_that_was_caught_is_told(tmp_path: Path, capsys: Captured, mon
     monkeypatch.chdir(tmp_path)
     assert main(["doctor", "careful"]) == 1
     out = capsys.readouterr().out
-    assert "careful loads, and has swallowed what a dlopen inside it was refused for: " in out
+    assert "careful loads, and has swallowed the refusal of a dlopen inside it: " in out
     assert "big.so must reach its thread-local variables by global-dynamic code" in out
     assert main(["doctor", "careless"]) == 1
     out = capsys.readouterr().out
     assert "static TLS is not the cause" in out
-    assert "on the way something was refused: " in out
+    assert "a dlopen on the way was refused: " in out
     # Wrapped by the package, it is the reason all the same.
     (tmp_path / "wrapped.py").write_text(opens.replace("    pass", "    raise ImportError('sorry')"))
     assert main(["doctor", "wrapped"]) == 1

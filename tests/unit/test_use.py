@@ -176,7 +176,7 @@ def test_words_fit_a_folder(tmp_path: Path, capsys: Captured) -> None:
     main(["check", "--tree", "site"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 folder, 1 ELF module" in shown
-    assert "see that you may read it; what is damaged, install again" in shown
+    assert "check that you may read it, and install again what is damaged" in shown
     assert "build the wheel again" not in shown
 
 

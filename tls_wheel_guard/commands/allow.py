@@ -31,7 +31,7 @@ def with_allow_notes(reports: Iterable[Report], config: Config) -> list[Report]:
         return found
     used = {allow for report in found for finding in report.allowed for allow in config.allow if allow.matches(finding)}
     where = "in this wheel" if len(found) == 1 else f"in {len(found)} files"
-    # What could not be read may need any of them.
+    # An input that could not be read may need any of them.
     whole = all(report.error is None for report in found)
     notes = [n for n in _allow_notes(config, used, where) if n.rule not in config.ignore and (whole or n.rule != "unused-allow")]
     found[last] = replace(found[last], findings=(*found[last].findings, *notes))

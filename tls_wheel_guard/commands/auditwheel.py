@@ -1,4 +1,4 @@
-"""``auditwheel repair`` before ours: a program of its own, the extra ``[auditwheel]``."""
+"""Run ``auditwheel repair`` before our own repair: a separate program, the extra ``[auditwheel]``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tls_wheel_guard.errors import Refused, UsageError
 __all__ = ["audited"]
 
 OWN_OPTIONS = ("-w", "--wheel-dir")
-"""Options of auditwheel that this command gives itself."""
+"""Options of auditwheel that this command sets itself."""
 
 
 @contextmanager
@@ -48,8 +48,8 @@ def audited(wheel: Path, arguments: str) -> Iterator[Path]:
             )
         found = sorted(folder.glob("*.whl"))
         if len(found) > 1:
-            raise Refused(f"auditwheel repair made {len(found)} wheels", hint="give it a plat that makes one")
-        # It writes nothing where a wheel needs no repair.
+            raise Refused(f"auditwheel repair made {len(found)} wheels", hint="give it a --plat that makes one")
+        # auditwheel writes nothing where a wheel needs no repair.
         yield found[0] if found else wheel
 
 

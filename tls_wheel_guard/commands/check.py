@@ -72,7 +72,7 @@ def _judged(opened: OpenInput, config: Config, asked: Asked) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class SecondLook:
-    """What was found by looking again, by a module's index, and on this machine.
+    """What the second look found, by a module's index, and what was found on this machine.
 
     ``outside``: libraries of this machine that the modules need; ``copied``: whether auditwheel will copy them into the wheel.
     ``calls``: calls through TLS descriptors, and who chose them.

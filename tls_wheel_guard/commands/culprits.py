@@ -1,4 +1,4 @@
-"""The second pass over an input: only where a module has initial-exec TLS, and only over those modules."""
+"""The second pass over an input: only over modules with initial-exec TLS, and not at all where there is none."""
 
 from __future__ import annotations
 

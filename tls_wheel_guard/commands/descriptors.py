@@ -1,4 +1,4 @@
-"""A second look at a module: what its code keeps over TLS descriptor calls, only where a target may lose it."""
+"""A second look at a module: which registers its code keeps over TLS descriptor calls. Only where a target may lose them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tls_wheel_guard.records import replace
 __all__ = ["DescriptorLook", "descriptor_calls_in"]
 
 _X86 = (*MACHINES, "i386")
-"""Where descriptors are a choice of the build; elsewhere they are the compilers' default."""
+"""Machines where descriptors are a choice of the build; elsewhere they are the compilers' default."""
 
 
 class DescriptorLook(NamedTuple):
@@ -50,7 +50,7 @@ def _who(opened: OpenInput, module: InputModule) -> tuple[Suspect, ...]:
 
 
 def _may_keep_registers(module: InputModule) -> bool:
-    """Whether a module calls through descriptors, as far as its relocations tell; what needs a marker version meets no old glibc."""
+    """Whether a module calls through descriptors, by its relocations; one that needs the marker version never meets an old glibc."""
     facts = module.facts
     return facts.machine_name in MACHINES and not facts.markers
 

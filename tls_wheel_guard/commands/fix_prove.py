@@ -25,7 +25,7 @@ DEFAULT_BUILD = "{python} -m pip wheel --no-deps --disable-pip-version-check -w 
 _NOT_COPIED = (".git", ".hg", "build", "dist", "target", "wheelhouse", "node_modules", "__pycache__", ".venv", "venv", "*.egg-info", ".tox")
 _ERROR = re.compile(r"\b(\w*error|\w*exception|fatal)\b", re.IGNORECASE)
 _TIMEOUT = 3600
-"""Seconds that one build, or one import, may take."""
+"""Seconds that one build or one import may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _run(words: Sequence[str], folder: Path) -> str:
     if not done.returncode:
         return ""
     said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    # The last line is often a hint that there is more above.
+    # The last line is often only a hint to look further up.
     errors = [line for line in said if _ERROR.search(line)] or said
     return f"exit code {done.returncode}: {errors[-1] if errors else 'no message'}"
 

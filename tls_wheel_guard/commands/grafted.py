@@ -10,7 +10,7 @@ __all__ = ["needed_outside", "will_be_copied"]
 
 
 def will_be_copied(opened: OpenInput) -> bool:
-    """Whether auditwheel is still to repair the wheel, and then copies what it needs from outside."""
+    """Whether auditwheel has yet to repair the wheel, and will then copy what it needs from outside."""
     contents = opened.contents
     return contents.is_archive and bool(contents.tags) and all("-linux_" in tag for tag in contents.tags)
 

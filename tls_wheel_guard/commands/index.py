@@ -32,9 +32,9 @@ from tls_wheel_guard.version import __version__
 __all__ = ["IndexOptions", "IndexRun", "index_run", "judgement_of"]
 
 CLUSTER_FROM = 300
-"""Wheels from which processes of this machine are worth their start."""
+"""Number of wheels from which worker processes on this machine pay for their start."""
 BATCH = 100
-"""Wheels a task of a cluster."""
+"""Wheels in one task of a cluster."""
 WRITE_AT = 50
 """Results that are stored together."""
 

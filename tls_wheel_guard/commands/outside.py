@@ -1,4 +1,4 @@
-"""What lies outside the files of a simulation: what the process has from its start, and the libraries that DT_NEEDED names."""
+"""Files beside those that a simulation was given: what the process has from its start, and the libraries that DT_NEEDED names."""
 
 from __future__ import annotations
 

@@ -36,5 +36,5 @@ def proposed_fix(folder: Path, reports: Sequence[Report]) -> Fix | None:
 
 
 def _interposers(reports: Sequence[Report]) -> list[str]:
-    """Modules that stand in for the C library's functions."""
+    """Modules that replace the C library's malloc and free."""
     return sorted({module.path for report in reports for module in report.modules if module.traced.interposer is not None})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["check_many"]
 
 WORKERS_PAY_FROM = 128 << 20
-"""Bytes of wheels from which worker processes are worth their start: two cost 0.3 s of CPU time, which one process needs for 90 MB."""
+"""Bytes of wheels from which worker processes pay for their start: two cost 0.3 s of CPU time, in which one process reads 90 MB."""
 
 
 def check_many(
@@ -51,7 +51,7 @@ def _by_workers(paths: Sequence[Path], check: Callable[[Path], Report], workers:
     from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
 
     if sys.platform != "win32":
-        # It is started with the first worker otherwise, and lets SIGINT through again.
+        # Otherwise it is started with the first worker, and lets SIGINT through again.
         from multiprocessing import resource_tracker  # noqa: PLC0415
 
         resource_tracker.ensure_running()
@@ -68,7 +68,7 @@ def _by_workers(paths: Sequence[Path], check: Callable[[Path], Report], workers:
                 try:
                     yield future.result()
                 except BrokenProcessPool:
-                    # Any of the files may have killed the worker; all that were under way are lost with it.
+                    # Any of the files under way may have killed the worker, and the results of all of them are lost.
                     yield _alone(path, check)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -79,9 +79,9 @@ def _by_workers(paths: Sequence[Path], check: Callable[[Path], Report], workers:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C goes to all processes of a terminal: a worker that is started meanwhile leaves it to this process, which ends it.
+    """Ctrl-C goes to all processes of a terminal: a worker that is started here ignores it, and this process ends the worker.
 
-    On POSIX a worker inherits that the signal is blocked, and this process gets what came meanwhile afterwards.
+    On POSIX a worker inherits the blocked signal, and this process receives afterwards what came in the meantime.
     """
     import signal  # noqa: PLC0415  (with workers only)
 
@@ -102,7 +102,7 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Imported where there are workers: one wheel should not wait 25 ms for them.
+    # Imported where there are workers: a run over one wheel should not wait 25 ms for them.
     import multiprocessing  # noqa: PLC0415
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What cures a refusal for good, and whose file is to change: by who asked, by who took the room, by the culprit in it."""
+"""What cures a refusal for good, and which file must change: told by who asked, who took the room, and the culprit in it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def author_advice(refusal: Refusal, asking: tuple[str, ...], used_before: bool) 
 def _too_many(refusal: Refusal) -> str:
     name = refusal.name or refusal.failing.partition(" ")[2]
     return (
-        f"glibc up to 2.21 numbers the modules with TLS and refuses one by initial-exec above 14 in a process with threads, whatever the room:"
-        f" import {name} before the others, or use a newer glibc; built with -ftls-model=global-dynamic it loads everywhere"
+        "glibc up to 2.21 numbers the modules with TLS, and in a process with threads it refuses initial-exec for one above 14, whatever"
+        f" the room: import {name} before the others, or use a newer glibc; built with -ftls-model=global-dynamic it loads everywhere"
     )
 
 
@@ -40,7 +40,7 @@ def _of_another(refusal: Refusal, asking: tuple[str, ...]) -> str:
     others = [path.rsplit("/", 1)[-1] for path in asking if path != refusal.definer] or [refusal.asking.rsplit("/", 1)[-1]]
     return (
         f"{', '.join(others)} must not reach {refusal.name}'s variables by initial-exec: compile it with -ftls-model=global-dynamic, which is the"
-        f" default with -fPIC; {refusal.name} is not to change. {WAYS}"
+        f" default with -fPIC; {refusal.name} needs no change. {WAYS}"
     )
 
 
@@ -53,7 +53,7 @@ def _definer(refusal: Refusal) -> str:
         return culprit
     text = f"{refusal.name} must reach its thread-local variables by global-dynamic code (-ftls-model=global-dynamic)"
     if refusal.definer not in opened:
-        text += "; it came as another file's dependency: where it is a copy in a wheel, leave it out, or put one there that is built so"
+        text += "; it came as another file's dependency: where it is a copy in a wheel, leave it out, or replace it by one that is built that way"
     return f"{text}. {WAYS}"
 
 
@@ -80,6 +80,6 @@ def _took_most(refusal: Refusal) -> str | None:
     if observed is None or most is None or most.module.path == refusal.definer or most.size < asked:
         return None
     name, room = most.module.name, refusal.first.live.room or 0
-    text = f"{name} took most of the room, {most.size:,} of {room:,} bytes, and is the first to change"
+    text = f"{name} took most of the room, {most.size:,} of {room:,} bytes, and should change first"
     culprit = _culprit(refusal, most.module.path)
     return f"{text}: {culprit}" if culprit else f"{text}. {WAYS}"

@@ -31,7 +31,7 @@ __all__ = ["Files", "Observed", "observe"]
 class Files:
     """ELF files of a process, each opened and read once. What is no ELF file, or can't be read, is left out.
 
-    Files that may define thread-local variables stay open: which of them are wanted is known only when all have been read.
+    Files that may define thread-local variables stay open: only when all have been read is it known which of them are needed.
     """
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -87,7 +87,7 @@ class Files:
         return trace(clues, known_culprits(), None) if clues is not None else Traced()
 
     def modules(self) -> dict[str, TlsModule]:
-        """All files that were read, as a loader meets them."""
+        """All files that were read, as a loader finds them by name."""
         known = {path: facts for path, facts in self._facts.items() if facts is not None}
         wanted = {name for facts in known.values() for name in names_asked(facts)}
         return {path: tls_module(facts, path, self._exports(path, wanted)) for path, facts in known.items()}

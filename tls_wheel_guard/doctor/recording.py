@@ -52,9 +52,9 @@ class Recording:
         return next((s.opened for s in reversed(self.segments) if s.opened and is_static_tls(s.error)), None)
 
     def is_past(self, refused: str | None) -> bool:
-        """Whether it has come further than a refusal of that file: what stopped it, if anything, is another failure.
+        """Whether the run came further than a refusal of that file, so that what stopped it, if anything, is another failure.
 
-        An end before the file was opened tells nothing of it.
+        A run that ended before the file was opened says nothing about it.
         """
         if self.stages[-1].static_tls or any(s.opened == refused and is_static_tls(s.error) for s in self.segments if refused):
             return False
@@ -72,7 +72,7 @@ class Recording:
 def record(
     python: Path, stages: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
 ) -> Recording:
-    """Do in a child of an interpreter what each of ``stages`` (stages.py) says, up to the first that fails.
+    """Run ``stages`` (stages.py) in a child of an interpreter, one after another, up to the first that fails.
 
     ``environment``: all variables of the child; None for those of this process. ``arguments``: those of a script.
     Raises UsageError, UnreadableInterpreter.
@@ -94,7 +94,7 @@ def _refused(words: str | None) -> Iterator[str]:
 
 @dataclass
 class _Opening:
-    """A dlopen that has not come back yet. ``told``: a segment has been made of it. ``is_global``: with RTLD_GLOBAL."""
+    """A dlopen that has not returned yet. ``told``: a segment has been made of it. ``is_global``: with RTLD_GLOBAL."""
 
     path: str
     is_global: bool = False
@@ -103,7 +103,7 @@ class _Opening:
 
 @dataclass
 class _Reader:
-    """Cuts the lines at each snapshot: what was mapped between two of them belongs to the innermost dlopen that has not come back."""
+    """Cuts the lines at each snapshot: what was mapped between two of them belongs to the innermost dlopen that has not returned."""
 
     answer: Answer
     at_start: list[str] = field(default_factory=list)

@@ -18,7 +18,7 @@ from tls_wheel_guard.loaders import Open
 __all__ = ["Refusal", "Runner", "Trial"]
 
 AMPLE = (Tuning(16, 16384), Tuning(16, 1 << 20))
-"""Tunables under which a process has room for nearly everything: what it opens then is all that the import wants."""
+"""Tunables under which a process has room for nearly everything: what it opens then is all that the import needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Runner:
         return record(self.python, stages, self.timeout, {**self.environment, **(more or {})}, self.arguments)
 
     def tries(self, stages: Sequence[str], more: Mapping[str, str] | None = None) -> Recording | None:
-        """The same; None when the child hangs or crashes, which is an answer here."""
+        """As ``run``; None when the child hangs or crashes, which is an answer here too."""
         try:
             return self.record(stages, more)
         except UnreadableInterpreter:
@@ -54,7 +54,7 @@ class Trial(NamedTuple):
 
 @dataclass(slots=True)
 class Refusal:
-    """A refusal. ``definer``: the file whose variables want static TLS; ``asking``: the one that was opened, or refers to them.
+    """A refusal. ``definer``: the file whose variables need static TLS; ``asking``: the one that was opened, or refers to them.
 
     ``ample``: the same with room for all; ``alone``: the refused import as the first. Both may be missing.
     ``events``: all dlopens that must work, with the number of their stage.
@@ -95,14 +95,14 @@ class Refusal:
 
     @property
     def groups(self) -> list[tuple[Open, ...]]:
-        """The same by stage; of the refused one first what it opens as the first import."""
+        """The same by stage. For the refused stage, what it opens as the first import comes first."""
         failing = len(self.first.stages) - 1
         alone = [self.alone_events if place == failing else () for place in range(len(self.runner.stages))]
         return [(*first, *(event for stage, event in self.events if stage == place)) for place, first in enumerate(alone)]
 
     @property
     def linkage(self) -> Linkage:
-        """What the definer gives to a process and wants from it."""
+        """The symbols that the definer gives to a process and needs from it."""
         return self.files.linkage(self.definer, ("malloc",))
 
     @property
@@ -132,7 +132,7 @@ class Refusal:
         return tuple(Tuning(max(tuning.nns - auditors, now.nns), max(tuning.optional, now.optional)) for tuning in AMPLE)
 
     def learn(self) -> None:
-        """Run it once with room for all, where the libc can be told so, and once with the refused import in front."""
+        """Run it once with room for all, where the libc has a setting for that, and once with the refused import in front."""
         if self.now is not None and not self.too_aligned:
             for tuning in self.roomy:
                 self.ample = self.runner.tries(self.runner.stages, self.tunables(tuning))

@@ -29,7 +29,7 @@ def _import_order(refusal: Refusal) -> Iterator[Advice]:
     if refusal.alone is None or not refusal.alone.is_past(refusal.first.refused_file):
         why = "nothing is imported before it" if len(stages) == 1 else "it fails as the first import too"
         if refusal.observed is not None and any(each.taken and each.stage == last for each in refusal.observed.replay.happened):
-            why += f"; in which order {name} opens its own files is the package's own affair"
+            why += f"; the order in which {name} opens its own files is up to the package"
         yield Advice("import-order", False, f"no other order of imports helps: {why}")
         return
     order: tuple[int, ...] | None = next(orders(len(stages), last))
@@ -37,7 +37,7 @@ def _import_order(refusal: Refusal) -> Iterator[Advice]:
         order = best_order(refusal.observed.start, refusal.groups, last)
         if order is None:
             what = f"{len(stages)} imports in any order" if len(stages) <= MANY else "any of the imports put first"
-            yield Advice("import-order", False, f"no other order of imports helps: {what} find no room for all", simulated=False)
+            yield Advice("import-order", False, f"no other order of imports helps: {what} leave too little room", simulated=False)
             return
     simulated = refusal.observed is not None or None
     ordered = [stages[place] for place in order or ()]
@@ -47,7 +47,7 @@ def _import_order(refusal: Refusal) -> Iterator[Advice]:
         command = f"python -c {shlex.quote(statement(ordered))}"
         yield Advice("import-order", True, f"import in this order: {spelled}", command, simulated=simulated, ran=True, then=trial.then)
     else:
-        yield Advice("import-order", False, f"the order {spelled} was run, and fails too", simulated=simulated, ran=False)
+        yield Advice("import-order", False, f"the order {spelled} was tried, and fails too", simulated=simulated, ran=False)
 
 
 def _tunables(refusal: Refusal) -> Iterator[Advice]:
@@ -67,13 +67,13 @@ def _tunables(refusal: Refusal) -> Iterator[Advice]:
         return
     found = least_tuning(refusal.observed.start, refusal.opens)
     if found is None:
-        yield Advice("tunables", False, "no values of the tunables are found that help")
+        yield Advice("tunables", False, "no values of the tunables were found that help")
         return
     least, padded = found
     tried = {tuning: refusal.tried(refusal.runner.stages, refusal.tunables(tuning)) for tuning in dict.fromkeys(found)}
     good = [tuning for tuning, trial in tried.items() if trial.cures]
     if least not in good:
-        yield Advice("tunables", False, f"{_spelled(least, now)} was simulated and run, and does not help", simulated=True, ran=False)
+        yield Advice("tunables", False, f"{_spelled(least, now)} was simulated and tried, and does not help", simulated=True, ran=False)
         return
     best = padded if padded in good else least
     text = f"more room: {_spelled(least, now)} is the least that works"
@@ -92,7 +92,7 @@ def _tunables(refusal: Refusal) -> Iterator[Advice]:
 
 
 def _tunables_unknown(refusal: Refusal, now: Tuning) -> Iterator[Advice]:
-    """Without exact numbers: what was run with much room, and no least value."""
+    """Without exact numbers: values with much room that were tried, and no least value."""
     if refusal.ample is not None and refusal.ample.is_past(refusal.first.refused_file):
         for tuning in (Tuning(max(8, now.nns), now.optional), *refusal.roomy):
             trial = refusal.tried(refusal.runner.stages, refusal.tunables(tuning))
@@ -103,7 +103,7 @@ def _tunables_unknown(refusal: Refusal, now: Tuning) -> Iterator[Advice]:
                 "tunables", True, text, f"{_assigned(refusal.tunables(tuning))} python ...", None, tuning.changed(now), None, True, trial.then
             )
             return
-    yield Advice("tunables", False, "the tunables were run with the largest useful values, and do not help", ran=False)
+    yield Advice("tunables", False, "the tunables were tried with the largest useful values, and do not help", ran=False)
 
 
 def _spelled(tuning: Tuning, now: Tuning) -> str:
@@ -128,9 +128,9 @@ def _preload(refusal: Refusal) -> Iterator[Advice]:
             simulated = first_refused(refusal.observed.start.loader, state, refusal.opens) is None
     trial = refusal.tried(refusal.runner.stages, variables)
     if not trial.cures:
-        yield Advice("preload", False, f"LD_PRELOAD of {refusal.name} was run, and does not help", simulated=simulated, ran=False)
+        yield Advice("preload", False, f"LD_PRELOAD of {refusal.name} was tried, and does not help", simulated=simulated, ran=False)
         return
-    text = f"LD_PRELOAD of {refusal.name}: what is there from the start has its place beside the room for late modules"
+    text = f"LD_PRELOAD of {refusal.name}: what is loaded at the start has a place of its own, and takes nothing from the room for late modules"
     yield Advice(
         "preload", True, ". ".join([text, *_cautions(refusal)]), f"{_assigned(variables)} python ...", None, None, simulated, True, trial.then
     )
@@ -169,7 +169,7 @@ def _extra(refusal: Refusal) -> Iterator[Advice]:
     good = [value for value, trial in tried.items() if trial.cures]
     least, padded = ({"LD_STATIC_TLS_EXTRA": value} for value in found)
     if not good:
-        yield Advice("extra", False, f"LD_STATIC_TLS_EXTRA={found[1]} was simulated and run, and does not help", simulated=True, ran=False)
+        yield Advice("extra", False, f"LD_STATIC_TLS_EXTRA={found[1]} was simulated and tried, and does not help", simulated=True, ran=False)
         return
     text = f"more room, as a plain decimal number: LD_STATIC_TLS_EXTRA={found[0]} is the least, {found[1]} leaves room for others"
     yield Advice("extra", True, text, f"LD_STATIC_TLS_EXTRA={good[-1]} python ...", least, padded, True, True, tried[good[-1]].then)

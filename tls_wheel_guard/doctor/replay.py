@@ -1,4 +1,4 @@
-"""What a process was seen to open, told to its loader's model: do the model's numbers equal the process's own, step by step?"""
+"""Play what a process was seen to open by its loader's model, and compare the model's numbers with the process's own, step by step."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class _Run:
             answer = segment.error or "it loads"
             self._differs(f"{module.name}: the process says: {answer}; the model: {step.unsafe or step.error or 'it loads'}")
         if module.path not in {row.module.path for row in self.replay.state.loaded} and not refused:
-            # Without it the rest of the segment would wait for ever.
+            # Otherwise the rest of the segment would never be played.
             rows = (*self.replay.state.loaded, LinkMapEntry(module, relocated=True, stays=True))
             self.replay.state = replace(self.replay.state, loaded=rows)
 

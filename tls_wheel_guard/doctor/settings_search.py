@@ -1,4 +1,4 @@
-"""Which settings let a sequence of dlopens succeed, found by simulation: pure values in, values out.
+"""Which settings let a sequence of dlopens succeed, found by simulation. Pure: values in, values out.
 
 More room for descriptors (glibc.rtld.optional_static_tls) also lets more modules take it, so that a larger value may fail where a
 smaller one works. That is why each value is simulated, and why glibc.rtld.nns comes first where descriptors are present.
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MARGIN = 512
-"""Bytes of room that a padded value leaves for modules that nobody has thought of."""
+"""Bytes of room that a padded value leaves for modules that were not seen."""
 MANY = 5
 """Imports up to which all their orders are tried: 120 of them."""
 MAX_NNS = BOUNDS["rtld.nns"][1]
@@ -62,7 +62,7 @@ class Start:
 
     @property
     def is_known(self) -> bool:
-        """Whether the block is laid out as the model does it from the tunables; an auditing module, for one, makes it another."""
+        """Whether the block has the layout that the model computes from the tunables; with an auditing module, for one, it has another."""
         return self.tuning is not None and self.tuned(self.tuning).limit == self.state.limit
 
     def tuned(self, tuning: Tuning) -> Any:
@@ -81,7 +81,7 @@ def first_refused(loader: Loader[Any], state: Any, events: Iterable[Open]) -> Op
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What matters in a sequence. ``events``: those that bring a module which takes room or may; ``modules``: all that is brought."""
+    """The part of a sequence that matters. ``events``: those that bring a module which takes room or may; ``modules``: all that is brought."""
 
     events: tuple[Open, ...]
     modules: tuple[TlsModule, ...]
@@ -111,7 +111,7 @@ def brought(loader: Loader[Any], state: Any, events: Iterable[Open]) -> Brought:
 
 
 def orders(count: int, last: int) -> Iterator[tuple[int, ...]]:
-    """Orders of ``count`` imports, the nearest to their own first: ``last`` in front of all, then others; many where there are few."""
+    """Orders of ``count`` imports, those nearest to the original first: ``last`` in front, then others; up to MANY imports in every order."""
     rest = [place for place in range(count) if place != last]
     own = (*rest, last)
     tried = {own}

@@ -1,4 +1,4 @@
-"""What a child of `doctor` is to do, a text each: ``module NAME``, ``distribution NAME``, ``file PATH``, ``script PATH``."""
+"""What a child of `doctor` is told to do, a text each: ``module NAME``, ``distribution NAME``, ``file PATH``, ``script PATH``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["name_of", "stage_of", "statement"]
 
 SCRIPTS = (".py", ".pyw")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-"""A name as the core metadata specification wants it."""
+"""A name as the core metadata specification defines it."""
 KINDS = "give the name of a module or of a distribution, or the path of a shared object or of a script"
 
 
@@ -29,7 +29,7 @@ def stage_of(word: str) -> str:
             return f"module {word}"
         if _DISTRIBUTION.fullmatch(word):
             return f"distribution {word}"
-        raise UsageError(f"{word!r} is no module, no distribution, no shared object and no script", hint=KINDS)
+        raise UsageError(f"{word!r} is neither a module, a distribution, a shared object nor a script", hint=KINDS)
     if not path.exists():
         raise UsageError(f"{word}: no such file", hint=KINDS)
     if not path.is_file():
@@ -45,7 +45,7 @@ def name_of(stage: str) -> str:
 
 
 def statement(stages: Sequence[str]) -> str:
-    """A line of Python that does the same."""
+    """A line of Python that does what the stage says."""
     forms = {"module": "import {}", "distribution": "import {}", "file": "ctypes.CDLL({})", "script": 'runpy.run_path({}, run_name="__main__")'}
     parts, needed = [], []
     for stage in stages:

@@ -27,11 +27,11 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     after = f", after {', '.join(before)}" if before else ""
     if diagnosis.outcome == "loads":
         yield f"  {last.name} loads{after}"
-        yield from (f"  on the way something was refused: {words}" for words in diagnosis.refused)
+        yield from (f"  a dlopen on the way was refused: {words}" for words in diagnosis.refused)
         yield from _room(diagnosis)
         return
     if diagnosis.error is None:
-        yield f"  {last.name} loads{after}, and has swallowed what a dlopen inside it was refused for: {_cut(diagnosis.swallowed or '')}"
+        yield f"  {last.name} loads{after}, and has swallowed the refusal of a dlopen inside it: {_cut(diagnosis.swallowed or '')}"
     else:
         yield f"  {last.name} fails{after}: {_cut(diagnosis.error)}"
     if diagnosis.not_tried:
@@ -40,7 +40,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield "  static TLS is not the cause"
         if diagnosis.hint:
             yield f"  hint: {diagnosis.hint}"
-        yield from (f"  on the way something was refused: {words}" for words in diagnosis.refused)
+        yield from (f"  a dlopen on the way was refused: {words}" for words in diagnosis.refused)
         return
     if last.static_tls and last.static_tls not in (diagnosis.error or ""):
         yield f"  the loader says: {_cut(last.static_tls)}"
@@ -103,11 +103,11 @@ def _room(diagnosis: Diagnosis) -> Iterator[str]:
         yield "  who took room:"
         yield from (f"    {_share(share)}" for share in took)
     elif live.libc == "glibc" and diagnosis.has_model and diagnosis.disagrees is None:
-        yield "  nothing that came late took any"
+        yield "  no module that came late took any"
     start = [share for share in diagnosis.took if share.stage is None]
     if start:
         names = (f"{share.path.rsplit('/', 1)[-1]} {share.size:,}" for share in start)
-        yield f"  beside it, from the start: {', '.join(names)}"
+        yield f"  loaded at the start: {', '.join(names)}"
 
 
 def _share(share: Share) -> str:

@@ -53,12 +53,12 @@ def unsupported_descriptors(case: RuleInput) -> Iterator[Finding]:
 
 
 def _jumps_into_nothing(verdict: Verdict) -> bool:
-    """NetBSD takes a descriptor in DT_JMPREL for a function, and says nothing."""
+    """NetBSD takes a descriptor in DT_JMPREL for a function, without any message."""
     return verdict.verdict == "unsafe" and verdict.target.libc == "netbsd" and "descriptor" in (verdict.outcome.error or "")
 
 
 def missing_version(case: RuleInput) -> Iterator[Finding]:
-    """A version of libc.so.6 that the linker asked for and that older releases have not."""
+    """A version of libc.so.6 that the linker asked for and that older releases lack."""
     for module in case.shared:
         refusing = [v for v in module.verdicts if v.outcome.reason == "version"]
         if refusing:
@@ -111,7 +111,7 @@ def _what(module: ModuleReport, sites: DescriptorSites, lost: bool, together: bo
     name = next((f"`{name}`" for name in functions.values() if name), f"at {sites.kept[0].function:#x}")
     return (
         f"it keeps values in vector registers over {len(sites.kept):,} of {count_of(len(sites.sites), 'TLS descriptor call')}"
-        f" ({count_of(len(functions), 'function')}, such as {name}), and glibc before 2.40 may lose them in a thread's first one"
+        f" ({count_of(len(functions), 'function')}, such as {name}), and glibc before 2.40 may lose them in a thread's first such call"
         f" (glibc bug 31372). {_when(module, lost, together)}"
     )
 
@@ -126,10 +126,10 @@ def _when(module: ModuleReport, lost: bool, together: bool) -> str:
 
 
 def _so(sites: DescriptorSites) -> str:
-    unread = f" {count_of(len(sites.unread), 'place')} that may call too could not be read." if sites.unread else ""
+    unread = f" {count_of(len(sites.unread), 'place')} that may also call one could not be read." if sites.unread else ""
     return (
-        "What was computed then is wrong, or the process crashes, without any message; a second call is right. Some distributions have"
-        f" mended it in older versions.{unread}"
+        "The result is then wrong, or the process crashes, without any message; a second call is right. Some distributions have"
+        f" fixed it in older versions.{unread}"
     )
 
 

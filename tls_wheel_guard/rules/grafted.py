@@ -1,4 +1,4 @@
-"""A rule about what is not in the wheel yet: libraries with initial-exec TLS that auditwheel will copy into it."""
+"""The rule about libraries with initial-exec TLS that are not in the wheel yet, and that auditwheel will copy into it."""
 
 from __future__ import annotations
 

@@ -27,12 +27,12 @@ class LiveProcess:
 
 
 DEFAULT_ROOM = 1664
-"""Bytes that glibc leaves to modules that come late: what a fresh process of any version has, and so no setting."""
+"""Bytes that glibc leaves to modules that come late: what every version gives a fresh process. A fact, so there is no setting for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Numbers that decide.
+    """Numbers that decide what is found.
 
     ``room``: bytes of static TLS that a glibc process is taken to have left; ``crowding``: the share of a loader's room from
     which one module is reported; ``strict``: what could not be analysed is an error; ``live``: a process in place of ``room``.
@@ -56,7 +56,7 @@ class Thresholds:
         return live.room if live else self.room
 
     def starts(self, target: Target, demand: TlsDemand) -> tuple[glibc.State, ...]:
-        """The processes that verdicts are about in place of fresh ones: the live one, or those with the room that the settings say."""
+        """The processes that verdicts are about in place of fresh ones: the live one, or those with the room that the settings give."""
         if target.libc != "glibc":
             return ()
         live = self.live_state("glibc", demand.machine)
@@ -126,7 +126,7 @@ WHERE = Hint(
 
 
 def hints(*steps: str | Hint | None, module: str | None, rule: str) -> tuple[Hint, ...]:
-    """The next steps (a text is a cure), and at last how to accept the finding: an option to copy, with no space for a terminal to break."""
+    """The next steps (a plain text is a cure), and last how to accept the finding: an option to copy, without a space to break it at."""
     pattern = (module or "*").replace("[", "[[]")
     text = f"{pattern}:{rule}:WHY"
     option = "'" + text.replace("'", "'\"'\"'") + "'"

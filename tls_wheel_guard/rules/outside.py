@@ -1,4 +1,4 @@
-"""Rules about what does not belong to the wheel's tags, or lies outside the wheel: other machines, libraries of the system."""
+"""Rules about modules of another machine than the wheel's tags name, and about libraries outside the wheel."""
 
 from __future__ import annotations
 

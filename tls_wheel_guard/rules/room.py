@@ -23,7 +23,7 @@ def _targets(modules: Iterator[ModuleReport] | tuple[ModuleReport, ...]) -> list
 
 
 class _Takes:
-    """Which modules take room on which target, and whether some do fit together: each asked once, for wheels of many modules."""
+    """Which modules take room on which target, and which groups of them fit together. Each question is computed once: modules may be many."""
 
     def __init__(self, case: RuleInput) -> None:
         self._case = case
@@ -41,9 +41,9 @@ class _Takes:
         return self._asked[key]
 
     def of(self, group: tuple[ModuleReport, ...], target: Target) -> tuple[list[ModuleReport], Together | None]:
-        """Those of a group that take room, and whether they fit; None where one is refused by itself.
+        """The modules of a group that take room, and whether they fit; None where one is refused by itself.
 
-        Many modules need the same group, which then is one object.
+        Many modules need the same group, so each group is kept once.
         """
         key = (id(group), target)
         if key not in self._groups:
@@ -61,7 +61,7 @@ class _Takes:
     def together(self, modules: list[ModuleReport], target: Target) -> Together | None:
         """Whether the modules load one after another; None where the loader has no room to share."""
         thresholds = self._case.thresholds
-        # Of many modules only the blocks are placed, so any modules with the same blocks have the same answer.
+        # Where there are many modules only their blocks are placed, so modules with the same blocks have the same answer.
         many = len(modules) > MAX_SIMULATED
         key = (target, modules[0].demand.machine, tuple(block_of(m.tls_module) if many else m.path for m in modules))
         if key not in self._fits:
@@ -84,7 +84,7 @@ def overflow(case: RuleInput) -> Iterator[Finding]:
             if fit is None or fit.fits:
                 continue
             reported.add(target)
-            # Many modules need the same libraries: what fails is the same, and is said once.
+            # Many modules need the same libraries: the same failure is reported once.
             same = (target, *(m.path for m in takers))
             if module not in takers and same in said:
                 continue
@@ -115,7 +115,7 @@ def overflow(case: RuleInput) -> Iterator[Finding]:
 
 
 def _place(case: RuleInput, module: ModuleReport, target: Target) -> str:
-    """Who leaves the room: the interpreter that was read, or the target."""
+    """Who leaves this room: the interpreter that was read, or the target."""
     live = case.thresholds.live
     if live is not None and case.thresholds.live_state(target.libc, module.demand.machine) is not None:
         return live.python
@@ -164,7 +164,7 @@ def _failing(verdict: Verdict, takers: list[ModuleReport], target: Target) -> Ve
 
 
 def crowding(case: RuleInput) -> Iterator[Finding]:
-    """Modules that load, and take so much of the room that others will not."""
+    """Modules that load, and take so much of the room that others will not load."""
     for module in case.shared:
         crowded: list[tuple[Verdict, int, int]] = []
         for verdict in module.verdicts:
@@ -198,7 +198,7 @@ def crowding(case: RuleInput) -> Iterator[Finding]:
 
 
 def _takes_always(verdict: Verdict) -> int:
-    """Bytes that the module takes when it loads: by initial-exec, or by descriptors where they have no part of their own."""
+    """Bytes that the module takes when it loads: by initial-exec, or by descriptors where the loader sets no limit for them."""
     if verdict.verdict == "if-room":
         return verdict.outcome.taken
     target = verdict.target

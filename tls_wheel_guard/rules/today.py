@@ -38,7 +38,7 @@ def _step(module: ModuleReport, verdict: Verdict, alone: bool) -> str | None:
 
 
 def _crashes_when_preloaded(module: ModuleReport, libc: str) -> str | None:
-    """Why the module must not be there from the start: a culprit's runtime does not bear it."""
+    """Why the module must not be preloaded: the runtime of a culprit in it does not work that way."""
     return next((why for suspect in module.traced.sure for name, why in suspect.match.culprit.no_preload if name == libc), None)
 
 

@@ -62,7 +62,7 @@ def _machine_words(e_machine: int) -> str:
 
 def unreadable(case: RuleInput) -> Iterator[Finding]:
     """Members that could not be read in part or whole."""
-    step = "build the wheel again" if case.one_process else "see that you may read it; what is damaged, install again"
+    step = "build the wheel again" if case.one_process else "check that you may read it, and install again what is damaged"
     for path, reason in case.unreadable:
         yield Finding(
             "unreadable-module",
