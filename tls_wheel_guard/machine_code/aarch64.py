@@ -1,7 +1,7 @@
-"""aarch64: ``adrp xN, page`` and, anywhere behind it, ``ldr xM, [xN, #rest]`` of a slot.
+"""Find reads of slots on aarch64: ``adrp xN, page`` and, anywhere after it, ``ldr xM, [xN, #rest]``.
 
-The two may stand far apart and one ``adrp`` may serve several loads, so each function with such an ``adrp`` is followed along its
-control flow with one value a register: a page, or unknown. ``adr`` counts as ``adrp`` where it gives a slot's page: GNU ld's fix for
+The two may stand far apart and one ``adrp`` may serve several loads. So each function with such an ``adrp`` is followed along its
+control flow, with one value for each register: a page, or unknown. ``adr`` counts as ``adrp`` where it gives a slot's page: GNU ld's fix for
 Cortex-A53 erratum 843419 turns one into the other.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["find"]
 
 _ADR_OR_ADRP = re.compile(rb"[\x10\x30\x50\x70\x90\xb0\xd0\xf0]")
 MAX_FUNCTION = 1 << 20
-"""Bytes of one function that are followed."""
+"""Longest function, in bytes, that is followed."""
 _CALL_CLOBBERS = frozenset(f"x{n}" for n in (*range(19), 30))
 _Pages = dict[str, int]
 
@@ -35,7 +35,7 @@ def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler
             if (place := functions.around(address, piece.address, piece.end)) is not None:
                 places[place] = None
         for place in places:
-            # The page of a GOT serves many words: only functions that name a slot's place in it, in any way, are followed.
+            # A page of the GOT holds many words: only functions in which some instruction has a slot's offset in the page are followed.
             if _names_a_slot(code.at(place.start, min(place.end - place.start, MAX_FUNCTION)), slots):
                 yield from _follow(code, place, slots, pages, disassembler)
             else:
@@ -62,7 +62,7 @@ def _names_a_slot(data: bytes, slots: frozenset[int]) -> bool:
 
 
 def _unused(code: Code, place: FunctionRange, pages: set[int]) -> Iterator[Candidate]:
-    """Pages that no later instruction of the function has as its first source: they are used elsewhere."""
+    """Instructions whose page no later instruction of the function has as its first source: the page is used elsewhere."""
     data = code.at(place.start, place.end - place.start)
     words = [word for (word,) in struct.iter_unpack("<I", data[: len(data) // 4 * 4])]
     used = {word >> 5 & 31 for word in words if word & 0x9F000000 not in (0x90000000, 0x10000000)}
@@ -84,7 +84,7 @@ def _follow(code: Code, place: FunctionRange, slots: frozenset[int], pages: set[
     listing = _listing(code, place, disassembler)
     states: dict[int, _Pages] = {place.start: {}}
     _flow(listing, states, [place.start], place, pages)
-    # What no branch leads to is reached by a switch, with what its jump knew, or as a landing pad, with nothing.
+    # Code that no branch leads to is the target of a switch, and knows what its jump knew, or a landing pad, and knows nothing.
     jumps = [states[i.address] for i in listing.values() if i.mnemonic == "br" and i.address in states]
     known = {r: page for r, page in jumps[0].items() if all(state.get(r) == page for state in jumps)} if jumps else {}
     for address in _unreached(listing, states):
@@ -96,13 +96,13 @@ def _follow(code: Code, place: FunctionRange, slots: frozenset[int], pages: set[
         if address in listing:
             yield from _reads(listing[address], state, slots, used)
     for instruction in listing.values():
-        # Most such pages serve other words of the GOT. One that nothing in the function uses is used elsewhere: clang -Oz outlines.
+        # Most such pages are for other words of the GOT. One that nothing in the function uses is used elsewhere: clang -Oz outlines code.
         if instruction.mnemonic in ("adrp", "adr") and instruction.operands[1] in pages and instruction.operands[1] not in used:
             yield Candidate(instruction.address, 0, doubt=f"`{instruction.text}` at {instruction.address:#x}: its use was not found in {place}")
 
 
 def _flow(listing: dict[int, Instruction], states: dict[int, _Pages], work: list[int], place: FunctionRange, pages: set[int]) -> None:
-    """Follow all ways from the addresses in ``work``. A second way to an address only takes knowledge away, so this ends."""
+    """Follow all paths from the addresses in ``work``. A second path to an address can only remove knowledge, so this ends."""
     while work:
         address = work.pop()
         while (instruction := listing.get(address)) is not None:
@@ -120,7 +120,7 @@ def _unreached(listing: dict[int, Instruction], states: dict[int, _Pages]) -> It
 
 
 def _listing(code: Code, place: FunctionRange, disassembler: Disassembler) -> dict[int, Instruction]:
-    """The function's instructions by address; words that are none (data in code) are left out."""
+    """The function's instructions by address; words that do not decode (data in code) are left out."""
     listing: dict[int, Instruction] = {}
     address, end = place.start, min(place.end, place.start + MAX_FUNCTION)
     while address < end:
@@ -143,7 +143,7 @@ def _reads(instruction: Instruction, state: _Pages, slots: frozenset[int], used:
 
 
 def _after(instruction: Instruction, state: _Pages, pages: set[int]) -> _Pages:
-    """What the registers hold behind an instruction."""
+    """What the registers hold after an instruction."""
     name, operands = instruction.mnemonic, instruction.operands
     copied = state.get(operands[1]) if name == "mov" and len(operands) == 2 and isinstance(operands[1], str) else None
     cleared = instruction.writes | (_CALL_CLOBBERS if name in ("bl", "blr") else frozenset())
@@ -157,7 +157,7 @@ def _after(instruction: Instruction, state: _Pages, pages: set[int]) -> _Pages:
 
 
 def _join(states: dict[int, _Pages], address: int, state: _Pages) -> bool:
-    """Merge knowledge at an address where ways meet; whether it changed, so that the way must be walked again."""
+    """Merge knowledge at an address where paths meet. Returns whether it changed, so that the code from there must be followed again."""
     if address not in states:
         states[address] = dict(state)
         return True

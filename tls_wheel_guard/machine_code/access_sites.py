@@ -21,7 +21,7 @@ __all__ = ["Site", "Sites", "find_sites"]
 class Site:
     """One instruction that reaches a slot. ``function``: None where neither symbols nor unwind tables cover it.
 
-    ``line``: of the source, as ``file.c:12``, where debug information tells.
+    ``line``: of the source, as ``file.c:12``, where debug information has it.
     """
 
     address: int
@@ -35,7 +35,7 @@ class Site:
 class Sites:
     """All that was found in one module. ``decoded``: whether the machine's code is decoded at all.
 
-    ``variables``: slot -> whose it is, in words. ``doubts``: places that may reach a slot and did not decode to an access, a line each.
+    ``variables``: slot -> its variable, in words. ``doubts``: places that may reach a slot and did not decode to an access, one line each.
     """
 
     decoded: bool

@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cie:
-    """What FDEs share. ``letters``: the augmentation; ``encoding``: of an FDE's addresses; ``program``: its instructions."""
+    """A CIE: what several FDEs share. ``letters``: the augmentation; ``encoding``: of an FDE's addresses; ``program``: its instructions."""
 
     letters: bytes
     encoding: int

@@ -26,13 +26,14 @@ _LIBM = {
 }
 """Functions of libm -> the registers of their arguments (C11, 7.12)."""
 DEEPEST = 3
-"""Calls inside calls that are looked into."""
+"""Depth to which calls inside called functions are followed."""
 
 
 class Callee(NamedTuple):
-    """``keeps``: registers that the function and all that it calls leave alone, ``may_keep``: unless an unread callee writes them.
+    """A function's effect on vector registers.
 
-    ``reads``, ``may_read``: what is read before it is written.
+    ``keeps``: registers that it and all functions that it calls leave alone; ``may_keep``: the same if callees that could not be read
+    write none. ``reads``, ``may_read``: what is read before it is written.
     """
 
     keeps: int
@@ -52,7 +53,7 @@ class Callees:
         self._known: dict[int, Callee | None] = {}
 
     def at(self, address: int, depth: int = 0) -> Callee | None:
-        """The summary of the function at an address; None where it can't be read or is called by itself."""
+        """The summary of the function at an address; None where it can't be read or is recursive."""
         if address not in self._known:
             if depth > DEEPEST:
                 return None
@@ -77,7 +78,7 @@ class Callees:
         return Callee(keeps, may_keep, certain[entry], possible[entry])
 
     def passages(self, sites: frozenset[int], depth: int = 0) -> tuple[Passages, Passages]:
-        """What calls do to vector registers, for certain and possibly. ``sites``: addresses of descriptor calls, which keep everything."""
+        """The effect of calls on vector registers, for certain and at most. ``sites``: addresses of descriptor calls, which keep everything."""
         kept = Passage(ALL, 0)
 
         def certain(address: int, call: Call) -> Passage:

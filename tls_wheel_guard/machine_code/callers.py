@@ -1,4 +1,4 @@
-"""Who calls or jumps to a function of the same file: a search for 32-bit distances, each proved by decoding its function."""
+"""Find who calls or jumps to a function of the same file: a search for 32-bit distances, each confirmed by decoding its function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tls_wheel_guard.machine_code.control_flow import ControlFlow, branch_target
 __all__ = ["MAX_SEARCHED", "Callers"]
 
 MAX_SEARCHED = 64 << 20
-"""Bytes of code in which callers are searched."""
+"""Bytes of code that are searched for callers."""
 
 
 class Callers:
@@ -24,7 +24,7 @@ class Callers:
 
     @property
     def whole(self) -> bool:
-        """Whether all code is searched."""
+        """Whether all of the code was searched."""
         return sum(len(piece.data) for piece in self._code.pieces) <= MAX_SEARCHED
 
     def of(self, address: int) -> Iterator[tuple[int, str]]:
@@ -39,7 +39,7 @@ class Callers:
                     yield source, plain(line.mnemonic)
 
     def into(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """(address, target) of jumps from other functions to anywhere in a function but its calls."""
+        """(address, target) of jumps, calls left out, from other functions to anywhere in a function."""
         for target in range(start, end):
             for source, name in self.of(target):
                 if name != "call" and not start <= source < end:
@@ -57,7 +57,7 @@ def _distances(code: Code) -> Iterator[tuple[int, int]]:
     unpack = struct.Struct("<i").unpack_from
     for piece in code.pieces:
         data, base = piece.data, piece.address
-        # The highest byte of a distance inside the segment takes few values; they sort out most bytes that are no jump.
+        # The highest byte of a distance inside the segment takes few values, which rules out most bytes that are no jump.
         tops = {distance >> 24 & 0xFF for distance in range(-len(data), len(data), 1 << 24)} | {len(data) >> 24 & 0xFF}
         last = b"".join(re.escape(bytes((top,))) for top in sorted(tops))
         for hit in re.finditer(b"(?=(?:[\xe8\xe9]|\x0f[\x80-\x8f])...[" + last + b"])", data, re.DOTALL):

@@ -1,4 +1,4 @@
-"""What a machine's finder gives."""
+"""What the code that looks for reads gives, on every machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Candidate"]
 
 
 class Candidate(NamedTuple):
-    """An access (``text`` is the instruction) or a doubt about a place that may be one (``doubt`` says what)."""
+    """An access (``text`` is the instruction), or a place that may be one (``doubt`` says why that is not known)."""
 
     address: int
     slot: int

@@ -12,7 +12,7 @@ from tls_wheel_guard.errors import MalformedElf
 __all__ = ["Code", "Piece", "read_code"]
 
 MAX_CODE = 512 << 20
-"""Bytes of code that are held in memory."""
+"""Most bytes of code that are held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """The address behind its last byte."""
+        """The address after its last byte."""
         return self.address + len(self.data)
 
 
@@ -42,7 +42,7 @@ class Code:
     got: int = 0
 
     def at(self, address: int, length: int) -> bytes:
-        """Up to ``length`` bytes of code at an address; empty outside of code."""
+        """Up to ``length`` bytes of code at an address; empty where there is no code."""
         for piece in self.pieces:
             if piece.address <= address < piece.end:
                 start = address - piece.address
@@ -50,7 +50,7 @@ class Code:
         return b""
 
     def loaded(self, address: int, length: int) -> bytes:
-        """The bytes that a file gives to an address of any segment; empty where it gives none."""
+        """The bytes that the file has for an address in any segment; empty where it has none."""
         for s in self.segments:
             if s.type == PT_LOAD and s.vaddr <= address and address + length <= s.vaddr + s.filesz:
                 try:

@@ -1,4 +1,4 @@
-"""The only place that knows capstone, the extra ``[repair]``: bytes in, plain instructions out."""
+"""The only module that imports capstone, the extra ``[repair]``: bytes in, plain instructions out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Instruction:
 
     @property
     def end(self) -> int:
-        """The address of the next one."""
+        """The address of the next instruction."""
         return self.address + self.size
 
 
@@ -75,13 +75,13 @@ def _engine(machine: str) -> Any:
 
 
 class LineDecoder:
-    """A decoder that gives instructions as text: fifteen times as fast as :class:`Disassembler`, enough to follow whole functions."""
+    """A decoder that gives instructions as text. It is fifteen times as fast as :class:`Disassembler`, fast enough for whole functions."""
 
     def __init__(self, machine: str) -> None:
         self._lines = _engine(machine).disasm_lite
 
     def decode(self, data: bytes, address: int) -> list[Line]:
-        """Instructions from the start of ``data`` up to the first bytes that are none."""
+        """Instructions from the start of ``data`` up to the first bytes that do not decode."""
         return list(map(Line._make, self._lines(data, address)))
 
 
@@ -95,12 +95,12 @@ class Disassembler:
         self._wide = machine == "aarch64"
 
     def decode(self, data: bytes, address: int) -> Iterator[Instruction]:
-        """Instructions from the start of ``data`` up to the first bytes that are none."""
+        """Instructions from the start of ``data`` up to the first bytes that do not decode."""
         for found in self._engine.disasm(data, address):
             yield self._plain(found)
 
     def listing(self, data: bytes, address: int) -> list[tuple[int, int, str, str]]:
-        """(address, size, mnemonic, operands as text) of each instruction up to the first bytes that are none: ten times as fast."""
+        """(address, size, mnemonic, operands as text) of each instruction up to the first bytes that do not decode. Ten times as fast."""
         self._engine.detail = False
         try:
             return list(self._engine.disasm_lite(data, address))
@@ -117,7 +117,7 @@ class Disassembler:
         try:
             _, written = found.regs_access()
         except self._capstone.CsError:
-            # capstone 5 has no access table for RISC-V: the first register of an instruction that is no store is written.
+            # capstone 5 has no access table for RISC-V: take the first register of every instruction but a store as written.
             written = [o.reg for o in found.operands[:1] if o.type == self._capstone.CS_OP_REG]
         writes = frozenset(self._register(found, register) for register in written)
         return Instruction(found.address, found.size, found.mnemonic, f"{found.mnemonic} {found.op_str}".strip(), operands, writes)

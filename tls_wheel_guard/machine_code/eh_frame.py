@@ -1,4 +1,4 @@
-"""Where functions begin and end, from unwind tables: they are there in stripped files too.
+"""Where functions begin and end, by the unwind tables, which stripped files have too.
 
 PT_GNU_EH_FRAME leads to .eh_frame_hdr (LSB, "Exception Frames"), and that to .eh_frame; without it the section of that name is read.
 Encodings: DWARF Extensions, "DWARF Exception Header Encoding".
@@ -32,7 +32,7 @@ class Frame(NamedTuple):
 def function_ranges(code: Code, word: int, little_endian: bool, section: tuple[int, int] | None) -> list[tuple[int, int]]:
     """(start, end) of each function that has unwind information, in ascending order.
 
-    ``word``: bytes of an address. ``section``: address and size of .eh_frame, where section headers tell.
+    ``word``: bytes of an address. ``section``: address and size of .eh_frame, where section headers have them.
     """
     return sorted({(frame.start, frame.end) for frame in frames(code, word, little_endian, section)})
 
@@ -63,7 +63,7 @@ def _from_header(code: Code, order: str, word: int) -> tuple[int, int] | None:
 
 
 def encoded_pointer(data: bytes, at: int, encoding: int, base: int, order: str, word: int, data_base: int = 0) -> tuple[int, int] | None:
-    """An encoded pointer and the position behind it; None for encodings that no compiler uses here."""
+    """An encoded pointer and the position after it; None for encodings that no compiler uses here."""
     form = encoding & 0x0F
     letter = ("Q" if word == 8 else "I") if form == 0 else _LETTERS.get(form)
     if letter is None or encoding & 0x80:

@@ -1,6 +1,6 @@
 """How many bytes lie between the stack pointer and a function's return address, by the instructions of its unwind entry.
 
-DWARF 5, 6.4.2. Only the rule of the CFA is followed. A cold part and a landing pad begin in the middle of a frame: this says how deep.
+DWARF 5, 6.4.2. Only the rule of the CFA is followed. A cold part or a landing pad begins in the middle of a frame; this tells its depth there.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class _Bytes:
 
 
 def depth_at(program: bytes, distance: int) -> int | None:
-    """The depth ``distance`` bytes behind a function's start, from the instructions of its FDE; None where another register holds the frame.
+    """The depth ``distance`` bytes after a function's start, by the instructions of its FDE; None where another register holds the frame.
 
-    The CIE's own instructions are taken for the psABI's: the CFA is rsp + 8 at the start.
+    The CIE's own instructions are taken to be the psABI's: the CFA is rsp + 8 at the start.
     """
     reader = _Bytes(program)
     rule = (RSP, RETURN_ADDRESS)
@@ -66,14 +66,14 @@ def depth_at(program: bytes, distance: int) -> int | None:
 
 
 def _advance(code: int, reader: _Bytes) -> int | None:
-    """Bytes of code that an advance_loc passes; x86's alignment factor is 1."""
+    """Bytes of code that an advance_loc skips; x86's code alignment factor is 1."""
     if code >> 6 == 1:
         return code & 0x3F
     return reader.word(1 << code - 2) if code in (0x02, 0x03, 0x04) else None
 
 
 def _rule(code: int, reader: _Bytes, rule: tuple[int, int]) -> tuple[int, int]:
-    """The rule of the CFA behind an instruction; raises IndexError for what is not known."""
+    """The rule of the CFA after an instruction; raises IndexError for unknown instructions."""
     if code == 0x0C:
         register = reader.number()
         return register, reader.number()

@@ -1,7 +1,7 @@
-"""Where functions begin, by the sorted table in .eh_frame_hdr: one look-up instead of a walk over the whole unwind table.
+"""Where functions begin, by the sorted table in .eh_frame_hdr: one look-up in place of a walk over the whole unwind table.
 
 LSB, "Exception Frames", 10.6.2: after the version come three encodings, the pointer to .eh_frame, the count, and the table of pairs
-(first address, address of the FDE), both counted from the header. GNU ld, gold, lld and mold write the same encodings.
+(first address, address of the FDE), both relative to the header. GNU ld, gold, lld and mold write the same encodings.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class FunctionStarts:
         return start + length if frame + 8 + first == start else start
 
     def depth(self, address: int) -> int | None:
-        """Bytes between the stack pointer and the return address at an address, as the unwind table tells; None where it does not."""
+        """Bytes between the stack pointer and the return address at an address, by the unwind table; None where it does not say."""
         place = bisect_right(self._starts, address) - 1
         if place < 0 or self._ends is not None:
             return None

@@ -25,10 +25,10 @@ class FunctionRange:
 
 
 class FunctionMap:
-    """Functions by address. ``areas``: (start, end) of the sections with code; none where section headers do not tell."""
+    """Functions by address. ``areas``: (start, end) of the sections with code; none without section headers."""
 
     def __init__(self, functions: Iterable[Function], ranges: Iterable[tuple[int, int]], areas: Iterable[tuple[int, int]] = ()) -> None:
-        # Of several names for one address the last in the sorted order wins: an exported one over a local one.
+        # Of several names for one address the last in sorted order counts: an exported one rather than a local one.
         ordered = sorted((f for f in functions if f.size), key=lambda f: (f.start, f.exported, f.size))
         named = {f.start: f for f in ordered}
         self._names = list(named.values())

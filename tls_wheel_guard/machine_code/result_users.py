@@ -1,4 +1,4 @@
-"""What callers of a function read behind the call: its result, and with gcc's -fipa-ra registers that they saw it leave alone."""
+"""What callers of a function read after the call: its result, and with gcc's -fipa-ra registers that the function leaves alone."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tls_wheel_guard.machine_code.vector_steps import steps_of
 __all__ = ["Users"]
 
 MOST_CALLERS = 256
-"""Callers of one function that are read."""
+"""Most callers of one function that are read."""
 DEEPEST = 8
-"""Callers of callers."""
+"""Depth to which callers of callers are read."""
 
 _Read = tuple[int, int]
-"""What is read for certain, and possibly."""
+"""What is read for certain, and what may be read."""
 
 
 class Users:
-    """Reads behind calls, by function."""
+    """Reads after calls, by function."""
 
     def __init__(self, flow: ControlFlow, callees: Callees, callers: Callers, slots: frozenset[int]) -> None:
         self._flow, self._callees, self._callers, self._slots = flow, callees, callers, slots
@@ -68,7 +68,7 @@ class Users:
         return certain, possible
 
     def _of_function(self, address: int, depth: int) -> _Read:
-        """The same for the function that a tail call stands in."""
+        """The same for the function that a tail call is in."""
         function = self._flow.around(address)
         return self._of(function.start, depth + 1) if function is not None else (0, ALL)
 
@@ -84,7 +84,7 @@ class Users:
         return self._behind[function.start].get(source, (0, 0))
 
     def _read(self, start: int, depth: int) -> dict[int, _Read]:
-        """Address of each call in a function -> what is read behind it."""
+        """Address of each call in a function -> what is read after it."""
         blocks = self._flow.graph([start])
         steps = {at: steps_of(self._flow, block) for at, block in blocks.items()}
         sites = find_descriptor_calls(self._flow, blocks, [start], self._slots).sites

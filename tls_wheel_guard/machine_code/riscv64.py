@@ -1,4 +1,7 @@
-"""riscv64: ``auipc`` of a slot's upper part and ``ld`` with the rest (psABI, R_RISCV_TLS_GOT_HI20 and R_RISCV_PCREL_LO12_I)."""
+"""Find reads of slots on riscv64: ``auipc`` with the upper part of the distance, and ``ld`` with the rest.
+
+psABI, R_RISCV_TLS_GOT_HI20 and R_RISCV_PCREL_LO12_I.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from tls_wheel_guard.machine_code.functions import FunctionMap
 __all__ = ["find"]
 
 NEAR = 256
-"""Bytes behind an auipc in which its ld is looked for."""
+"""Bytes after an auipc in which its ld is looked for."""
 
 
 def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler: Disassembler) -> Iterator[Candidate]:
-    """Each load of a slot."""
+    """Each read of a slot."""
     del functions
     for piece in code.pieces:
         data = piece.data

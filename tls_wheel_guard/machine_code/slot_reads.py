@@ -2,7 +2,7 @@
 
 x86-64: ``mov slot(%rip),%reg`` and ``add slot(%rip),%reg`` (psABI, R_X86_64_GOTTPOFF). i386: the same with the slot's distance from
 the GOT and any base register but the frame's (R_386_TLS_GOTIE). aarch64: ``adrp`` of the slot's page and a
-64-bit ``ldr`` with the rest (ELF for AArch64, R_AARCH64_TLSIE_*). This shows who reads a slot; it is no proof that no other code does.
+64-bit ``ldr`` with the rest (ELF for AArch64, R_AARCH64_TLSIE_*). This shows who reads a slot. It does not prove that no other code does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GOT_RELATIVE = re.compile(
 )
 _ADRP = re.compile(rb"[\x90\xb0\xd0\xf0]")
 NEAR = 24
-"""Instructions behind an adrp in which its ldr is looked for."""
+"""Instructions after an adrp among which its ldr is looked for."""
 
 
 def usual_reads(code: Code, slots: Collection[int]) -> Iterator[tuple[int, int]]:
@@ -44,7 +44,7 @@ def _x86_64(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int
 
 
 def _i386(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
-    """The four bytes of the displacement are there even where one would do: the linker filled them. One pass, however many slots."""
+    """The displacement has four bytes even where one would do, since the linker filled it in. One pass, however many slots."""
     if not got:
         return
     data, unpack = piece.data, struct.Struct("<i").unpack_from

@@ -10,14 +10,14 @@ from typing import Any
 __all__ = ["lines_of"]
 
 MAX_UNITS = 20_000
-"""Compilation units that are looked through where no .debug_aranges leads to the right one."""
+"""Most compilation units that are looked through where no .debug_aranges leads to the right one."""
 
 
 def lines_of(data: bytes, addresses: Iterable[int]) -> dict[int, str]:
     """Address -> ``file.c:12`` for those that debug information covers; empty where there is none or it can't be read."""
     wanted = sorted(set(addresses))
     try:
-        # Debug information is read by nothing else, and a broken one must not end a report.
+        # Nothing else reads debug information, and where it is broken the report must not end.
         from elftools.elf.elffile import ELFFile  # noqa: PLC0415
 
         elf = ELFFile(io.BytesIO(data))
@@ -44,7 +44,7 @@ def _units(dwarf: Any, wanted: list[int]) -> Iterable[Any]:
 
 
 def _lines(dwarf: Any, unit: Any, wanted: list[int]) -> dict[int, str]:
-    """The lines of one unit: a row of the table covers the addresses up to the next row of its sequence."""
+    """The lines of one unit. A row of its table covers the addresses up to the next row of the same sequence."""
     program = dwarf.line_program_for_CU(unit)
     found: dict[int, str] = {}
     if program is None:

@@ -1,4 +1,4 @@
-"""A block of x86-64 code as the steps that matter to vector registers: instructions with an effect on them, and calls."""
+"""A block of x86-64 code as the steps that concern vector registers: instructions with an effect on them, and calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Call(NamedTuple):
     """``target``: address of the code that is called, ``slot``: of the GOT word that holds it; both None where only the register knows.
 
     ``vectors``: how many vector registers hold arguments, as the caller of a variadic function says in al; None where it says nothing.
-    ``saves``: no call but the prologue of a variadic function, which saves the argument registers that al counts.
+    ``saves``: this is not a call but the prologue of a variadic function, which saves the argument registers that al counts.
     """
 
     target: int | None
@@ -27,7 +27,7 @@ class Call(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One instruction: its effect on vector registers, or the call that it is."""
+    """One instruction: its effect on vector registers, or a call."""
 
     address: int
     effect: Effect
@@ -35,7 +35,7 @@ class Step(NamedTuple):
 
 
 def called(flow: ControlFlow, line: Line, count: int | None = None) -> Call:
-    """Whom a call or a jump out of a function leads to."""
+    """The function that a call or a jump out of a function leads to."""
     target = branch_target(line)
     if target is None:
         return Call(None, rip_target(line), count)

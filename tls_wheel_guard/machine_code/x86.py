@@ -1,8 +1,8 @@
-"""x86-64: every 32-bit displacement that leads from the instruction's end to a slot. i386: every displacement from the GOT to a slot.
+"""Find reads of slots on x86: on x86-64 every 32-bit displacement from an instruction's end to a slot, on i386 every one from the GOT to a slot.
 
-Candidates come from the bytes alone, so nothing that is decoded wrongly can hide an access: on x86-64 each position whose
-four bytes, counted from behind an immediate of 0, 1, 2 or 4 bytes, lead to a slot. The instruction over a candidate is then decoded
-from the start of its function.
+Candidates come from the bytes alone, so a wrong decoding can't hide an access. On x86-64 they are the positions whose four bytes lead
+to a slot, counted from the end of the instruction: after them come 0, 1, 2 or 4 bytes of an immediate. The instruction over a candidate
+is then decoded from the start of its function.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tls_wheel_guard.machine_code.functions import FunctionMap, FunctionRange
 __all__ = ["TAILS", "find", "rip_relative"]
 
 TAILS = (0, 1, 2, 4)
-"""Bytes of an immediate behind the displacement."""
+"""Bytes of an immediate after the displacement."""
 WINDOW = 1 << 16
 MAX_INSTRUCTION = 15
 
 
 def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler: Disassembler) -> Iterator[Candidate]:
-    """Each access of a slot, and each candidate that is none for sure."""
+    """Each access to a slot, and each candidate that is not certain to be none."""
     wide, got = code.machine == "x86_64", code.got
     for piece in code.pieces:
         by_function: dict[FunctionRange, list[int]] = {}
@@ -37,7 +37,7 @@ def find(code: Code, slots: frozenset[int], functions: FunctionMap, disassembler
 
 
 def rip_relative(piece: Piece, slots: frozenset[int]) -> Iterator[int]:
-    """Addresses of four bytes that lead to a slot. The upper half of a displacement takes few values in a window: look for those bytes."""
+    """Addresses of four bytes that lead to a slot. The upper half of a displacement takes few values in a window: search for those bytes."""
     data, unpack = piece.data, struct.Struct("<i").unpack_from
     for start in range(0, len(data), WINDOW):
         end = min(start + WINDOW, len(data) - 3)
@@ -81,7 +81,7 @@ def _decode(
         while left and left[0] < reached:
             left.pop(0)
             slot = _slot_of(instruction, slots, got, bases)
-            # Candidates inside an instruction that reads no slot are parts of an immediate, a displacement or a branch.
+            # A candidate inside an instruction that reads no slot is a part of an immediate, a displacement or a branch.
             if slot is not None and instruction.mnemonic == "lea":
                 yield Candidate(instruction.address, slot, doubt=f"`{instruction.text}` at {instruction.address:#x} takes the slot's address")
             elif slot is not None:
@@ -89,7 +89,7 @@ def _decode(
         if not left:
             return
     for candidate in left:
-        # The bytes before did not decode: look at the instruction by itself, in the forms that compilers write.
+        # The code before it did not decode: look at the instruction alone, in the forms that compilers write.
         yield _alone(code, candidate, slots, disassembler, got) or Candidate(
             candidate, 0, doubt=f"bytes at {candidate:#x} that may reach a slot, behind code that does not decode ({reached:#x})"
         )
@@ -120,15 +120,15 @@ def _got_registers(listing: list[Instruction], got: int) -> frozenset[str]:
 
 
 def _may_hold_got(operand: Memory, bases: frozenset[str]) -> bool:
-    """i386: whether a base register may hold the GOT's address: seen to, or handed over or kept on the stack.
+    """i386: whether a base register may hold the GOT's address: it was seen to, or the address came from the caller or from the stack.
 
-    Slots lie before the GOT's base, so their displacements are negative; such ones from a frame pointer are variables on the stack.
+    Slots lie before the GOT's base, so their displacements are negative. Negative ones from a frame pointer are variables on the stack.
     """
     return operand.base in bases or (operand.displacement < 0 and operand.base not in (None, "ebp", "esp"))
 
 
 def _slot_of(instruction: Instruction, slots: frozenset[int], got: int | None, bases: frozenset[str] | None = None) -> int | None:
-    """The slot that an instruction's memory operand is, None where it is none. ``bases``: i386's registers that hold the GOT's address."""
+    """The slot that is an instruction's memory operand; None where it is not one. ``bases``: i386's registers that hold the GOT's address."""
     for operand in instruction.operands:
         if not isinstance(operand, Memory) or operand.indexed:
             continue
