@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,13 +95,32 @@ def test_verdicts_are_those_of_check_and_clean_wheels_are_not_read_whole(form: s
     assert {name: told(entry) for name, entry in found.items()} == by_check(wheels)
     ranges = {name for name, entry in found.items() if entry["read"] == "ranges"}
     clean = {name for name, findings in by_check(wheels).items() if not findings}
-    assert ranges <= clean
+    whole = {name for name, entry in found.items() if entry["read"] == "whole"}
+    assert {name for name in found if name.startswith(("p1-", "p6-"))} & whole, "nothing but modules that ask: the whole wheel has a hash"
+    assert clean - whole <= ranges
+    assert "p5-1.0-cp312-cp312-manylinux_2_28_x86_64.whl" in ranges - clean, "one module asks, and it is read alone"
     assert {"p0-1.0-cp312-cp312-manylinux_2_17_x86_64.whl", "p2-1.0-cp312-cp312-manylinux_2_28_x86_64.whl"} <= ranges
     for wheel in wheels:
         if wheel.name in ranges:
             assert found[wheel.name]["bytes_read"] < max(wheel.stat().st_size, 1 << 16)
         elif form == "simple":
             assert found[wheel.name]["sha256"] == hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def test_a_server_of_one_range_a_request_gives_the_same(wheels: list[Path], tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    tmp_path.parent.chmod(0o755)
+    with index_of(tmp_path, wheels, "max_ranges 1;") as url:
+        found = entries(run(url))
+    assert {name: told(entry) for name, entry in found.items()} == by_check(wheels)
+    assert {entry["read"] for entry in found.values()} == {"whole", "ranges"}
+
+
+def test_a_clean_wheel_costs_few_requests(wheels: list[Path], index: str, tmp_path: Path) -> None:
+    run(index, store=str(tmp_path / "s.sqlite")).store.close()
+    log = (tmp_path / "index" / "access.log").read_text().splitlines()
+    asked = Counter(name for line in log for name in re.findall(r"GET /files/(\S+)", line))
+    assert max(asked.values()) <= 6, asked
 
 
 def test_without_screening_every_wheel_is_read_whole_with_the_same_verdicts(wheels: list[Path], index: str) -> None:

@@ -17,7 +17,8 @@ __all__ = ["FAULTS", "BadServer", "serving"]
 FAULTS = (
     "no ranges", "short body", "long body", "shifted range", "wrong total", "status 500", "status 503 with a wait", "status 429", "status 404",
     "status 400", "status 416", "cut connection", "reset", "gzip", "no content range", "unknown total", "redirect", "redirect in a circle",
-    "changed file", "slow", "multipart", "nonsense",
+    "changed file", "slow", "multipart", "nonsense", "part missing", "part shifted", "part cut", "boundary missing", "parts of another file",
+    "parts together",
 )  # fmt: skip
 
 
@@ -35,6 +36,8 @@ class BadServer(ThreadingHTTPServer):
         self.requests = 0
         self.only_ranges = False
         """Whether requests for a whole file are answered as they should be."""
+        self.takes_several = True
+        """Whether a request for several ranges is answered by a multipart body."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""
@@ -63,6 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
         content_type = "application/vnd.pypi.simple.v1+json" if path.endswith("/") else "application/octet-stream"
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
         if fault is not None and self._whole_request(fault, path):
+            return
+        several = re.fullmatch(r"bytes=(\d+-\d+(?:,\d+-\d+)+)", self.headers.get("Range", ""))
+        if several is not None and server.takes_several:
+            self._several(data, [tuple(map(int, text.split("-"))) for text in several[1].split(",")], fault)
             return
         if match is None:
             self._body(data, fault, {"Content-Type": content_type}, 200)
@@ -93,6 +100,27 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "gzip":
             headers["Content-Encoding"] = "gzip"
         self._body(body, fault, headers, 206)
+
+    def _several(self, data: bytes, ranges: list[Any], fault: str | None) -> None:
+        """Several ranges as a multipart body (RFC 9110 15.3.7.2)."""
+        total = len(data)
+        tag = f'"{total}-{hash(data[:64]) & 0xFFFF}"'
+        if fault in ("changed file", "parts of another file"):
+            data = bytes(reversed(data)) + (b"x" if fault == "changed file" else b"")
+            total, tag = len(data), '"another"'
+        if fault == "parts together":
+            ranges = [(ranges[0][0], ranges[-1][1])]
+        elif fault == "part missing":
+            ranges = ranges[1:]
+        body = b""
+        for first, last in ranges:
+            off = 3 if fault in ("part shifted", "shifted range") and first >= 3 else 0
+            said = f"bytes {first - off}-{last - off}/{total + (fault == 'wrong total')}" if fault != "no content range" else "bytes */7"
+            part = data[first : last + 1] if fault != "part cut" else data[first:last]
+            body += f"\r\n--b0\r\nContent-Type: application/octet-stream\r\nContent-Range: {said}\r\n\r\n".encode() + part
+        body += b"\r\n--b0--\r\n"
+        kind = "multipart/byteranges" + ("; boundary=b0" if fault != "boundary missing" else "")
+        self._body(body, fault, {"Content-Type": kind, "ETag": tag, **({"Content-Encoding": "gzip"} if fault == "gzip" else {})}, 206)
 
     def _whole_request(self, fault: str, path: str) -> bool:
         """Faults that do not look at what was asked; whether this was one."""

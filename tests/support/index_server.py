@@ -24,7 +24,7 @@ CONFIG = """
 events {{ worker_connections 256; }}
 http {{
   access_log {root}/access.log; client_body_temp_path {root}; proxy_temp_path {root}; fastcgi_temp_path {root}; uwsgi_temp_path {root};
-  scgi_temp_path {root}; sendfile on; keepalive_requests 100000;
+  scgi_temp_path {root}; sendfile on; keepalive_requests 100000; {more}
   server {{
     listen 127.0.0.1:{port};
     location /simple/ {{ root {root}; types {{ }} default_type application/vnd.pypi.simple.v1+json; try_files $uri/index.json $uri.json =404; }}
@@ -70,14 +70,16 @@ def write_pages(root: Path, wheels: Sequence[Path], files: str = "/files/") -> N
 
 
 @contextlib.contextmanager
-def index_of(root: Path, wheels: Sequence[Path]) -> Iterator[str]:
-    """The address of an index of wheels that lie in one folder, served until the end."""
+def index_of(root: Path, wheels: Sequence[Path], more: str = "") -> Iterator[str]:
+    """The address of an index of wheels that lie in one folder, served until the end. ``more``: settings of nginx."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if nginx is None:
         pytest.skip("nginx is not installed")
     write_pages(root, wheels)
     port = free_port()
-    (root / "nginx.conf").write_text(CONFIG.format(user="user root;" if os.getuid() == 0 else "", root=root, port=port, files=wheels[0].parent))
+    (root / "nginx.conf").write_text(
+        CONFIG.format(user="user root;" if os.getuid() == 0 else "", root=root, port=port, files=wheels[0].parent, more=more)
+    )
     with subprocess.Popen([nginx, "-c", str(root / "nginx.conf"), "-p", str(root)], stderr=subprocess.DEVNULL) as server:
         try:
             for _ in range(100):

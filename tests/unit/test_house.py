@@ -49,6 +49,7 @@ NO_INPUTS = {
     "commands/index.py": "data of this package",
     "config/sources.py": "settings",
     "culprits/data_files.py": "data of this package",
+    "index/ranges.py": "the temporary file that keeps what was fetched of a wheel, to be written",
     "index/reading.py": "the temporary file that a wheel is fetched into, to be written",
     "index/sources.py": "lock files",
     "live/reading.py": "answers that our own children wrote",

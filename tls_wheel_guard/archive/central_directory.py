@@ -25,13 +25,12 @@ def require_directory(file: IO[bytes], limits: Limits) -> None:
 
     ``zipfile`` makes an object of half a kilobyte for each entry, however many there are. Where no directory is found, it says so.
     """
-    size = _directory_size(file)
+    record_at, size = _directory(file)
     if size > limits.directory_size:
         raise UnreadableWheel(f"its zip directory has {size} bytes; {over(limits, 'directory-size')}", hint="look at what it holds")
-    end, entries, tail = file.seek(0, os.SEEK_END), 0, b""
+    entries, tail = 0, b""
     # Each entry starts with a signature. The same bytes inside a name or a comment only make the estimate higher.
-    at = max(0, end - size - END_SIZE - MAX_COMMENT - LOCATOR_SIZE - END64_SIZE)
-    file.seek(at)
+    file.seek(max(0, record_at - size - LOCATOR_SIZE - END64_SIZE))
     while size and (piece := file.read(PIECE)):
         entries += (tail + piece).count(ENTRY)
         tail = piece[-3:]
@@ -39,16 +38,21 @@ def require_directory(file: IO[bytes], limits: Limits) -> None:
         raise UnreadableWheel(f"it has {entries} members; {over(limits, 'members')}", hint="look at what it holds")
 
 
-def _directory_size(file: IO[bytes]) -> int:
-    """Bytes of the directory, as the end record claims (APPNOTE.TXT 4.3.14 to 4.3.16), 0 where there is no end record."""
+def _directory(file: IO[bytes]) -> tuple[int, int]:
+    """File offset of the end record and bytes of the directory, as it claims (APPNOTE.TXT 4.3.14 to 4.3.16); 0 bytes where there is none."""
     end = file.seek(0, os.SEEK_END)
-    start = max(0, end - END_SIZE - MAX_COMMENT)
+    # Nearly every zip ends with its end record; only where there is a comment, the last 64 KB are searched for it.
+    start = max(0, end - END_SIZE)
     file.seek(start)
-    tail = file.read()
-    at = len(tail) - END_SIZE if tail[-END_SIZE:-18] == END and tail.endswith(b"\0\0") else tail.rfind(END)
+    tail, at = file.read(), 0
+    if not (tail.startswith(END) and tail.endswith(b"\0\0")):
+        start = max(0, end - END_SIZE - MAX_COMMENT)
+        file.seek(start)
+        tail = file.read()
+        at = tail.rfind(END)
     record = tail[at : at + END_SIZE] if at >= 0 else b""
     if len(record) < END_SIZE:
-        return 0
+        return end, 0
     size = int.from_bytes(record[12:16], "little")
     locator_at = start + at - LOCATOR_SIZE
     if locator_at >= END64_SIZE:
@@ -56,7 +60,7 @@ def _directory_size(file: IO[bytes]) -> int:
         before = file.read(END64_SIZE + LOCATOR_SIZE)
         if before[END64_SIZE:].startswith(END64_LOCATOR) and before.startswith(END64):
             size = max(int.from_bytes(before[40:48], "little"), size if size != 0xFFFFFFFF else 0)
-    return min(size, end)
+    return start + at, min(size, end)
 
 
 def require_no_overlap(infos: Sequence[zipfile.ZipInfo], directory_at: int, limits: Limits) -> None:

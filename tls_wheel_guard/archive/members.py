@@ -26,6 +26,10 @@ AHEAD_FROM = 1 << 20
 """Compressed bytes from which a member is inflated by a thread of its own, which costs a tenth of a millisecond."""
 
 
+MAX_EXTRA = 1024
+"""Bytes of a local header's extra field that are expected at most; what is longer is read all the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One entry of the zip's directory. ``index``: its place there; names need not be unique."""
@@ -107,12 +111,10 @@ class Archive:
         """The inflated bytes of the member at ``index``, its CRC and size checked at the end; raises UnreadableMember."""
         return raw_pieces(self.file, self.infos[index], self._limits, Manner(self._fast))
 
-    def first_spans(self, length: int) -> Iterator[tuple[int, int]]:
-        """File offsets from and to: where each member's local header, name and first bytes stand, ``length`` in all beside the name."""
-        for info in self.infos:
-            if not info.filename.endswith("/"):
-                more = min(info.compress_size, max(length - 30, 0))
-                yield info.header_offset, info.header_offset + 30 + 2 * len(info.orig_filename) + 64 + more
+    def span(self, info: zipfile.ZipInfo) -> tuple[int, int]:
+        """File offsets from and to: a member's local header and data, up to where the next member may begin."""
+        behind = min((other.header_offset for other in self.infos if other.header_offset > info.header_offset), default=self.directory_at)
+        return info.header_offset, min(behind, info.header_offset + 30 + 2 * len(info.orig_filename) + MAX_EXTRA + info.compress_size)
 
     def close(self) -> None:
         """Close the file."""

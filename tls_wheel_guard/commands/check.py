@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,9 +155,13 @@ def descriptor_calls_of(opened: OpenInput, promised: tuple[Target, ...] | None =
 
     def is_judged(module: InputModule) -> bool:
         targets = targets_for(module.facts, module.name, promised) if promised is not None else None
-        return targets is None or any(t.libc == "glibc" and (t.oldest or ()) < KEEPS_REGISTERS_SINCE for t in targets)
+        return targets is None or _may_lose_registers(targets)
 
     return descriptor_calls_in(opened, is_judged)
+
+
+def _may_lose_registers(targets: Iterable[Target]) -> bool:
+    return any(t.libc == "glibc" and (t.oldest or ()) < KEEPS_REGISTERS_SINCE for t in targets)
 
 
 def _module_reports(contents: Contents, promised: tuple[Target, ...], thresholds: Thresholds, looks: SecondLook) -> tuple[ModuleReport, ...]:
@@ -169,10 +173,13 @@ def _module_reports(contents: Contents, promised: tuple[Target, ...], thresholds
         demand = demand_of(facts, module.name, definers)
         exports = [symbol for symbol, index in contents.definers.items() if index == module.index]
         late = tls_module(facts, module.name, exports, demand)
+        targets = targets_for(facts, module.name, promised) if module.is_shared else ()
         calling, suspects = looks.calls.get(module.index, (None, ()))
+        if calling is not None and not _may_lose_registers(targets):
+            # Stored facts are of no target.
+            calling = None
         if calling is not None:
             late = replace(late, calls_that_keep=len(calling.kept))
-        targets = targets_for(facts, module.name, promised) if module.is_shared else ()
         verdicts = tuple(judge(late, target, thresholds.starts(target, demand)) for target in targets)
         index = module.index
         more = (looks.traced.get(index, Traced()), looks.sites.get(index), looks.damaged.get(index, ()))

@@ -11,22 +11,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tls_wheel_guard.commands.check import Asked, judge_contents
-from tls_wheel_guard.commands.facts import StoredClear, StoredWheel, facts_of
+from tls_wheel_guard.commands.check import Asked
+from tls_wheel_guard.commands.facts import StoredClear, StoredWheel
+from tls_wheel_guard.commands.index_wheel import Done, Task, judge_wheel
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import TlsWheelGuardError, UnreadableIndex, UsageError, bug_of
 from tls_wheel_guard.index.connection import Connection
-from tls_wheel_guard.index.facts import decoded, encoded, shape_of
-from tls_wheel_guard.index.listing import ListedWheel, safe_url
-from tls_wheel_guard.index.reading import Policy, WheelRead, read_wheel
+from tls_wheel_guard.index.facts import shape_of
+from tls_wheel_guard.index.listing import safe_url
 from tls_wheel_guard.index.schedule import Lost, by_cluster, by_threads
 from tls_wheel_guard.index.sources import Listed, Selection, configured_index, list_wheels, locked_wheels
 from tls_wheel_guard.index.store import Row, Store, key_of
-from tls_wheel_guard.inputs.opening import open_input
-from tls_wheel_guard.inputs.wheel import wheel_tags
-from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.records import dataclass, replace
-from tls_wheel_guard.targets import promised_by
 from tls_wheel_guard.version import __version__
 
 __all__ = ["IndexOptions", "IndexRun", "index_run", "judgement_of"]
@@ -56,24 +52,6 @@ class IndexOptions:
     fresh: bool = False
     screening: bool = True
     since: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One wheel to read, or with ``facts`` to judge anew."""
-
-    wheel: ListedWheel
-    facts: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What came of a task. ``row`` None: it could not be read, for the reason ``error``; ``again``: its facts do not suffice."""
-
-    task: _Task
-    row: Row | None = None
-    error: str | None = None
-    again: bool = False
 
 
 @dataclass(slots=True)
@@ -156,10 +134,10 @@ class _Keeper:
         self._store, self._run, self._on_done = store, run, on_done
         self._rows: list[Row] = []
         self._listed = 0
-        self.again: list[_Task] = []
+        self.again: list[Task] = []
         self.counts = dict.fromkeys(("wheels", "known", "clear", "judged", "failed", "bytes_read", "bytes_whole"), 0)
 
-    def tasks(self, listed: Iterator[Listed], fresh: bool) -> Iterator[_Task]:
+    def tasks(self, listed: Iterator[Listed], fresh: bool) -> Iterator[Task]:
         """What is to be done for the wheels of a list: nothing, where this judgement's entry is stored."""
         for wheel in listed:
             self._listed += 1
@@ -175,9 +153,9 @@ class _Keeper:
                 self._count(entry)
                 self._store.seen(self._run, wheel.place, wheel.filename, key)
             else:
-                yield _Task(wheel, self._store.facts_of(key) if key is not None else None)
+                yield Task(wheel, self._store.facts_of(key) if key is not None else None)
 
-    def take(self, done: _Done) -> None:
+    def take(self, done: Done) -> None:
         """Store a result."""
         if done.again:
             self.again.append(replace(done.task, facts=None))
@@ -199,7 +177,7 @@ class _Keeper:
 
     def _count(self, entry: dict[str, Any]) -> None:
         self.counts["wheels"] += 1
-        self.counts["clear" if entry["read"] == "ranges" else "judged"] += 1
+        self.counts["clear" if _is_clear(entry) else "judged"] += 1
         self._on_done(self.counts["wheels"] + self.counts["failed"], self._listed)
 
     def flush(self) -> None:
@@ -208,7 +186,12 @@ class _Keeper:
         self._rows = []
 
 
-def _results(tasks: Iterator[_Task], options: IndexOptions, config: Config, asked: Asked) -> Iterator[_Done]:
+def _is_clear(entry: dict[str, Any]) -> bool:
+    """Whether all modules of a wheel are clear by their beginnings."""
+    return entry["read"] == "ranges" and all(module.get("screening") == "clear" for module in entry["modules"])
+
+
+def _results(tasks: Iterator[Task], options: IndexOptions, config: Config, asked: Asked) -> Iterator[Done]:
     work = functools.partial(_work, config=config, asked=asked, screening=options.screening, connections=options.jobs)
     first = list(itertools.islice(tasks, CLUSTER_FROM))
     every = itertools.chain(first, tasks)
@@ -216,7 +199,7 @@ def _results(tasks: Iterator[_Task], options: IndexOptions, config: Config, aske
         yield from by_threads(every, work, options.jobs)
         return
     for done in by_cluster(every, work, address=options.scheduler, workers=options.jobs, batch=BATCH):
-        yield _Done(done.item, error=done.why) if isinstance(done, Lost) else done
+        yield Done(done.item, error=done.why) if isinstance(done, Lost) else done
 
 
 @functools.cache
@@ -225,73 +208,14 @@ def _connection(connections: int) -> Connection:
     return Connection(connections)
 
 
-def _work(tasks: Sequence[_Task], *, config: Config, asked: Asked, screening: bool, connections: int) -> list[_Done]:
+def _work(tasks: Sequence[Task], *, config: Config, asked: Asked, screening: bool, connections: int) -> list[Done]:
     """Read or judge some wheels; whatever goes wrong with one is its result."""
     done = []
     for task in tasks:
         try:
-            done.append(_one(task, config, asked, screening, connections))
+            done.append(judge_wheel(task, config, asked, screening, _connection(connections)))
         except TlsWheelGuardError as error:
-            done.append(_Done(task, error=error.line()))
+            done.append(Done(task, error=error.line()))
         except Exception as error:
-            done.append(_Done(task, error=bug_of(error).line()))
+            done.append(Done(task, error=bug_of(error).line()))
     return done
-
-
-def _one(task: _Task, config: Config, asked: Asked, screening: bool, connections: int) -> _Done:
-    wheel = task.wheel
-    promised = (*(promised_by(wheel_tags(wheel.filename)) if asked.own_tags else ()), *config.more_targets)
-    policy = Policy(int(config.room * config.crowding), 2 * config.room) if screening else None
-    if task.facts is not None:
-        return _from_facts(task, promised, policy, config, asked)
-    with read_wheel(wheel, promised, _connection(connections), policy, config.bounds) as found:
-        if found.file is None:
-            clear = StoredClear(found.modules)
-            return _Done(task, _row(found, ["clear", encoded(clear)], _clear_entry(wheel, promised, clear)))
-        with open_input(found.file, config.bounds) as opened:
-            stored = facts_of(opened)
-        return _Done(task, _row(found, ["whole", encoded(stored)], _judged(stored, wheel, config, asked)))
-
-
-def _from_facts(task: _Task, promised: Sequence[Target], policy: Policy | None, config: Config, asked: Asked) -> _Done:
-    """Judge anew; facts that say too little, or are damaged, are read again."""
-    wheel = task.wheel
-    try:
-        kind, data = task.facts
-        if kind == "clear":
-            clear = decoded(StoredClear, data)
-            if policy is None or not policy.allows(promised, clear.modules):
-                return _Done(task, again=True)
-            entry = _clear_entry(wheel, promised, clear)
-        else:
-            entry = _judged(decoded(StoredWheel, data), wheel, config, asked)
-    except ValueError:
-        return _Done(task, again=True)
-    found = WheelRead(wheel, "ranges" if kind == "clear" else "whole", 0, wheel.sha256, size=wheel.size)
-    return _Done(task, _row(found, task.facts, entry))
-
-
-def _judged(stored: StoredWheel, wheel: ListedWheel, config: Config, asked: Asked) -> dict[str, Any]:
-    return judge_contents(stored.contents, wheel.place, stored.looks, config, asked).to_dict()
-
-
-def _row(found: WheelRead, facts: Any, entry: dict[str, Any]) -> Row:
-    wheel = replace(found.wheel, sha256=found.sha256, size=found.size or found.wheel.size)
-    more = {"url": wheel.place, "sha256": wheel.sha256, "bytes_read": found.bytes_read, "read": found.read}
-    return Row(key_of(wheel, found.version), wheel, found.read, found.bytes_read, facts, {**entry, "path": wheel.place, **more})
-
-
-def _clear_entry(wheel: ListedWheel, promised: Sequence[Target], clear: StoredClear) -> dict[str, Any]:
-    """The entry of a wheel that was not read whole: it has no findings, and of its modules only what their beginnings say."""
-    return {
-        "wheel": wheel.filename,
-        "tags": list(wheel_tags(wheel.filename)),
-        "targets": [
-            {"tag": t.tag, "machine": t.machine, "libc": t.libc, "oldest": ".".join(map(str, t.oldest)) if t.oldest else None} for t in promised
-        ],
-        "modules": [{"path": m.path, "machine": m.machine, "screening": "clear", "descriptors": m.descriptors} for m in clear.modules],
-        "findings": [],
-        "allowed": [],
-        "not_applicable": {},
-        "nested_archives": [],
-    }

@@ -1,107 +1,77 @@
 """Whether the beginning of a shared object shows that it asks for no static TLS, without its dynamic segment.
 
 A compressed member can be read from its start only, and the dynamic segment that names the relocation tables stands at 77 to 99 % of
-a file. The tables themselves stand before the code in what linkers write. So the bytes from the program headers to the first
-code are searched for relocation records by their form: 24 bytes, a type that the machine's psABI knows, and a place in a
-writable segment.
+a file. The tables themselves stand before the code in what linkers write, behind the symbols and their names. So the bytes from the
+program headers on are searched for relocation records by their form, up to 4 KB behind the last one: linkers put all of a file's
+tables next to each other.
 
 The answer is *clear* only where nothing else can be: a layout that linkers (GNU ld, gold, lld, mold) write or that patchelf leaves of it,
-one unbroken run of records that holds both tables, and no record with a TLS type that asks a loader for static room or for a
-descriptor. Everything else is *asks* or *unknown*, and then the whole member is read. A false *asks* costs bytes; there is no false
+a table with records beside those of the procedure linkage table, and no record with a TLS type that asks a loader for static room.
+Everything else is *asks* or *unknown*, and then the whole member is read. A false *asks* costs bytes; there is no false
 *clear* for the layouts of these linkers (tests/ground_truth/test_screening.py builds them).
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 from typing import Literal
 
-from tls_wheel_guard.elf.constants import EM_AARCH64, EM_PPC64, EM_RISCV, EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_TLS
+from tls_wheel_guard.elf.constants import EM_AARCH64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_TLS
 from tls_wheel_guard.elf.headers import Header, Segment, read_header, read_segments
+from tls_wheel_guard.elf.record_search import MACHINES, RecordSearch
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
+from tls_wheel_guard.elf.shared_object import TlsSegment
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.records import dataclass
 
-__all__ = ["Screening", "screen"]
+__all__ = ["Screener", "Screening", "screen"]
 
 Answer = Literal["clear", "asks", "unknown"]
 
-BLOCK = 4096
-"""Records that are looked at together."""
-RELA = 24
-"""Bytes of an Elf64_Rela: r_offset, r_info, r_addend."""
 STEP = 64 << 10
 """Bytes that are read at a time: what is not read is not inflated, and over a network not fetched."""
-FILLED = (b"Z" * RELA, b"X" * RELA)
+FILLED = (b"Z" * 24, b"X" * 24)
 """What patchelf writes over a section that it has moved."""
-BEHIND = 4096
-"""Bytes behind the last record that are searched where code follows in the same segment, as GNU ld and gold lay it out without
-separate code."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Machine:
-    """Relocation types of a machine: ``plain`` stand in .rela.dyn only, ``lazy`` in .rela.plt too (psABI)."""
-
-    plain: frozenset[int]
-    lazy: frozenset[int]
-
-
-_MACHINES = {
-    # R_X86_64_64, GLOB_DAT, RELATIVE, COPY | JUMP_SLOT, IRELATIVE
-    EM_X86_64: _Machine(frozenset({1, 5, 6, 8}), frozenset({7, 37})),
-    # R_AARCH64_ABS64, COPY, GLOB_DAT, RELATIVE | JUMP_SLOT, IRELATIVE
-    EM_AARCH64: _Machine(frozenset({257, 1024, 1025, 1027}), frozenset({1026, 1032})),
-    # R_RISCV_64, RELATIVE, COPY | JUMP_SLOT, IRELATIVE
-    EM_RISCV: _Machine(frozenset({2, 3, 4}), frozenset({5, 58})),
-    # R_PPC64_ADDR64, COPY, GLOB_DAT, RELATIVE | JMP_SLOT, IRELATIVE
-    EM_PPC64: _Machine(frozenset({38, 19, 20, 22}), frozenset({21, 248})),
-}
-"""e_machine -> its table. Others are read whole: they are few."""
+MARKER = b"GLIBC_ABI_GNU"
+"""The beginning of marker versions' names."""
+LIBRARY = re.compile(rb"(?<=\x00)[^\x00/]{0,200}\.so[^\x00/]{0,50}(?=\x00)")
+"""A library's name in a table of names, which may be the end of a longer one. Every module needs the C library."""
+MOST_LIBRARIES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Screening:
     """An answer, why, and how many bytes of the file's beginning were read for it.
 
-    ``descriptors``: whether a clear object has TLS descriptors, which some loaders refuse; ``block``: bytes of the TLS segment that they
-    reach, which glibc may place into the static block.
+    ``tls``: whether it has a TLS segment or any TLS relocation. ``descriptors``: whether a clear object has TLS descriptors, which some
+    loaders refuse; ``segment``: the TLS segment that they reach, which glibc may place into the static block.
+    ``libraries``: names of which DT_NEEDED can only hold some, or ends of some; none where the table of names is not in the beginning.
+    ``unmarked``: whether it surely needs no marker version of libc.so.6.
     """
 
     answer: Answer
     why: str
     read: int
+    tls: bool = True
     descriptors: bool = False
-    block: int = 0
-
-
-def screen(source: Source) -> Screening:
-    """What the beginning of an ELF file shows; raises MalformedElf where there is no header, or what ``source`` raises."""
-    header = read_header(source)
-    segments = read_segments(source, header)
-    kinds = _MACHINES.get(header.e_machine)
-    read = header.phoff + header.phnum * header.phentsize
-    if header.e_type == ET_EXEC:
-        return Screening("clear", "a program is no module", read)
-    if kinds is None or header.format.bits != 64 or not header.format.little_endian or header.e_type != ET_DYN:
-        return Screening("unknown", "its machine or its type is read whole", read)
-    layout = _layout(header, segments)
-    if isinstance(layout, str):
-        return Screening("unknown", layout, read)
-    segment = next((s for s in segments if s.type == PT_TLS and s.memsz), None)
-    return _Search(source, layout, header.e_machine, segment).answer(read)
+    segment: TlsSegment | None = None
+    libraries: tuple[str, ...] = ()
+    unmarked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where records may stand: file offsets ``start`` to ``end``; ``mixed`` where code may follow before ``end``. ``writable``: addresses."""
+    """Where records may stand: file offsets ``start`` to ``end``; ``likely``: where the tables end if the code has a segment of its own.
+
+    ``writable``: addresses from and to; ``loaded``: the address behind all.
+    """
 
     start: int
     end: int
-    mixed: bool
+    likely: int | None
     writable: tuple[tuple[int, int], ...]
+    loaded: int
 
 
 def _layout(header: Header, segments: list[Segment]) -> _Layout | str:
@@ -109,7 +79,7 @@ def _layout(header: Header, segments: list[Segment]) -> _Layout | str:
     loads = [s for s in segments if s.type == PT_LOAD]
     if not loads or loads[0].offset or [s.vaddr for s in loads] != sorted(s.vaddr for s in loads):
         return "its first segment does not begin with the file"
-    if header.phoff != 64:
+    if header.phoff != 16 + header.format.ehdr.size:
         return "its program headers were moved"
     if any((s.vaddr - s.offset) % (s.align or 1) for s in loads) or any(a.offset + a.filesz > b.offset for a, b in itertools.pairwise(loads)):
         return "its segments contradict each other"
@@ -121,115 +91,77 @@ def _layout(header: Header, segments: list[Segment]) -> _Layout | str:
     writable = tuple((s.vaddr, s.vaddr + s.memsz) for s in loads if s.flags & PF_W)
     if not writable or any(s.flags & PF_X and s.flags & PF_W for s in loads):
         return "it has no writable segment, or writable code"
-    first = loads[code[0]]
+    first, loaded = loads[code[0]], max(s.vaddr + s.memsz for s in loads)
     start = header.phoff + header.phnum * header.phentsize
-    return _Layout(start, first.offset + first.filesz if code[0] == 0 else first.offset, code[0] == 0, writable)
+    if code[0] == 0:
+        return _Layout(start, first.offset + first.filesz, None, writable, loaded)
+    # GNU ld and gold put what is only read and no table behind the code; lld and mold put it between the tables and the code.
+    behind = any(not s.flags & (PF_W | PF_X) for s in loads[2:])
+    return _Layout(start, first.offset, loads[0].filesz if behind else None, writable, loaded)
 
 
-class _Search:
-    """One search for records, in words of 8 bytes from the end of the program headers on."""
+class Screener:
+    """One screening, whose bytes come in pieces that follow each other from ``at`` on.
 
-    def __init__(self, source: Source, layout: _Layout, e_machine: int, segment: Segment | None) -> None:
-        self._source, self._layout, self._kinds, self._segment = source, layout, _MACHINES[e_machine], segment
-        self._may_hide_local_exec = e_machine == EM_AARCH64
-        self._tls: dict[int, str] = {number: kind for number, (kind, _) in TLS_RELOCS[e_machine].items()}
-        self._known = self._kinds.plain | self._kinds.lazy | frozenset(self._tls)
-        self._base = -(-layout.start // 8) * 8
-        self._data = bytearray()
-        self._runs: list[tuple[int, int]] = []
-        """Runs of records: indexes of words, from and to."""
-        self._types: set[int] = set()
+    ``answer``: None as long as more bytes are wanted, at most up to ``end``. ``likely``: the file offset where the tables probably end.
+    """
 
-    def answer(self, read: int) -> Screening:
-        """Read on until the tables have ended."""
-        end, at = self._layout.end, 0
-        while self._base + len(self._data) < end:
-            here = self._base + len(self._data)
-            self._data += self._source.read(here, min(STEP, end - here))
-            at = self._grow(at)
-            behind = len(self._data) - 8 * self._runs[-1][1] if self._runs else 0
-            if self._layout.mixed and behind >= BEHIND:
-                break
-        return self._judge(max(read, self._base + len(self._data)))
+    def __init__(self, header: Header, segments: list[Segment]) -> None:
+        self.answer: Screening | None = None
+        self.at = self.end = header.phoff + header.phnum * header.phentsize
+        self.likely: int | None = None
+        kinds = MACHINES.get(header.e_machine)
+        layout = _layout(header, segments) if kinds is not None else ""
+        if header.e_type == ET_EXEC:
+            self.answer = Screening("clear", "a program is no module", self.at, tls=False)
+        elif kinds is None or header.e_type != ET_DYN or header.format.little_endian != kinds.little or header.format.word_size != kinds.word:
+            self.answer = Screening("unknown", "its machine or its type is read whole", self.at)
+        elif isinstance(layout, str):
+            self.answer = Screening("unknown", layout, self.at)
+        else:
+            self._machine, self._tls = header.e_machine, {number: kind for number, (kind, _) in TLS_RELOCS[header.e_machine].items()}
+            self._segment = next((s for s in segments if s.type == PT_TLS and s.memsz), None)
+            base = -(-layout.start // kinds.word) * kinds.word
+            self._search = RecordSearch(kinds, header.format, base, layout.writable, layout.loaded, frozenset(self._tls))
+            self.at, self.end, self.likely = base, layout.end, layout.likely
+            if base >= layout.end:
+                self.answer = self._judge()
 
-    def _grow(self, at: int) -> int:
-        """Follow runs from word ``at`` on, as far as there are data; where to go on."""
-        whole = len(self._data) // 8
-        with memoryview(self._data)[: 8 * whole].cast("Q") as words:
-            while at + 3 <= whole:
-                end = self._end_of_run(words, at, whole)
-                if end > at:
-                    if self._runs and self._runs[-1][1] == at:
-                        self._runs[-1] = (self._runs[-1][0], end)
-                    else:
-                        self._runs.append((at, end))
-                    if end + 3 > whole:
-                        return end
-                    at = end
-                found = self._next(at, whole)
-                if found is None:
-                    return max(at, whole - 2)
-                at = found
-        return at
+    def feed(self, piece: bytes) -> None:
+        """The next bytes, none behind ``end``; sets ``answer`` once they suffice."""
+        self._search.feed(piece)
+        self.at += len(piece)
+        if self._search.settled or self.at >= self.end or "TPOFF" in self._kinds():
+            self.answer = self._judge()
 
-    def _next(self, at: int, whole: int) -> int | None:
-        """The next word from ``at`` on where a record may begin."""
-        for match in self._pattern.finditer(self._data, 8 * at + 8, 8 * whole):
-            place = match.start() - 8
-            if place % 8 == 0 and self._in_writable(int.from_bytes(self._data[place : place + 8], "little")):
-                return place // 8
-        return None
+    def _kinds(self) -> set[str]:
+        return {self._tls[number] for number in self._search.types if number in self._tls}
 
-    @functools.cached_property
-    def _pattern(self) -> re.Pattern[bytes]:
-        """r_info of a known type, with a symbol's index below 2**24."""
-        types = b"|".join(re.escape(number.to_bytes(4, "little")) for number in sorted(self._known))
-        return re.compile(b"(?=(?:" + types + b")...\\x00)", re.DOTALL)
-
-    def _in_writable(self, address: int) -> bool:
-        return any(low <= address < high for low, high in self._layout.writable)
-
-    def _is_record(self, place: int, info: int) -> bool:
-        return info & 0xFFFFFFFF in self._known and info < 1 << 56 and self._in_writable(place)
-
-    def _end_of_run(self, words: memoryview, at: int, whole: int) -> int:
-        """The word behind the last of the records that follow each other from ``at`` on."""
-        low, high = min(low for low, _ in self._layout.writable), max(high for _, high in self._layout.writable)
-        while (count := min((whole - at) // 3, BLOCK)) > 0:
-            places, infos = words[at : at + 3 * count : 3], set(words[at + 1 : at + 3 * count : 3])
-            types = {info & 0xFFFFFFFF for info in infos}
-            if types <= self._known and max(infos) < 1 << 56 and low <= min(places) and max(places) < high:
-                self._types |= types
-                at += 3 * count
-                continue
-            while at + 3 <= whole and self._is_record(words[at], words[at + 1]):
-                self._types.add(words[at + 1] & 0xFFFFFFFF)
-                at += 3
-            break
-        return at
-
-    def _judge(self, read: int) -> Screening:
-        if not self._runs:
-            return Screening("unknown", "no relocation table was found before its code", read)
-        kinds = self._tls_kinds()
+    def _judge(self) -> Screening:
+        found, kinds = self._search, self._kinds()
         if "TPOFF" in kinds:
-            return Screening("asks", "a relocation asks for static TLS", read)
-        if not self._types & self._kinds.plain:
-            return Screening("unknown", "its only table is that of the PLT", read)
-        if b"APS2" in self._data or self._data[8 * self._runs[-1][1] :][:RELA] in FILLED:
-            return Screening("unknown", "a table is packed, or was moved by patchelf", read)
-        if self._segment is not None and not kinds and self._may_hide_local_exec:
-            return Screening("unknown", "it has a TLS segment and no relocation that reaches it", read)
-        block = self._segment.memsz if self._segment is not None and "TLSDESC" in kinds else 0
-        return Screening("clear", "its relocation tables ask for no static TLS", read, "TLSDESC" in kinds, block)
+            return Screening("asks", "a relocation asks for static TLS", self.at)
+        if found.end is None:
+            return Screening("unknown", "no relocation table was found before its code", self.at)
+        if not found.has_table:
+            return Screening("unknown", "its only table is that of the PLT", self.at)
+        if b"APS2" in found.data or found.data[found.end :][:24] in FILLED:
+            return Screening("unknown", "a table is packed, or was moved by patchelf", self.at)
+        if self._segment is not None and not kinds and self._machine == EM_AARCH64:
+            return Screening("unknown", "it has a TLS segment and no relocation that reaches it", self.at)
+        tls, why = self._segment is not None or bool(kinds), "its relocation tables ask for no static TLS"
+        s = self._segment if "TLSDESC" in kinds else None
+        segment = TlsSegment(s.vaddr, s.offset, s.filesz, s.memsz, s.align) if s is not None else None
+        before = bytes(found.data[: found.end])
+        names = {hit[0].decode("ascii", "backslashreplace") for hit in LIBRARY.finditer(before)}
+        libraries = tuple(sorted(names)) if len(names) <= MOST_LIBRARIES and any(name.startswith(("libc.", "ld-")) for name in names) else ()
+        return Screening("clear", why, self.at, tls, "TLSDESC" in kinds, segment, libraries, bool(libraries) and MARKER not in before)
 
-    def _tls_kinds(self) -> set[str]:
-        """Kinds of all TLS records, wherever one may stand: at any multiple of 8."""
-        found = set()
-        for number, kind in self._tls.items():
-            for match in re.finditer(re.escape(number.to_bytes(4, "little")) + rb"(?=...\x00)", self._data, re.DOTALL):
-                place = match.start() - 8
-                if place >= 0 and place % 8 == 0 and self._in_writable(int.from_bytes(self._data[place : place + 8], "little")):
-                    found.add(kind)
-                    break
-        return found
+
+def screen(source: Source) -> Screening:
+    """What the beginning of an ELF file shows; raises MalformedElf where there is no header, or what ``source`` raises."""
+    header = read_header(source)
+    screener = Screener(header, read_segments(source, header))
+    while screener.answer is None:
+        screener.feed(source.read(screener.at, min(STEP, screener.end - screener.at)))
+    return screener.answer

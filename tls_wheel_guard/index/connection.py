@@ -5,29 +5,28 @@ Redirects, proxies, certificates and netrc are those of ``requests``, which pip 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
-from urllib3.util.retry import Retry
 
 from tls_wheel_guard.errors import UnreadableIndex
 from tls_wheel_guard.index.listing import safe_url
+from tls_wheel_guard.index.range_answers import BadAnswer, are_in, content_range, most_bytes, parts_of
+from tls_wheel_guard.index.responses import PIECE, from_keyring, is_encoded, raw, require_ok, retry_after, version_of, words
 from tls_wheel_guard.index.simple_api import ACCEPT
+from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.version import __version__
 
-__all__ = ["Connection", "FileChanged", "NoRanges", "Page", "Part"]
+__all__ = ["Connection", "FileChanged", "NoRanges", "Page", "Part", "Told"]
 
 TRIES = 4
 """How often one request is sent in all."""
@@ -37,10 +36,7 @@ TIMEOUT = (10.0, 30.0)
 """Seconds to connect, and between two packets."""
 MAX_PAGE = 256 << 20
 """Bytes of one page; the root page of the largest public index has some 30 MB."""
-PIECE = 1 << 18
 NOT_NOW = frozenset({408, 425, 429, 500, 502, 503, 504})
-NO_RANGE_STATUS = frozenset({200, 400, 405, 416, 501})
-"""Answers to a range request that say: this server can't. 403 and 404 may be about the file."""
 
 Answer = TypeVar("Answer")
 
@@ -71,13 +67,27 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Bytes of a file from ``first`` on, the file's whole size, and what tells its versions apart (an ETag or a time), None without."""
+class Told:
+    """What an answer says of a file: its whole size, and what tells its versions apart (an ETag or a time), None without.
+
+    ``sent``: bytes of the answer's body.
+    """
+
+    total: int
+    version: str | None
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Told):
+    """Bytes of a file from ``first`` on."""
 
     data: bytes
     first: int
-    total: int
-    version: str | None
+
+
+Taker = Callable[[int, bytes], None]
+"""Gets bytes of a file, and the file offset of the first. What is sent again comes again."""
 
 
 class Connection:
@@ -92,6 +102,7 @@ class Connection:
             self._session.mount(scheme, adapter)
         self._sleep = sleep
         self._without_ranges: set[str] = set()
+        self._one_at_a_time: set[str] = set()
         self._credentials: dict[str, tuple[str, str] | None] = {}
         self._lock = threading.Lock()
         self._counts = {"requests": 0, "bytes": 0}
@@ -119,11 +130,38 @@ class Connection:
 
         Raises NoRanges where the server gives none, and UnreadableIndex.
         """
+        pieces: dict[int, bytes] = {}
+        told = self._ranges(url, lambda: self._range(url, first, length, pieces.__setitem__))
+        start = min(pieces)
+        data = bytearray(sum(map(len, pieces.values())))
+        for at, piece in pieces.items():
+            data[at - start : at - start + len(piece)] = piece
+        return Part(told.total, told.version, told.sent, bytes(data), start)
+
+    def stretch(self, url: str, first: int, length: int, take: Taker) -> Told:
+        """As :meth:`part`, given to ``take`` as it comes."""
+        return self._ranges(url, lambda: self._range(url, first, length, take))
+
+    def takes_several(self, url: str) -> bool:
+        """Whether the server may answer one request for several ranges; it is not known before the first."""
+        return urlsplit(url).netloc not in self._one_at_a_time
+
+    def stretches(self, url: str, spans: list[tuple[int, int]], take: Taker) -> Told | None:
+        """Some stretches of a file, each from and to, in one answer; None where the server gives no such answer: then never again.
+
+        Raises UnreadableIndex.
+        """
+        told = self._again(url, lambda: self._several(url, spans, take)) if self.takes_several(url) else None
+        if told is None:
+            self._one_at_a_time.add(urlsplit(url).netloc)
+        return told
+
+    def _ranges(self, url: str, ask: Callable[[], Answer]) -> Answer:
         host = urlsplit(url).netloc
         if host in self._without_ranges:
             raise NoRanges
         try:
-            return self._again(url, lambda: self._part(url, first, length))
+            return self._again(url, ask)
         except NoRanges as error:
             if error.args:
                 self._without_ranges.add(host)
@@ -152,16 +190,16 @@ class Connection:
             response = self._sent(url, headers)
             with response:
                 if response.status_code in NOT_NOW:
-                    raise _Passing(f"the server answers {response.status_code} {response.reason}".rstrip(), _retry_after(response))
+                    raise _Passing(f"the server answers {response.status_code} {response.reason}".rstrip(), retry_after(response))
                 yield response
         except requests.TooManyRedirects as error:
             raise UnreadableIndex(f"{safe_url(url)}: it redirects in a circle", hint="check the address in a browser") from error
         except requests.exceptions.SSLError as error:
-            raise UnreadableIndex(f"{safe_url(url)}: {_words(error)}", hint="REQUESTS_CA_BUNDLE names more certificates") from error
+            raise UnreadableIndex(f"{safe_url(url)}: {words(error)}", hint="REQUESTS_CA_BUNDLE names more certificates") from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
             raise UnreadableIndex(f"{safe_url(url)}: it is no address", hint="write it as https://HOST/simple/") from error
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise _Passing(_words(error)) from error
+            raise _Passing(words(error)) from error
 
     def _sent(self, url: str, headers: dict[str, str]) -> requests.Response:
         host = urlsplit(url).netloc
@@ -169,7 +207,7 @@ class Connection:
             self._counts["requests"] += 1
         response = self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT, auth=self._credentials.get(host))
         if response.status_code == 401 and host not in self._credentials:
-            self._credentials[host] = _from_keyring(url)
+            self._credentials[host] = from_keyring(url)
             if self._credentials[host] is not None:
                 response.close()
                 return self._sent(url, headers)
@@ -177,7 +215,7 @@ class Connection:
 
     def _page(self, url: str) -> Page:
         with self._asked(url, {"Accept": ACCEPT, "Accept-Encoding": "gzip, identity"}) as response:
-            _require_ok(response, url)
+            require_ok(response, url)
             data = bytearray()
             for piece in response.iter_content(PIECE):
                 data += piece
@@ -191,8 +229,8 @@ class Connection:
         out.truncate()
         digest, size = hashlib.sha256(), 0
         with self._asked(url, {}) as response:
-            _require_ok(response, url)
-            for piece in _raw(response):
+            require_ok(response, url)
+            for piece in raw(response):
                 size += len(piece)
                 if size > most:
                     raise UnreadableIndex(f"{safe_url(url)}: it has more than {most} bytes", hint="--limit wheel-size=N moves the limit")
@@ -205,87 +243,50 @@ class Connection:
         out.flush()
         return digest.hexdigest()
 
-    def _part(self, url: str, first: int | None, length: int) -> Part:
+    def _range(self, url: str, first: int | None, length: int, take: Taker) -> Told:
         wanted = f"bytes={first}-{first + length - 1}" if first is not None else f"bytes=-{length}"
         with self._asked(url, {"Range": wanted}) as response:
-            if response.status_code in NO_RANGE_STATUS:
-                raise NoRanges(response.status_code)
             if response.status_code in (403, 404):
                 raise NoRanges
-            if response.status_code != 206 or response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            if response.status_code != 206 or is_encoded(response):
                 raise NoRanges(response.status_code)
-            start, end, total = _content_range(response.headers.get("Content-Range", ""))
+            try:
+                start, end, total = content_range(response.headers.get("Content-Range", ""))
+            except BadAnswer as error:
+                raise NoRanges(206) from error
             expected = max(total - length, 0) if first is None else first
             if start != expected or end != min(expected + length, total) - 1:
                 raise NoRanges(206)
-            data = b"".join(_raw(response, end - start + 2))
-            if len(data) != end - start + 1:
-                raise _Passing(f"a range of {end - start + 1} bytes came with {len(data)}")
-            self._count(len(data))
-            return Part(data, start, total, response.headers.get("ETag") or response.headers.get("Last-Modified"))
+            at = start
+            for piece in raw(response, end - start + 2):
+                take(at, piece[: end + 1 - at])
+                at += len(piece)
+                self._count(len(piece))
+            if at != end + 1:
+                raise _Passing(f"a range of {end - start + 1} bytes came with {at - start}")
+            return Told(total, version_of(response), at - start)
+
+    def _several(self, url: str, spans: list[tuple[int, int]], take: Taker) -> Told | None:
+        wanted = ",".join(f"{low}-{high - 1}" for low, high in spans)
+        with self._asked(url, {"Range": f"bytes={wanted}"}) as response:
+            if response.status_code != 206 or is_encoded(response):
+                return None
+            body = b"".join(raw(response, most_bytes(spans)))
+            self._count(len(body))
+            said = response.headers.get("Content-Length", "")
+            if said.isascii() and said.isdigit() and int(said[:20]) > len(body):
+                raise _Passing(f"its body ends after {len(body)} of {said[:20]} bytes")
+            try:
+                parts = list(parts_of(body, response.headers.get("Content-Type", "")))
+            except BadAnswer:
+                return None
+            totals = {total for _, _, total in parts}
+            if len(totals) != 1 or not are_in(spans, [(first, first + len(data)) for first, data, _ in parts]):
+                return None
+            for first, data, _ in parts:
+                take(first, data)
+            return Told(totals.pop(), version_of(response), len(body))
 
     def _count(self, size: int) -> None:
         with self._lock:
             self._counts["bytes"] += size
-
-
-def _raw(response: requests.Response, most: int | None = None) -> Iterator[bytes]:
-    """A body's bytes as they are sent, at most ``most``: nothing is inflated."""
-    left = most
-    while piece := response.raw.read(PIECE if left is None else min(PIECE, left), decode_content=False):
-        yield piece
-        if left is not None:
-            left -= len(piece)
-            if left <= 0:
-                return
-
-
-def _require_ok(response: requests.Response, url: str) -> None:
-    code = response.status_code
-    if code in (401, 403, 407):
-        hint = "give user and password by ~/.netrc, keyring, or in the address"
-        raise UnreadableIndex(f"{safe_url(url)}: the server answers {code} {response.reason}".rstrip(), hint=hint)
-    if code != 200:
-        raise UnreadableIndex(f"{safe_url(url)}: the server answers {code} {response.reason}".rstrip(), hint="check the address")
-
-
-def _content_range(text: str) -> tuple[int, int, int]:
-    """First and last byte, and the whole size (RFC 9110 14.4); raises NoRanges where it says less."""
-    match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", text.strip(), re.ASCII)
-    if match is None:
-        raise NoRanges(206)
-    first, last, total = (int(number) for number in match.groups())
-    if not first <= last < total:
-        raise NoRanges(206)
-    return first, last, total
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that a server asks for: a number, or a time (RFC 9110 10.2.3)."""
-    text = response.headers.get("Retry-After")
-    if not text or len(text) > 60:
-        return None
-    with contextlib.suppress(Exception):  # whatever a server may write
-        return max(Retry().parse_retry_after(text), 0.0)
-    return None
-
-
-def _words(error: BaseException) -> str:
-    """What went wrong, in one line without the address, which may hold a password."""
-    inner: BaseException = error
-    while (below := getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)) and isinstance(below, BaseException):
-        inner = below
-    words = " ".join(str(inner).split()) or type(inner).__name__
-    return re.sub(r"https?://\S*@", "https://", re.sub(r"^<[^>]*>: |^HTTPS?Connection[^:]*: ", "", words))[:300]
-
-
-def _from_keyring(url: str) -> tuple[str, str] | None:
-    """User and password by keyring, where it is installed, as pip asks for them."""
-    try:
-        import keyring  # noqa: PLC0415  (optional, and slow to load)
-
-        split = urlsplit(url)
-        found = keyring.get_credential(split.hostname or "", split.username)
-    except Exception:
-        return None
-    return (found.username, found.password) if found is not None and found.username and found.password else None

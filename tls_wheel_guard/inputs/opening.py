@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from tls_wheel_guard.inputs.contents import Contents
@@ -14,10 +15,17 @@ from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
 __all__ = ["inspect_file", "open_input"]
 
 
-def open_input(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *, tree: bool = False, threads: int = 1) -> OpenInput:
+def open_input(
+    path: str | os.PathLike[str],
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    tree: bool = False,
+    threads: int = 1,
+    only: Collection[int] | None = None,
+) -> OpenInput:
     """Open a wheel or a bare file, or with ``tree`` a folder; raises UnreadableInput. The caller closes it, or uses ``with``.
 
-    ``threads``: how many may read the members of a wheel side by side.
+    ``threads``: how many may read the members of a wheel side by side. ``only``: as of :class:`OpenWheel`.
     """
     place = Path(path)
     if tree and place.is_dir():
@@ -28,7 +36,7 @@ def open_input(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *,
     try:
         first = file.read(2)
         if first == b"PK" or place.suffix == ".whl":
-            return OpenWheel(file, str(path), place.name, limits, threads)
+            return OpenWheel(file, str(path), place.name, limits, threads, only)
     except BaseException:
         file.close()
         raise

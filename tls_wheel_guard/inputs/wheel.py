@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import IO, NamedTuple
 
@@ -41,18 +41,33 @@ class _Look(NamedTuple):
 class OpenWheel(OpenInput):
     """An open wheel. ``archive``: its zip. ``threads``: how many may read it at a time.
 
-    ``file`` may be any seekable file of bytes: what reads it over HTTP too. It belongs to the wheel from here on.
+    ``file`` belongs to the wheel from here on. ``only``: places in the directory of the members that are inspected; of a wheel that was
+    fetched in part the others' bytes may be missing.
     """
 
-    def __init__(self, file: IO[bytes], path: str, name: str, limits: Limits = DEFAULT_LIMITS, threads: int = 1) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        path: str,
+        name: str,
+        limits: Limits = DEFAULT_LIMITS,
+        threads: int = 1,
+        only: Collection[int] | None = None,
+    ) -> None:
         super().__init__(path, name, limits)
         self.threads = threads
         self.archive = open_archive(file, limits)
+        self._only = only
 
     @functools.cached_property
     def members(self) -> dict[int, Member]:
         """All files, by their places in the zip's directory."""
         return {member.index: member for member in self.archive.members()}
+
+    @functools.cached_property
+    def _inspected(self) -> list[Member]:
+        """The files that are looked at, in directory order."""
+        return [member for index, member in self.members.items() if self._only is None or index in self._only]
 
     @functools.cached_property
     def wheel_file(self) -> WheelFile:
@@ -82,7 +97,7 @@ class OpenWheel(OpenInput):
         if not self.members:
             raise UnreadableWheel("it is an empty zip archive, and no wheel", hint="build the wheel again")
         contents = Contents(self.name, wheel_tags(self.name) or self.wheel_file.tags, is_archive=True)
-        for member, found in zip(self.members.values(), self._looks(), strict=True):
+        for member, found in zip(self._inspected, self._looks(), strict=True):
             if found.module is not None:
                 contents.modules.append(found.module)
             elif found.unreadable is not None:
@@ -97,7 +112,7 @@ class OpenWheel(OpenInput):
         """What each member is, in directory order. Large ELF members are read side by side, the largest first."""
         looks: list[_Look] = []
         large: list[int] = []
-        for member in self.members.values():
+        for member in self._inspected:
             look = self._peek_at(member)
             if look.kind == "elf":
                 if self.threads > 1 and self.archive.packed_size(member) >= SIDE_BY_SIDE_FROM:
@@ -109,7 +124,7 @@ class OpenWheel(OpenInput):
             from tls_wheel_guard.inputs.side_by_side import side_by_side  # noqa: PLC0415  (most wheels have no large member)
 
             self.archive.threaded = True
-            members = list(self.members.values())
+            members = self._inspected
             large.sort(key=lambda place: -self.archive.packed_size(members[place]))
             threads = min(self.threads, MOST_THREADS, len(large))
             for place, look in side_by_side(lambda place: self._read(members[place]), large, threads).items():
