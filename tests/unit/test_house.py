@@ -45,7 +45,7 @@ NO_INPUTS = {
     "cli/explain.py": "pages of this package",
     "cli/index.py": "lists and settings that the command line names",
     "cli/options.py": "the list that --files-from names, and GitHub's summary, which is written",
-    "cli/output.py": "the null device, for a stream that nobody reads",
+    "cli/output.py": "reports, to be written, and the null device, for a stream that nobody reads",
     "commands/index.py": "data of this package",
     "config/sources.py": "settings",
     "culprits/data_files.py": "data of this package",

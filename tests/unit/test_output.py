@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import unicodedata
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ import pytest
 from tests.support.elf_builder import Spec as Elf
 from tests.support.elf_builder import build
 from tests.support.modules import ie
+from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.__main__ import main
+from tls_wheel_guard.cli.output import write_pieces
+from tls_wheel_guard.errors import UsageError
 from tls_wheel_guard.report.style import Style, safe_text
 
 Captured = pytest.CaptureFixture[str]
@@ -123,3 +128,44 @@ def test_every_character_that_steers_is_escaped() -> None:
     assert len(bidi) == 9
     assert all(safe_text(c) != c for c in bidi)
     assert safe_text("ä 中 \U0001f600 ─█ \xa0") == "ä 中 \U0001f600 ─█ \xa0"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_text_in_pieces_is_written_whole_or_not_at_all(error: type[BaseException], tmp_path: Path) -> None:
+    def pieces() -> Iterator[str]:
+        yield "begun"
+        raise error
+
+    report = tmp_path / "report.json"
+    report.write_text("before")
+    with pytest.raises(error):
+        write_pieces(pieces(), report)
+    assert report.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [report]
+    write_pieces(("a", "\x1b[2Jb"), report)
+    assert report.read_text().startswith("a")
+    assert "\x1b" not in report.read_text()
+
+
+@FULL
+def test_pieces_go_to_a_device_without_replacing_it() -> None:
+    write_pieces(("a", "b"), Path("/dev/null"))
+    assert not Path("/dev/null").is_file()
+    with pytest.raises(UsageError, match="No space left on device"):
+        write_pieces(("a", "b"), Path("/dev/full"))
+
+
+def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+    """/dev/stdout is a link, and leads to a file where the shell was told so: replacing the link would break the machine."""
+    (tmp_path / "link").symlink_to(tmp_path / "report.json")
+    write_pieces(("a", "b"), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "report.json").read_text() == "ab"
+
+
+def test_a_document_of_an_index_goes_to_a_device(tmp_path: Path) -> None:
+    make_wheel(tmp_path, {"pkg/m.so": ie(64)})
+    command = [*GUARD, "index", str(tmp_path), "--no-config", "-q", "--format", "json", "-o", "/dev/stderr"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stderr)["summary"]["wheels"] == 1

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tls_wheel_guard.cli.options import add_judging, config_from, path_typed, style_from
-from tls_wheel_guard.cli.output import write_text
+from tls_wheel_guard.cli.output import write_pieces, write_text
 from tls_wheel_guard.cli.progress import Status
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.config.model import FAIL_ON
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         if options.export:
             done.store.export(options.export)
         if options.format == "json":
-            _write_pieces(report.document_pieces(done.store.entries(done.run), summary), options.output)
+            write_pieces(report.document_pieces(done.store.entries(done.run), summary), options.output)
         else:
             write_text(report.markdown(summary) if options.format == "markdown" else report.text(summary, style_from(options)), options.output)
         worst = {row.worst for row in summary.projects}
@@ -147,19 +147,3 @@ def _downloads(path: Path) -> dict[str, int]:
             raise UsageError(f"{path}:{number}: it is not `project,downloads`", hint="such as polars,12345678")
         found[row[0].strip().lower().replace("_", "-").replace(".", "-")] = int(row[1])
     return found
-
-
-def _write_pieces(pieces: Iterator[str], output: Path | None) -> None:
-    """A long document, whole or not at all where it goes to a file."""
-    if output is None:
-        for piece in pieces:
-            write_text(piece, None)
-        return
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.writelines(pieces)
-        unfinished.replace(output)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UsageError(f"{output}: it can't be written: {error.strerror}", hint="name a file in a folder that exists") from error

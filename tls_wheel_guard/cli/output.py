@@ -15,7 +15,18 @@ from tls_wheel_guard.report.style import printable, safe_text
 if TYPE_CHECKING:
     from tls_wheel_guard.findings import Report
 
-__all__ = ["flush_stdout", "forget_stdout", "say", "say_text", "say_unreadable", "wants_traceback", "write_exact", "write_line", "write_text"]
+__all__ = [
+    "flush_stdout",
+    "forget_stdout",
+    "say",
+    "say_text",
+    "say_unreadable",
+    "wants_traceback",
+    "write_exact",
+    "write_line",
+    "write_pieces",
+    "write_text",
+]
 
 
 def say(message: str) -> None:
@@ -36,11 +47,17 @@ def write_line(line: str) -> None:
 
 def write_text(text: str, output: Path | None) -> None:
     """A text to stdout or to a file, whole or not at all; raises UsageError."""
+    write_pieces((text,), output)
+
+
+def write_pieces(pieces: Iterable[str], output: Path | None) -> None:
+    """A text in pieces, as :func:`write_text`: a long one is never in memory as a whole. What making a piece raises passes through."""
     if output is None:
-        _to_stdout(safe_text(text))
+        for piece in pieces:
+            _to_stdout(safe_text(piece))
         return
     try:
-        _to_file(safe_text(text).encode("utf-8"), output)
+        _to_file((safe_text(piece).encode("utf-8") for piece in pieces), output)
     except OSError as error:
         raise UsageError(f"{output}: it can't be written: {reason_of(error)}", hint="name a file in a folder that can be written") from error
 
@@ -53,7 +70,7 @@ def write_exact(text: str, output: Path | None) -> None:
     data = text.encode("utf-8", "surrogateescape")
     try:
         if output is not None:
-            _to_file(data, output)
+            _to_file((data,), output)
             return
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -91,14 +108,16 @@ def forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _to_file(data: bytes, output: Path) -> None:
-    if output.exists() and not output.is_file():
-        # /dev/stderr, a FIFO: there is nothing to replace.
-        output.write_bytes(data)
+def _to_file(pieces: Iterable[bytes], output: Path) -> None:
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        # A FIFO; /dev/stderr, a link that may lead to a file: what is there must not be replaced.
+        with output.open("wb") as stream:
+            stream.writelines(pieces)
         return
     unfinished = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(data)
+        with unfinished.open("wb") as file:
+            file.writelines(pieces)
         unfinished.replace(output)
     except BaseException:
         unfinished.unlink(missing_ok=True)
