@@ -89,8 +89,8 @@ def test_the_projects_table_counts(made: dict[str, Path], tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
-        ([], 2, "no build command was given; hint: write it behind --"),
-        (["--"], 2, "no build command was given; hint: write it behind --"),
+        ([], 2, "no build command was given; hint: write it after --"),
+        (["--"], 2, "no build command was given; hint: write it after --"),
         (["--", "no-such-command"], 2, "no-such-command: it can't be run: No such file or directory; hint:"),
         (["--", "true"], 2, "true: no wheel found; hint:"),
         (["--", "sh", "-c", "kill -9 $$"], 128 + signal.SIGKILL, None),

@@ -218,7 +218,7 @@ def test_several_files_are_written_all_or_none(fails_at: int, tmp_path: Path, mo
 def test_a_file_that_changed_meanwhile_is_not_overwritten(project: Path) -> None:
     plan = plan_fix(project)
     (project / "setup.py").write_bytes(b"# mine\n")
-    with pytest.raises(TlsWheelGuardError, match="it changed while it was looked at"):
+    with pytest.raises(TlsWheelGuardError, match="it changed in the meantime"):
         write_fix(plan)
     assert (project / "setup.py").read_bytes() == b"# mine\n"
 

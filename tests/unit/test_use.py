@@ -46,7 +46,7 @@ TABLE = "[tool.tls-wheel-guard]\n"
         (["check", "x", "--frmt"], "unrecognized arguments: --frmt; hint: did you mean --format?"),
         (["check", "x", "--foo"], "unrecognized arguments: --foo; hint: see tls-wheel-guard check --help"),
         (["help", "chek"], "hint: did you mean check?"),
-        (["doctor", "app.py", "--fast"], "options of a script stand behind --, as in: doctor app.py -- --fast"),
+        (["doctor", "app.py", "--fast"], "options of a script go after --, as in: doctor app.py -- --fast"),
         (["check", ""], "argument PATH: an empty path; is a variable of the shell not set?"),
         (["mark", ""], "argument WHEEL: an empty path"),
         (["check", "x", "--select", "initial-exec-tls", "--ignore", "initial-exec-tls"], "no rule is left to run: selected are initial-exec-tls"),

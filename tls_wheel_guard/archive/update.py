@@ -86,7 +86,7 @@ def _refuse_odd(infos: list[zipfile.ZipInfo], written: set[int], directory: int)
         if names[infos[index].orig_filename] > 1:
             raise Refused(f"the wheel has {names[infos[index].orig_filename]} members named {infos[index].orig_filename}", hint="build it again")
     if len({info.header_offset for info in infos}) < len(infos) or max(info.header_offset for info in infos) >= directory:
-        raise Refused("members of the wheel share their bytes, or lie behind its directory", hint="build it again")
+        raise Refused("members of the wheel share their bytes, or lie after its directory", hint="build it again")
     for info in infos:
         if info.filename != info.orig_filename or not (info.filename.isascii() or info.flag_bits & 0x800):
             raise Refused(f"the name of its member {info.orig_filename!r} is not in UTF-8 or not a file's name", hint="build it again")

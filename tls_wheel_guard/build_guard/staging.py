@@ -97,4 +97,4 @@ def release(wheel: Path, folder: Path) -> None:
     try:
         wheel.replace(folder / wheel.name)
     except OSError as error:
-        raise UsageError(f"{folder / wheel.name}: it can't be written: {reason_of(error)}", hint="see what lies there") from error
+        raise UsageError(f"{folder / wheel.name}: it can't be written: {reason_of(error)}", hint="look at what is there") from error

@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         page = f"{self.prog} {self.only}" if self.only else self.prog
         hint = f"did you mean {near}?" if near else f"see {page} --help"
         if self.only == "doctor" and message.startswith("unrecognized arguments:"):
-            hint = ("" if near is None else hint + " ") + "options of a script stand behind --, as in: doctor app.py -- --fast"
+            hint = ("" if near is None else hint + " ") + "options of a script go after --, as in: doctor app.py -- --fast"
         raise UsageError(message, hint=hint)
 
 

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """The worse of the command's exit code and the check's."""
     command = options.build_command[1:] if options.build_command[:1] == ["--"] else options.build_command
     if not command:
-        raise UsageError("no build command was given", hint=f"write it behind --, such as: {EXAMPLE}")
+        raise UsageError("no build command was given", hint=f"write it after --, such as: {EXAMPLE}")
     config = config_from(options)
     if options.action:
         config = replace(config, action=options.action)
@@ -124,5 +124,5 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
                 process.wait()
                 raise
     except OSError as error:
-        raise UsageError(f"{command[0]}: it can't be run: {error.strerror}", hint="check the command behind --") from error
+        raise UsageError(f"{command[0]}: it can't be run: {error.strerror}", hint="check the command after --") from error
     return 128 + signal.Signals(-code).value if code < 0 else code

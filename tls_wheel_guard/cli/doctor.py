@@ -27,7 +27,7 @@ EXAMPLE = "tls-wheel-guard doctor sklearn --python .venv/bin/python --import tor
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument("module", metavar="MODULE|FILE.so|SCRIPT.py", help="a module or an installed distribution, a shared object, a script")
-    parser.add_argument("arguments", nargs="*", metavar="ARG", help="arguments of the script; behind -- where they begin with a dash")
+    parser.add_argument("arguments", nargs="*", metavar="ARG", help="arguments of the script; after -- where they begin with a dash")
     parser.add_argument("--python", default=sys.executable, metavar="EXE", help="the interpreter (default: the one that runs this)")
     parser.add_argument(
         "--import", dest="imports", action="append", default=[], metavar="NAME",

@@ -44,7 +44,7 @@ def audited(wheel: Path, arguments: str) -> Iterator[Path]:
         said = next(reversed((run.stderr.strip() or run.stdout.strip()).splitlines()), "no reason was given")
         if run.returncode:
             raise Refused(
-                f"auditwheel repair ended with {run.returncode}: {said}", hint="see `auditwheel show` and the words behind --auditwheel"
+                f"auditwheel repair ended with {run.returncode}: {said}", hint="see `auditwheel show`, and check the arguments of --auditwheel"
             )
         found = sorted(folder.glob("*.whl"))
         if len(found) > 1:
@@ -57,10 +57,10 @@ def _words(arguments: str) -> list[str]:
     try:
         words = shlex.split(arguments)
     except ValueError as error:
-        raise UsageError(f"--auditwheel {arguments!r}: {error}", hint="quote it as a shell would") from error
+        raise UsageError(f"--auditwheel {arguments!r}: {error}", hint="quote it as for a shell") from error
     own = next((word for word in words if word.split("=")[0] in OWN_OPTIONS), None)
     if own is not None:
-        raise UsageError(f"--auditwheel {arguments!r}: {own} names its folder", hint="-w of this command names the folder of the result")
+        raise UsageError(f"--auditwheel {arguments!r}: {own} names its folder", hint="choose the folder of the result with -w of this command")
     return words
 
 

@@ -42,7 +42,7 @@ class Plan:
         for path in dict.fromkeys(edit.path for edit in chosen):
             text = self.fix.new_text(path, chosen)
             if not holds(self.fix.texts[path] or "", [edit for edit in chosen if edit.path == path], check_syntax):
-                raise Refused(f"{path}: these edits do not hold together, so nothing was written", hint="read the diff, and make them by hand")
+                raise Refused(f"{path}: these edits contradict each other, so nothing was written", hint="read the diff, and make them by hand")
             with _readable():
                 file = self._decoded.get(path) or BuildFile(path, "")
                 found[path] = (self.read.files.get(path), file.encode(text))
@@ -90,7 +90,7 @@ class _readable:  # noqa: N801  (read as a word in `with`)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Unparsable):
-            raise UnreadableInput(f"{error.path}: {error}", hint="mend the file first; nothing was changed") from error
+            raise UnreadableInput(f"{error.path}: {error}", hint="correct the file first; nothing was changed") from error
         if isinstance(error, UnicodeEncodeError):
             raise UnreadableInput(f"the edit can't be written in the file's encoding: {error}", hint="nothing was changed") from error
         if isinstance(error, Ambiguous):
@@ -134,7 +134,7 @@ def write_fix(plan: Plan, unsafe: bool = False) -> Fix:
         raise Refused(f"nothing was written: no edit is proved to be safe ({len(plan.fix.edits)} found)", hint=_SHOWN_ONLY)
     for path, (old, _) in changes.items():
         if read_file(plan.read.top / path) != old:
-            raise Refused(f"{path}: it changed while it was looked at, so nothing was written", hint="run it again")
+            raise Refused(f"{path}: it changed in the meantime, so nothing was written", hint="run it again")
     try:
         written_together({plan.read.top / path: new for path, (_, new) in changes.items()})
     except OSError as error:

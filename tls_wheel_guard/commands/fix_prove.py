@@ -44,7 +44,7 @@ def prove_fix(plan: Plan, recipe: Recipe, unsafe: bool, say: Callable[[str], Non
     """
     changes = plan.changed(unsafe)
     if not changes:
-        raise Refused("no edit is to be proved", hint="--unsafe tries those that are not proved to be safe" if plan.fix.edits else "")
+        raise Refused("there is no edit to prove", hint="--unsafe tries those that are not proved to be safe" if plan.fix.edits else "")
     if shutil.which(recipe.python) is None:
         raise UsageError(f"--python {recipe.python}: no such program", hint="give an interpreter that has pip")
     with tempfile.TemporaryDirectory(prefix="tls-wheel-guard-fix-") as temporary:

@@ -55,7 +55,7 @@ def _from_document(path: Path, file: IO[bytes], project: Project) -> Asked:
     wheels = document.get("wheels") if isinstance(document, dict) else None
     rows = [row for row in wheels if isinstance(row, dict)] if isinstance(wheels, list) else []
     if not rows:
-        raise UnreadableInput(f"--from {path}: no report of check: it has no wheels", hint="give what `check --format json` wrote")
+        raise UnreadableInput(f"--from {path}: it is no report of check: it has no wheels", hint="give what `check --format json` wrote")
     names = _require_same([str(row.get("wheel")) for row in rows], project, path)
     findings = [f for row in rows if str(row.get("wheel")) in names for f in _tables(row.get("findings"))]
     culprits = {str(culprit.get("id")) for finding in findings for culprit in _tables(finding.get("culprits"))}
