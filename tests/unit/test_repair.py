@@ -12,15 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.repair_sources import c_source
 from tests.support.repairing import GLIBC, MUSL, build_object, planned, repair_file
 from tests.support.toolchain import require
 from tls_wheel_guard import check_wheel
-from tls_wheel_guard.elf import BytesSource
 from tls_wheel_guard.errors import MalformedElf, Refused
-from tls_wheel_guard.machine_code import read_code
-from tls_wheel_guard.machine_code.call_frames import FrameTable, Row, sleb, uleb
-from tls_wheel_guard.machine_code.eh_frame import frames
+from tls_wheel_guard.machine_code.call_frames import sleb, uleb
 from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.repair.damage import damage_of
 from tls_wheel_guard.repair.elf_file import read_elf_file
@@ -103,60 +99,6 @@ def test_leb128(number: int) -> None:
         assert decode(uleb(number)) == number
     signed = sleb(number)
     assert decode(signed) - (1 << 7 * len(signed) if signed[-1] & 0x40 else 0) == number
-
-
-_RULE = re.compile(r"^c([+-]\d+)$")
-
-
-@pytest.mark.parametrize(("compiler", "level"), [("gcc", "-O2"), ("gcc", "-O0"), ("clang-19", "-O2")])
-def test_frames_are_those_of_readelf(compiler: str, level: str, tmp_path: Path) -> None:
-    """Every row of every FDE, beside readelf's own reading of it."""
-    (tmp_path / "m.c").write_text(
-        c_source(12) + "void call(void *); void big(int n) { char a[n]; char b[70] __attribute__((aligned(64))); call(a); call(b); }"
-    )
-    path = build_object(tmp_path / "m.c", tmp_path / "m.so", compiler, level)
-    data = path.read_bytes()
-    section = read_elf_file(data).section(".eh_frame")
-    assert section is not None
-    code = read_code(BytesSource(data), "x86_64")
-    table = FrameTable(code.loaded(section.address, section.size), section.address)
-    own = {address: row for frame in frames(code, 8, True, (section.address, section.size)) for address, row in table.rows(frame)}
-    text = subprocess.run(["readelf", "--debug-dump=frames-interp", str(path)], check=True, capture_output=True, text=True).stdout
-    seen = 0
-    for part in re.split(r"\n(?=[0-9a-f]{8} )", text):
-        if " FDE " not in part:
-            continue
-        lines = part.strip().splitlines()
-        if len(lines) < 2:
-            continue
-        names = lines[1].split()[1:]
-        for line in lines[2:]:
-            if not line.strip():
-                continue
-            address, *cells = line.split()
-            assert_row(own[int(address, 16)], dict(zip(names, cells, strict=True)))
-            seen += 1
-    assert seen > 20
-
-
-def assert_row(row: Row, cells: dict[str, str]) -> None:
-    numbers = {"rax": 0, "rdx": 1, "rcx": 2, "rbx": 3, "rsi": 4, "rdi": 5, "rbp": 6, "rsp": 7, "ra": 16, **{f"r{n}": n for n in range(8, 16)}}
-    cfa = cells.pop("CFA")
-    if cfa == "exp":
-        assert isinstance(row.cfa, bytes)
-    else:
-        register, offset = re.split(r"(?=[+-])", cfa)
-        assert row.cfa == (numbers[register], int(offset))
-    rules = dict(row.rules)
-    for name, cell in cells.items():
-        rule = rules.get(numbers[name])
-        if match := _RULE.match(cell):
-            assert rule == ("offset", int(match[1]))
-        elif cell == "exp":
-            assert rule is not None
-            assert rule[0] == "expression"
-        else:
-            assert (cell, rule) in (("u", None), ("u", ("undefined", 0)), ("s", ("same_value", 0)))
 
 
 # What is refused.

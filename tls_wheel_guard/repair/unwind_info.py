@@ -35,12 +35,13 @@ Rows = list[tuple[int, bool, bytes]]
 class UnwindPlan:
     """How the new FDE is found: ``last``: by the table's last entry, ``copy``: by a longer table, ``none``: there is no table that is understood.
 
-    ``rows``: of the last function, for ``last``. ``start``: where its code begins. ``table``: the address of .eh_frame_hdr, ``eh_frame``
+    ``rows``: of the last function, for ``last``. ``start``, ``end``: of its code. ``table``: the address of .eh_frame_hdr, ``eh_frame``
     the one that it names, ``entries`` its pairs as addresses.
     """
 
     how: Literal["last", "copy", "none"]
     start: int = 0
+    end: int = 0
     rows: tuple[tuple[int, Row], ...] = ()
     table: int = 0
     eh_frame: int = 0
@@ -78,7 +79,7 @@ def plan_unwinding(file: ElfFile, frames: Sequence[Frame], table: FrameTable | N
         rows = tuple(table.rows(last))
     except MalformedElf:
         return copy
-    return replace(copy, how="last", start=last.start, rows=rows)
+    return replace(copy, how="last", start=last.start, end=last.end, rows=rows)
 
 
 def thunk_rows(numbers: FrameNumbers, piece: Piece, at: int, row: Row | None) -> Rows:
@@ -171,7 +172,7 @@ def _program(numbers: FrameNumbers, start: int, first: Rows, rest: Rows) -> byte
     """Instructions for ``first`` and ``rest``, which may be far behind. Each row begins from the CIE's own state."""
     out, at = bytearray((REMEMBER,)), start
     for number, (address, whole, row) in enumerate([*first, *rest]):
-        if address != at:
+        if address != at or number == len(first):
             out += _advance(address - at, numbers, wide=number == len(first))
         out += (bytes((RESTORE, REMEMBER)) if whole else b"") + row
         at = address
@@ -193,6 +194,8 @@ def frames_for(numbers: FrameNumbers, plan: UnwindPlan, rows: Rows, code_end: in
     if plan.how == "last":
         start = plan.start
         first = [(address, True, _row_bytes(numbers, row) or _stop(numbers)) for address, row in plan.rows]
+        # Behind it may be code without frames, such as a linker's veneers: there an unwinder stops, as it did.
+        first.append((plan.end, True, _stop(numbers)))
     ahead = struct.pack("<I", len(cie) + 4) + _int32(start - (fde_at + 8)) + _int32(code_end - start) + b"\0"
     body = ahead + _program(numbers, start, first, rows)
     fde = _padded(body)
