@@ -18,8 +18,8 @@ from tls_wheel_guard.repair.refusal import CannotRepair
 
 __all__ = ["ALL", "Flow", "Page", "State"]
 
-MAX_STEPS = 4 << 20
-"""Instructions that are walked over in one file, each as often as something new is known before it."""
+MAX_STEPS = 1 << 20
+"""Instructions that are walked over in one file, each as often as something new is known before it; libgomp takes 50,000."""
 MAX_PLACE = 8 << 20
 """Bytes of one function."""
 MAX_DEPTH = 8
@@ -81,20 +81,24 @@ class Flow:
     """The walk over one file. ``pages``: those of slots; ``writes(word)``: the registers that a word writes, None where that is not known.
 
     ``states``: before each instruction that was reached, by address. ``calls``: (function, register, page) of each call that has one.
+    ``steps``: how many instructions were walked over, from a number to begin with.
     """
 
     def __init__(self, code: Code, functions: Functions, pages: frozenset[int], writes: Callable[[int], frozenset[int] | None]) -> None:
         self._code, self._functions, self._pages, self._writes = code, functions, pages, writes
         self.states: dict[int, State] = {}
         self.calls: set[tuple[int, int, Page]] = set()
-        self._steps = 0
+        self.steps = 0
         self._overwritten: dict[int, int] = {}
+        self._words: dict[Place, tuple[int, ...]] = {}
 
     def words(self, place: Place) -> tuple[int, ...]:
         """The words of a place; raises CannotRepair where it is too large."""
-        if place.end - place.start > MAX_PLACE:
-            raise CannotRepair("undecodable", f"a function of {place.end - place.start} bytes", address=place.start)
-        return words_of(self._code.at(place.start, place.end - place.start))
+        if place not in self._words:
+            if place.end - place.start > MAX_PLACE:
+                raise CannotRepair("undecodable", f"a function of {place.end - place.start} bytes", address=place.start)
+            self._words[place] = words_of(self._code.at(place.start, place.end - place.start))
+        return self._words[place]
 
     def follow(self, place: Place) -> None:
         """Walk over all code of a place."""
@@ -102,12 +106,12 @@ class Flow:
         roots: set[int] = set()
         addresses = range(place.start, place.start + 4 * len(self.words(place)), 4)
         while True:
-            before, beginning = self._steps, self._unreached(place)
+            before, beginning = self.steps, self._unreached(place)
             for address in addresses:
                 if address in roots or address not in self.states:
                     roots.add(address)
                     self.enter(address, beginning)
-            if self._steps == before:
+            if self.steps == before:
                 return
 
     def _unreached(self, place: Place) -> State:
@@ -181,8 +185,8 @@ class Flow:
 
     def _step(self, address: int, state: State) -> None:
         self.states[address] = state
-        self._steps += 1
-        if self._steps > MAX_STEPS:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
             raise CannotRepair("undecodable", "its code has too many ways to follow", address=address)
 
     def _leading(self, jump: Jump, place: Place, state: State) -> list[tuple[int, State]]:

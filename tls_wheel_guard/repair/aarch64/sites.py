@@ -201,7 +201,9 @@ class _Search:
     def _require_unread(self, target: int, register: int, page: Page) -> None:
         """A function that is called with a page in a register must not read a slot with it."""
         inside = Flow(self._code, self._functions, frozenset(), self._operands.writes)
+        inside.steps = self._flow.steps
         inside.enter(target, State(ALL & ~(1 << register), {register: frozenset((page,))}))
+        self._flow.steps = inside.steps
         for at, state in inside.states.items():
             if state.held:
                 (word,) = words_of(self._code.at(at, 4))
