@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.repair_bed import code, corpus, cost, instructions, kills, running, tools, wheels
+from benchmarks.repair_bed import by_hand, code, corpus, cost, grafting, instructions, kills, running, tools, wheels
 from tests.support.repair_machines import TESTED
 
 HEAD = """\
@@ -18,7 +18,7 @@ Made by `make repair-bed` (benchmarks/repair_bed). Every object was repaired and
 is compared here is what real processes then do. An object that differed, crashed or was refused without a reason would be listed at the end,
 and the command would fail.
 """
-SECTIONS = ("code", "running", "tools", "cost", "wheels", "kills", "corpus")
+SECTIONS = ("code", "by-hand", "running", "tools", "cost", "wheels", "kills", "corpus")
 
 
 def main() -> int:
@@ -42,7 +42,8 @@ def main() -> int:
         sections = {
             "code": lambda: code.report(options.objects, options.seed, folder, machine),
             "running": lambda: running.report(folder, options.threads, options.cycles, machine),
-            "tools": lambda: tools.report(folder, machine),
+            "by-hand": lambda: by_hand.report(folder, machine) if machine.binutils else [],
+            "tools": lambda: [*tools.report(folder, machine), *grafting.report(folder, machine)],
             "cost": lambda: instructions.report(folder, machine) if machine.binutils else cost.report(folder),
             "wheels": lambda: wheels.report(folder, machine),
             "kills": lambda: kills.report(folder, options.seed) if not machine.binutils else [],

@@ -52,7 +52,7 @@ def probe_source(probes: list[Probe], wide: int = 0, trap: bool = False, room: i
     name = "step" if trap else "probe"
     lines = [".arch armv8-a", ".text"]
     for number, probe in enumerate(probes):
-        lines += _probe(f"{name}_{number}", probe)
+        lines += _probe(f"{name}_{number}", probe, signed=number % 3 == 1)
     lines += [".section .rodata", *_object(f"{name}_dump_size", "dump_size", 8), f".quad {SIZE}", ".balign 16", "patterns:"]
     lines += [f".quad {0x0101010101010101 * (n % 200 + 1) + n:#x}" for n in range(64)]
     lines += [".bss", ".balign 16", *_object(f"{name}_dump", "dump", SIZE), f".zero {SIZE}", ".balign 8", "saved_stack:", ".zero 8"]
@@ -68,9 +68,11 @@ def _at(register: str, label: str) -> list[str]:
     return [f"adrp {register}, {label}", f"add {register}, {register}, :lo12:{label}"]
 
 
-def _probe(name: str, probe: Probe) -> list[str]:
-    # hint #34 is bti c: a call by register may land here.
-    out = [".p2align 2", f".globl {name}", f".type {name}, %function", f"{name}:", ".cfi_startproc", "hint #34"]
+def _probe(name: str, probe: Probe, signed: bool) -> list[str]:
+    """``signed``: the return address is, as -mbranch-protection=pac-ret has it, and an unwinder must know that."""
+    # hint #34 is bti c, #25 paciasp, #29 autiasp: a call by register may land on either of the first.
+    out = [".p2align 2", f".globl {name}", f".type {name}, %function", f"{name}:", ".cfi_startproc"]
+    out += ["hint #25", ".cfi_negate_ra_state"] if signed else ["hint #34"]
     out += [f"stp x29, x30, [sp, #-{ROOM}]!", f".cfi_def_cfa_offset {ROOM}", f".cfi_offset 29, -{ROOM}", f".cfi_offset 30, -{ROOM - 8}"]
     pairs = [("x", n, 16 + 8 * (n - 19)) for n in range(19, 29, 2)] + [("d", n, 96 + 8 * (n - 8)) for n in range(8, 16, 2)]
     for kind, number, place in pairs:
@@ -86,6 +88,7 @@ def _probe(name: str, probe: Probe) -> list[str]:
     out += _dump(probe)
     out += [f"ldp {kind}{number}, {kind}{number + 1}, [sp, #{place}]" for kind, number, place in pairs]
     out += [f"ldp x29, x30, [sp], #{ROOM}", ".cfi_restore 29", ".cfi_restore 30", ".cfi_def_cfa_offset 0"]
+    out += ["hint #29", ".cfi_negate_ra_state"] if signed else []
     return [*out, "ret", ".cfi_endproc", f".size {name}, .-{name}"]
 
 

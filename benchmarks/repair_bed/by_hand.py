@@ -1,0 +1,50 @@
+"""Reads that compilers seldom make, written by hand: followed with the same values, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.markdown import heading, row
+from tests.support.repair_forms_aarch64 import FORMS, Form, form_source
+from tests.support.repair_machines import TestedMachine
+from tests.support.repairing import build_object, linker_truth, repair_file, run_host
+from tls_wheel_guard.repair.refusal import CannotRepair
+
+LINKERS = ("bfd", "gold", "lld", "mold")
+
+
+def outcome(form: Form, linker: str, folder: Path, machine: TestedMachine) -> tuple[str, str]:
+    """A cell of the table, and what was wrong."""
+    (folder / "form.s").write_text(form_source(form))
+    try:
+        before = build_object(
+            folder / "form.s", folder / "form.so", "gcc", "-nostdlib", *machine.linkers[linker], *form.flags, "-Wl,-q", machine=machine
+        )
+    except AssertionError:
+        return "not made", ""
+    try:
+        plan = repair_file(before, folder / "formed.so")
+    except CannotRepair as error:
+        return f"refused ({error.rule})", "" if form.refused or form.may_refuse else error.line()
+    runs = [run_host(machine.runtime(), "values", path, "4", "5") for path in (before, folder / "formed.so")]
+    same = runs[0].returncode == runs[1].returncode == 0 and runs[0].stdout == runs[1].stdout and len(runs[0].stdout.split()) == 5
+    found = {planned.site.address for planned in plan.sites}
+    missed = len(linker_truth(before) - found)
+    wrong = "accepted" if form.refused else "" if same and (not missed or form.may_refuse) else f"same values {same}, {missed} reads missed"
+    return f"{len(found)} reads, {'same' if same else 'other'} values", wrong
+
+
+def report(folder: Path, machine: TestedMachine) -> list[str]:
+    """The section of the page; what was wrong."""
+    wrong = []
+    print("\n## Reads written by hand\n")
+    print("Each with four linkers: the values of four threads and main beside the original's, or a refusal.\n")
+    heading("what", "must be", *LINKERS)
+    for name, form in FORMS.items():
+        cells = []
+        for linker in LINKERS:
+            cell, fault = outcome(form, linker, folder, machine)
+            cells.append(cell)
+            wrong += [f"{name}, {linker}: {fault}"] if fault else []
+        row(name, "refused" if form.refused else "right or refused" if form.may_refuse else "right", *cells)
+    return wrong
