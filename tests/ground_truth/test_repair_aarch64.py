@@ -108,14 +108,22 @@ def test_reads_written_by_hand(name: str, tmp_path: Path) -> None:
     """Followed, or refused where it can't be followed."""
     form = FORMS[name]
     before = make(tmp_path, form_source(form), "gcc", "-nostdlib", *form.flags, "-Wl,-q", name="f.s")
-    try:
-        plan = repair_file(before, tmp_path / "after.so")
-    except CannotRepair as error:
-        assert form.refused or form.may_refuse, error.line()
+    if refused(before):
+        assert form.refused or form.may_refuse, "it was refused"
         return
     assert not form.refused, "it was not refused"
+    plan = repair_file(before, tmp_path / "after.so")
     assert form.may_refuse or {planned.site.address for planned in plan.sites} == linker_truth(before)
     assert_same(before, tmp_path / "after.so")
+
+
+def refused(path: Path) -> bool:
+    """Whether a repair says that it can't be done."""
+    try:
+        planned(path.read_bytes())
+    except CannotRepair:
+        return True
+    return False
 
 
 def with_words(change: Callable[[int], int]) -> Callable[..., Piece]:
