@@ -71,10 +71,12 @@ index-bed:
 	mv docs/proofs/audit.md.new docs/proofs/audit.md
 
 # Repaired machine code beside the original: an hour on two processors. Needs Rust; with CORPUS=folder also a folder of wheels.
+# MACHINE=aarch64: of that machine, under qemu-user; needs Rust's std for it.
+REPAIR_PAGE = docs/proofs/repair$(if $(MACHINE),-$(MACHINE)).md
 repair-bed:
 	@tools/setup.sh test
-	.venv/bin/python -m benchmarks.repair_bed $(if $(CORPUS),--corpus $(CORPUS)) >docs/proofs/repair.md.unfinished
-	mv docs/proofs/repair.md.unfinished docs/proofs/repair.md
+	.venv/bin/python -m benchmarks.repair_bed $(if $(MACHINE),--machine $(MACHINE)) $(if $(CORPUS),--corpus $(CORPUS)) >$(REPAIR_PAGE).unfinished
+	mv $(REPAIR_PAGE).unfinished $(REPAIR_PAGE)
 
 # How long findings are over a folder of wheels, whether every document is valid, and the pages in Chromium (CHROMIUM=path) with axe-core from npm.
 report-proof:

@@ -201,7 +201,9 @@ def _emulated_musl(machine: str) -> Runtime:
     found = re.search(r"Version (\d+)\.(\d+)", run.stderr)
     assert found, run.stderr
     libc = root / "lib" / triplet / "libc.so"
-    return Runtime("musl", (int(found[1]), int(found[2])), machine, (compiler, f"-specs={specs}"), prefix, libc_file=libc)
+    # Outlined atomics of libgcc ask glibc for the processor's features.
+    more = ("-mno-outline-atomics",) if machine == "aarch64" else ()
+    return Runtime("musl", (int(found[1]), int(found[2])), machine, (compiler, f"-specs={specs}", *more), prefix, libc_file=libc)
 
 
 def emulated(machine: str) -> Runtime:
