@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.markdown import heading, row
 from tests.support.repair_machines import TestedMachine
 from tests.support.repair_sources import c_source
-from tests.support.repairing import build_object, repair_file, run_host, widest_vectors
+from tests.support.repairing import build_object, repair_file, run_host, unwinds, widest_vectors
 from tests.support.runtimes import Runtime
 
 
@@ -29,15 +29,15 @@ def probes(folder: Path, machine: TestedMachine, runtime: Runtime, wide: int) ->
     return f"{2 * len(every)} / {differing} / {slow}", wrong
 
 
-def steps(folder: Path, machine: TestedMachine) -> tuple[int, int]:
+def steps(folder: Path, machine: TestedMachine, runtime: Runtime) -> tuple[int, int]:
     """Single steps through all probes: how many, and at how many an unwinder did not find the caller and its stack pointer."""
     every = machine.probes.all_probes()
     (folder / "s.s").write_text(machine.probes.probe_source(every, 0, trap=True))
     before = build_object(folder / "s.s", folder / "s.so", "gcc", "-nostdlib", machine=machine)
     repair_file(before, folder / "t.so")
-    run = run_host(machine.runtime(), "steps", folder / "t.so", str(len(every)), clobber=True, timeout=600)
+    run = run_host(runtime, "steps", folder / "t.so", str(len(every)), clobber=True, timeout=600)
     words = run.stdout.split()
-    return int(words[1]), int(words[3])
+    return (int(words[1]), int(words[3])) if run.returncode == 0 else (0, 0)
 
 
 def behaviour(folder: Path, machine: TestedMachine, runtime: Runtime, threads: int, cycles: int) -> tuple[list[str], list[str]]:
@@ -84,10 +84,16 @@ def report(folder: Path, threads: int, cycles: int, machine: TestedMachine) -> l
             cells.append(cell)
             wrong += faults
         row(runtime, *cells)
-    count, lost = steps(folder, machine)
-    wrong += [f"{lost} steps without a caller"] if lost or not count else []
-    missed = f"at {lost} of them `_Unwind_Backtrace` did not find the caller and its stack pointer"
-    print(f"\nSingle steps through all probes, thunks and guard: {count:,}; {missed}.")
+    print(
+        "\nSingle steps through all probes, thunks and guard, and at how many `_Unwind_Backtrace` did not find the caller and its stack pointer:\n"
+    )
+    heading("loader", "steps", "caller lost")
+    for make in machine.places():
+        runtime = make()
+        if unwinds(runtime):
+            count, lost = steps(folder, machine, runtime)
+            row(runtime, f"{count:,}", lost)
+            wrong += [f"{lost} of {count} steps without a caller on {runtime}"] if lost or not count else []
     print("\n## Threads, signals, forks\n")
     made = f"Threads: {threads:,} made and ended, no memory kept; reopened: {cycles:,} times, with another module coming and going"
     print(f"Beside the original on {machine.runtime()}. {made}.\n")

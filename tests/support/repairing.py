@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import platform
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.repair.plan import RepairPlan, plan_repair
 from tls_wheel_guard.repair.prove import repaired
 
-__all__ = ["GLIBC", "HOST", "LINKERS", "MUSL", "build_object", "linker_truth", "planned", "repair_file", "run_host", "widest_vectors"]
+__all__ = ["GLIBC", "HOST", "LINKERS", "MUSL", "build_object", "linker_truth", "planned", "repair_file", "run_host", "unwinds", "widest_vectors"]
 
 HOST = SOURCES / "repair_host.c"
 GLIBC, MUSL, LINKERS = X86_64.glibc, X86_64.musl, X86_64.linkers
@@ -52,15 +53,21 @@ def linker_truth(path: Path) -> set[int]:
     return {int(at, 16) - machine.truth_shift for at in machine.truth.findall(text)}
 
 
+def unwinds(runtime: Runtime) -> bool:
+    """Whether run_host has an unwinder there: this machine's own glibc, and every glibc under an emulator, whose libgcc_s is beside it."""
+    return runtime.libc == "glibc" and (runtime.suite is None or runtime.machine != platform.machine())
+
+
 def run_host(runtime: Runtime, *words: Path | str, clobber: bool = False, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run tests/sources/repair_host.c in a runtime.
 
-    ``clobber``: with a malloc that destroys every register that a call may destroy and, with this machine's own glibc, an unwinder.
+    ``clobber``: with a malloc that destroys every register that a call may destroy and, where there is one, an unwinder.
     """
     flags = ["-pthread", "-w"]
     if clobber:
-        own = runtime.libc == "glibc" and runtime.suite is None  # whose own libgcc_s is there
-        flags += ["-DCLOBBER", "-fno-omit-frame-pointer", *(["-DUNWIND", "-lgcc_s"] if own else [])]
+        # An older glibc lacks what the compiler's own libgcc_s needs; another one is there at run time.
+        unwinder = ["-DUNWIND", "-lgcc_s", "-Wl,--unresolved-symbols=ignore-in-shared-libs"] if unwinds(runtime) else []
+        flags += ["-DCLOBBER", "-fno-omit-frame-pointer", *unwinder]
     program = runtime.program(HOST, *flags)
     return subprocess.run(runtime.command(program, *words), capture_output=True, text=True, check=False, timeout=timeout)
 
