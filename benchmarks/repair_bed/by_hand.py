@@ -30,7 +30,7 @@ def outcome(form: Form, linker: str, folder: Path, machine: TestedMachine) -> tu
     same = runs[0].returncode == runs[1].returncode == 0 and runs[0].stdout == runs[1].stdout and len(runs[0].stdout.split()) == 5
     found = {planned.site.address for planned in plan.sites}
     missed = len(linker_truth(before) - found)
-    wrong = "accepted" if form.refused else "" if same and (not missed or form.may_refuse) else f"same values {same}, {missed} reads missed"
+    wrong = "accepted" if form.refused else "" if same and (not missed or form.moved) else f"same values {same}, {missed} reads missed"
     return f"{len(found)} reads, {'same' if same else 'other'} values", wrong
 
 

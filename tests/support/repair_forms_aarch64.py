@@ -13,11 +13,15 @@ __all__ = ["FORMS", "Form", "form_source"]
 
 @dataclass(frozen=True)
 class Form:
-    """``refused``: a repair must refuse it; else it may, where ``may_refuse``. ``flags``: of the linker. ``more``: assembler behind ``work``."""
+    """``refused``: a repair must refuse it; else it may, where ``may_refuse``. ``moved``: the linker moves the read from where it says it is.
+
+    ``flags``: of compiler and linker. ``more``: assembler behind ``work``; ``before``: before it.
+    """
 
     body: str
     refused: bool = False
     may_refuse: bool = False
+    moved: bool = False
     flags: tuple[str, ...] = ()
     more: str = ""
     before: str = ""
@@ -47,12 +51,12 @@ FORMS = {
     "data between the functions": Form(f"{A}\n{B}", more="ret\n.word 0x90000008, 0xf9400108, 0xffffffff\n.p2align 2"),
     "the link register read into": Form(f"{_load('a', 'x30', 'x30')}\nmov x21, x30\n{B}"),
     "erratum 843419, adr for adrp": Form(ERRATUM, flags=("-Wl,--fix-cortex-a53-843419=adr",)),
-    "erratum 843419, a veneer": Form(ERRATUM, flags=("-Wl,--fix-cortex-a53-843419",), may_refuse=True, before=FAR),
+    "erratum 843419, a veneer": Form(ERRATUM, flags=("-Wl,--fix-cortex-a53-843419",), may_refuse=True, moved=True, before=FAR),
     "erratum 843419, not mended": Form(ERRATUM, flags=("-mno-fix-cortex-a53-843419",)),
     "the page stored": Form(f"{PAGE}\nstr x8, [sp, #64]\nldr x9, [sp, #64]\nldr x21, [x9, :gottprel_lo12:a]\n{B}", refused=True),
-    "the page handed to a function": Form(f"{PAGE}\nbl other\n{B}", more=f"other: {READ}\nret", refused=True),
+    "the page handed to a function": Form(f"{PAGE}\nbl other\n{B}", more=f"other: {READ}\nret", may_refuse=True),
     "one use here, one in a function": Form(f"{PAGE}\n{READ}\nbl other\n{B}",
-                                            more=f"other: {READ}\nret", refused=True),
+                                            more=f"other: {READ}\nret", may_refuse=True),
     "four bytes of the slot": Form(f"{PAGE}\nldr w21, [x8, :gottprel_lo12:a]\n{B}", refused=True),
     "an index register": Form(f"{PAGE}\nmov x9, #0\nldr x21, [x8, x9]\n{B}", refused=True),
     "a page that may be another": Form(f"{PAGE}\ncbnz x20, 1f\nadrp x8, 1f\n1: {READ}\n{B}", refused=True),
