@@ -12,12 +12,14 @@ from benchmarks.repair_bed import by_hand, code, corpus, cost, grafting, instruc
 from tests.support.repair_machines import TESTED
 
 HEAD = """\
-# Repaired objects
+# Repaired objects{of}
 
-Made by `make repair-bed` (benchmarks/repair_bed). Every object was repaired and proved by the code that `tls-wheel-guard repair` runs; what
-is compared here is what real processes then do. An object that differed, crashed or was refused without a reason would be listed at the end,
-and the command would fail.
+Made by `make repair-bed{word}` (benchmarks/repair_bed). Every object was repaired and proved by the code that `tls-wheel-guard repair` runs;
+what is compared here is what real processes then do. An object that differed, crashed or was refused without a reason would be listed at the
+end, and the command would fail.{more}
 """
+EMULATED = """ Programs of {name} run under qemu-user, with the glibc of its cross compiler, other releases' from Debian's archive, and
+Debian's musl; single steps are breakpoints that a program plants in itself, one instruction ahead."""
 SECTIONS = ("code", "by-hand", "running", "tools", "cost", "wheels", "kills", "corpus")
 
 
@@ -35,7 +37,9 @@ def main() -> int:
     machine = TESTED[options.machine]
     chosen = options.only or SECTIONS
     wrong: list[str] = []
-    print(HEAD)
+    name = machine.name
+    other = {"of": f" of {name}", "word": f" MACHINE={name}", "more": EMULATED.format(name=name)} if machine.binutils else {}
+    print(HEAD.format(**{"of": "", "word": "", "more": "", **other}))
     print(f"{platform.platform()}, glibc {platform.libc_ver()[1]}; the machine was shared.")
     with tempfile.TemporaryDirectory(prefix="repair-bed-") as name:
         folder = Path(name)
