@@ -473,7 +473,13 @@ int main(int count, char **words)
         return 0;
     }
     work = (work_function *)need(library, "work");
-    if (!strcmp(mode, "values")) { rounds = atoi(words[4]); values(atoi(words[3])); }
+    if (!strcmp(mode, "whole")) { /* values, probes and steps in turn: THREADS ROUNDS PROBES STEPS */
+        rounds = atoi(words[4]);
+        values(atoi(words[3]));
+        probes(library, atoi(words[5]));
+        if (atoi(words[6])) step_through(library, atoi(words[6]));
+    }
+    else if (!strcmp(mode, "values")) { rounds = atoi(words[4]); values(atoi(words[3])); }
     else if (!strcmp(mode, "threads")) many_threads(atoi(words[3]));
     else if (!strcmp(mode, "signals")) signals(library);
     else if (!strcmp(mode, "fork")) forks();
