@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.markdown import heading, row
 from tests.support.repair_machines import TestedMachine, machine_of
 from tests.support.repair_sources import EXCEPTIONS, c_source
-from tests.support.repairing import build_object, linker_truth, repair_file, run_host
+from tests.support.repairing import build_object, is_true, repair_file, run_host
 from tls_wheel_guard.repair.refusal import CannotRepair
 
 RUST = """
@@ -83,7 +83,7 @@ def compare(before: Path, folder: Path, what: str, truth: bool = True) -> Tally:
     tally.sites, tally.kept = len(plan.sites), sum(planned.site.keep_flags for planned in plan.sites)
     tally.layouts[f"{plan.layout.how} {plan.layout.place}".strip() + f", {plan.descriptors}, {plan.unwinding}"] += 1
     tally.forms.update(plan.forms)
-    if truth and {planned.site.address for planned in plan.sites} != linker_truth(before):
+    if truth and not is_true(before, {planned.site.address for planned in plan.sites}):
         tally.wrong.append(f"{what}: sites")
     runs = [run_host(machine.runtime(), "values", path, "8", "20") for path in (before, folder / "after.so")]
     if runs[0].stdout != runs[1].stdout or runs[0].returncode or runs[1].returncode or len(runs[0].stdout.split()) != 9:

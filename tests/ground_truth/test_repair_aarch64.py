@@ -14,7 +14,7 @@ from tests.support.repair_forms_aarch64 import FORMS, form_source
 from tests.support.repair_machines import AARCH64
 from tests.support.repair_probes_aarch64 import few_probes, probe_source
 from tests.support.repair_sources import EXCEPTIONS, c_source
-from tests.support.repairing import build_object, linker_truth, planned, repair_file, run_host
+from tests.support.repairing import build_object, is_true, linker_truth, planned, repair_file, run_host
 from tests.support.runtimes import cases, emulated, musl, release
 from tls_wheel_guard.repair.machine import Piece, Step
 from tls_wheel_guard.repair.patch import apply_to
@@ -54,7 +54,8 @@ def test_sites_and_values(compiler: str, flags: tuple[str, ...], tmp_path: Path)
     """Every read that the linker knows, and no other."""
     before = make(tmp_path, c_source(len(flags[-1]), functions=8), compiler, *flags, "-Wl,-q")
     plan = repair_file(before, tmp_path / "after.so")
-    assert {planned.site.address for planned in plan.sites} == linker_truth(before) != set()
+    assert plan.sites
+    assert is_true(before, {planned.site.address for planned in plan.sites})
     assert_same(before, tmp_path / "after.so", threads=8)
     assert plan_repair((tmp_path / "after.so").read_bytes(), (AARCH64.glibc,)) is None
 

@@ -57,7 +57,7 @@ FORMS = {
     "the page handed to a function": Form(f"{PAGE}\nbl other\n{B}", more=f"other: {READ}\nret", may_refuse=True),
     "one use here, one in a function": Form(f"{PAGE}\n{READ}\nbl other\n{B}",
                                             more=f"other: {READ}\nret", may_refuse=True),
-    "four bytes of the slot": Form(f"{PAGE}\nldr w21, [x8, :gottprel_lo12:a]\n{B}", refused=True),
+    "into a vector register": Form(f"{PAGE}\nldr d0, [x8, :gottprel_lo12:a]\nfmov x21, d0\n{B}", refused=True),
     "an index register": Form(f"{PAGE}\nmov x9, #0\nldr x21, [x8, x9]\n{B}", refused=True),
     "a page that may be another": Form(f"{PAGE}\ncbnz x20, 1f\nadrp x8, 1f\n1: {READ}\n{B}", refused=True),
     "read into nothing": Form(f"{PAGE}\nldr xzr, [x8, :gottprel_lo12:a]\n{A}\n{B}", may_refuse=True),

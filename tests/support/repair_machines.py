@@ -25,7 +25,8 @@ class TestedMachine:
 
     ``linkers``: name of a layout -> the flags that make it, for both compilers; ``levels``: flags of each compiler, one of them an object;
     ``more``: flags of which each object gets one; ``may_refuse``: flags that explain a refusal; ``refusal_words``: the same in words.
-    ``truth``: a pattern of the linker's relocations of reads, with the address as its group; ``truth_shift``: from there back to the read.
+    ``truth``: a pattern of the linker's relocations of reads, with the address as its group; ``truth_shift``: from there back to the read;
+    ``truth_word``: (mask, value) of the word there, for a linker whose relocations may lie elsewhere.
     ``binutils``: what stands before the names of binutils. ``rust``: flags of rustc.
     """
 
@@ -43,6 +44,7 @@ class TestedMachine:
     refusal_words: str
     truth: re.Pattern[str]
     truth_shift: int
+    truth_word: tuple[int, int]
     probes: Any
     binutils: str = ""
     rust: tuple[str, ...] = ()
@@ -111,6 +113,7 @@ X86_64 = TestedMachine(
     refusal_words=f"Refused: only objects of `{NO_FRAMES}`, whose stripped code has no frames to find functions by.",
     truth=re.compile(r"^([0-9a-f]+) .*R_X86_64_GOTTPOFF", re.MULTILINE),
     truth_shift=3,
+    truth_word=(0, 0),
     probes=repair_probes,
     widths=("xmm", "ymm", "zmm and masks"),
 )
@@ -162,6 +165,7 @@ AARCH64 = TestedMachine(
     " `-moutline`), where a page is made in one function and read in another. No compiler makes `-mcmodel=large` with `-fPIC`.",
     truth=re.compile(r"^([0-9a-f]+) .*R_AARCH64_TLSIE_LD64_GOTTPREL_LO12_NC", re.MULTILINE),
     truth_shift=0,
+    truth_word=(0xFFC00000, 0xF9400000),
     probes=repair_probes_aarch64,
     binutils="aarch64-linux-gnu-",
     rust=("--target=aarch64-unknown-linux-gnu", "-Clinker=aarch64-linux-gnu-gcc"),

@@ -2,7 +2,8 @@
 
 A probe writes what it finds behind the read to ``probe_dump``: general registers, stack pointer, flags, the bytes above the stack pointer, the
 vector registers. The register that the read wrote is replaced by the value of the variable that it leads to, since addresses differ from
-thread to thread; the register with the slot's page, where it is another one, by its distance from the object's own data.
+thread to thread. Where another register has the slot's page, a second read through that one shows that it was kept: a page itself must not
+be stored.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ def _probe(name: str, probe: Probe, signed: bool) -> list[str]:
     out += [f"mov x0, #{probe.flags << 28:#x}", "msr nzcv, x0"]
     out += [line for n in REGISTERS for line in (f"movz x{n}, #0x7000, lsl #48", f"movk x{n}, #{0x11 * n:#x}")]
     out += [f"adrp x{probe.base}, :gottprel:variable", f"ldr x{probe.register}, [x{probe.base}, #:gottprel_lo12:variable]"]
+    if probe.base != probe.register:
+        out.append(f"ldr x{probe.base}, [x{probe.base}, #:gottprel_lo12:variable]")
     out += _dump(probe)
     out += [f"ldp {kind}{number}, {kind}{number + 1}, [sp, #{place}]" for kind, number, place in pairs]
     out += [f"ldp x29, x30, [sp], #{ROOM}", ".cfi_restore 29", ".cfi_restore 30", ".cfi_def_cfa_offset 0"]
@@ -103,7 +106,7 @@ def _dump(probe: Probe) -> list[str]:
         out += [f"ldr x3, [sp, #{KEPT + 8 * n}]", f"str x3, [x0, #{at + 8 * n}]"]
     out.append(f"add x3, x0, #{at + 128}")
     out += [f"str q{n}, [x3, #{16 * n}]" for n in range(32)]
-    out += [f"ldr x3, [x0, #{8 * probe.register}]", "mrs x4, tpidr_el0", "ldr x3, [x4, x3]", f"str x3, [x0, #{8 * probe.register}]"]
-    if probe.base != probe.register:
-        out += [f"ldr x3, [x0, #{8 * probe.base}]", "adrp x4, patterns", "sub x3, x3, x4", f"str x3, [x0, #{8 * probe.base}]"]
+    out.append("mrs x4, tpidr_el0")
+    for number in sorted({probe.base, probe.register}):
+        out += [f"ldr x3, [x0, #{8 * number}]", "ldr x3, [x4, x3]", f"str x3, [x0, #{8 * number}]"]
     return out

@@ -12,10 +12,24 @@ from tests.support.repair_machines import X86_64, TestedMachine, machine_of
 from tests.support.runtimes import Runtime
 from tests.support.toolchain import SOURCES, require
 from tls_wheel_guard.platforms import Target
+from tls_wheel_guard.repair.elf_file import read_elf_file
 from tls_wheel_guard.repair.plan import RepairPlan, plan_repair
 from tls_wheel_guard.repair.prove import repaired
 
-__all__ = ["GLIBC", "HOST", "LINKERS", "MUSL", "build_object", "linker_truth", "planned", "repair_file", "run_host", "unwinds", "widest_vectors"]
+__all__ = [
+    "GLIBC",
+    "HOST",
+    "LINKERS",
+    "MUSL",
+    "build_object",
+    "is_true",
+    "linker_truth",
+    "planned",
+    "repair_file",
+    "run_host",
+    "unwinds",
+    "widest_vectors",
+]
 
 HOST = SOURCES / "repair_host.c"
 GLIBC, MUSL, LINKERS = X86_64.glibc, X86_64.musl, X86_64.linkers
@@ -51,6 +65,18 @@ def linker_truth(path: Path) -> set[int]:
     machine = machine_of(path.read_bytes())
     text = subprocess.run(["readelf", "-rW", str(path)], check=True, capture_output=True, text=True).stdout
     return {int(at, 16) - machine.truth_shift for at in machine.truth.findall(text)}
+
+
+def is_true(path: Path, found: set[int]) -> bool:
+    """Whether the reads that were found in an object are those of the linker.
+
+    gold moves functions of cold and hot sections without their relocations: then only the number can be compared.
+    """
+    truth, file = linker_truth(path), read_elf_file(path.read_bytes())
+    mask, value = machine_of(file.data).truth_word
+    if any(int.from_bytes(file.at(address, 4, "a read"), "little") & mask != value for address in truth):
+        return len(found) == len(truth)
+    return found == truth
 
 
 def unwinds(runtime: Runtime) -> bool:
