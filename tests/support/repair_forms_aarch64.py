@@ -41,6 +41,8 @@ FORMS = {
     "the page in another register": Form(f"{PAGE}\nmov x9, x8\nmov x8, #1\nldr x21, [x9, :gottprel_lo12:a]\n{B}"),
     "the page kept over a call": Form("adrp x23, :gottprel:a\nadrp x24, :gottprel:b\nbl other\nldr x21, [x23, :gottprel_lo12:a]\n"
                                       "ldr x22, [x24, :gottprel_lo12:b]", more="other: mov x8, #3\nret"),
+    "kept in x0 over a call": Form("adrp x0, :gottprel:a\nldr x21, [x0, :gottprel_lo12:a]\nbl other\nldr x22, [x0, :gottprel_lo12:b]",
+                                   more="other: mov x8, #3\nret"),
     "two ways to one read": Form(f"tbz x19, #0, 1f\n{PAGE}\nb 2f\n1: {PAGE}\n2: {READ}\n{B}"),
     "one page, read in two ways": Form(f"{PAGE}\ncbz x19, 1f\n{READ}\nb 2f\n"
                                        f"1: {READ}\n2:{B}"),
