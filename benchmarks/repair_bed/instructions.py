@@ -91,7 +91,7 @@ def lengths(folder: Path, machine: TestedMachine) -> dict[str, Counter[int]]:
     (folder / "l.s").write_text(machine.probes.probe_source(machine.probes.all_probes()))
     found: dict[str, Counter[int]] = {}
     for source in ("l.c", "l.s"):
-        before = build_object(folder / source, folder / "l.so", "gcc", "-O2", "-nostdlib", machine=machine)
+        before = build_object(folder / source, folder / "l.so", "gcc", "-O2", *machine.probe_flags, machine=machine)
         plan = repair_file(before, folder / "l2.so")
         for planned in plan.sites:
             found.setdefault(planned.site.form, Counter())[len(planned.thunk) // 4] += 1

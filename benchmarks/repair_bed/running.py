@@ -16,7 +16,7 @@ def probes(folder: Path, machine: TestedMachine, runtime: Runtime, wide: int) ->
     """All probes in one runtime, each in a thread of its own and then in main: differences to the original on the machine's first glibc."""
     every = machine.probes.all_probes()
     (folder / "p.s").write_text(machine.probes.probe_source(every, wide))
-    before = build_object(folder / "p.s", folder / "p.so", "gcc", "-nostdlib", machine=machine)
+    before = build_object(folder / "p.s", folder / "p.so", "gcc", *machine.probe_flags, machine=machine)
     repair_file(before, folder / "q.so", (machine.musl if runtime.libc == "musl" else machine.glibc,))
     expected = run_host(machine.runtime(), "probes", before, str(len(every)), str(wide), clobber=True)
     found = run_host(runtime, "probes", folder / "q.so", str(len(every)), str(wide), clobber=True)
@@ -33,7 +33,7 @@ def steps(folder: Path, machine: TestedMachine, runtime: Runtime) -> tuple[int, 
     """Single steps through all probes: how many, and at how many an unwinder did not find the caller and its stack pointer."""
     every = machine.probes.all_probes()
     (folder / "s.s").write_text(machine.probes.probe_source(every, 0, trap=True))
-    before = build_object(folder / "s.s", folder / "s.so", "gcc", "-nostdlib", machine=machine)
+    before = build_object(folder / "s.s", folder / "s.so", "gcc", *machine.probe_flags, machine=machine)
     repair_file(before, folder / "t.so")
     run = run_host(runtime, "steps", folder / "t.so", str(len(every)), clobber=True, timeout=600)
     words = run.stdout.split()

@@ -62,7 +62,7 @@ def test_sites_and_values(compiler: str, flags: tuple[str, ...], tmp_path: Path)
 
 def test_registers_at_a_threads_first_access(tmp_path: Path) -> None:
     """Each probe in a thread of its own, with a malloc that destroys every register that a call may destroy, and again in main."""
-    before = make(tmp_path, probe_source(FEW), "gcc", "-nostdlib", name="p.s")
+    before = make(tmp_path, probe_source(FEW), "gcc", *AARCH64.probe_flags, name="p.s")
     repair_file(before, tmp_path / "after.so")
     runs = [run_host(emulated("aarch64"), "probes", path, str(len(FEW)), "0", clobber=True) for path in (before, tmp_path / "after.so")]
     assert runs[0].returncode == runs[1].returncode == 0
@@ -74,7 +74,7 @@ def test_registers_at_a_threads_first_access(tmp_path: Path) -> None:
 
 def test_unwinding_at_each_instruction(tmp_path: Path) -> None:
     """Of functions with and without a signed return address."""
-    before = make(tmp_path, probe_source(FEW, trap=True), "gcc", "-nostdlib", name="s.s")
+    before = make(tmp_path, probe_source(FEW, trap=True), "gcc", *AARCH64.probe_flags, name="s.s")
     repair_file(before, tmp_path / "after.so")
     steps = []
     for path in (before, tmp_path / "after.so"):
@@ -164,7 +164,7 @@ BREAKERS: dict[str, Callable[[], Callable[..., Piece]]] = {
 @pytest.mark.parametrize("name", BREAKERS)
 def test_each_fault_of_a_thunk_is_seen(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the probes, and by the proof before."""
-    before = make(tmp_path, probe_source(FEW), "gcc", "-nostdlib", name="p.s")
+    before = make(tmp_path, probe_source(FEW), "gcc", *AARCH64.probe_flags, name="p.s")
     data, after = before.read_bytes(), tmp_path / "after.so"
     monkeypatch.setitem(MACHINES, 183, replace(MACHINES[183], thunk=BREAKERS[name]()))
     plan = planned(data)
@@ -177,7 +177,7 @@ def test_each_fault_of_a_thunk_is_seen(name: str, tmp_path: Path, monkeypatch: p
 
 def test_wrong_frames_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame address that is wrong by sixteen: single steps lose the caller, and the proof says so before."""
-    before = make(tmp_path, probe_source(FEW[:12], trap=True), "gcc", "-nostdlib", name="s.s")
+    before = make(tmp_path, probe_source(FEW[:12], trap=True), "gcc", *AARCH64.probe_flags, name="s.s")
     data, after, thunk = before.read_bytes(), tmp_path / "after.so", MACHINES[183].thunk
 
     def wrong(*arguments: Any) -> Piece:

@@ -95,10 +95,12 @@ static void *take(size_t size)
         abort();
     *(size_t *)(pool + at) = size;
     if (armed) {
+        armed = 0; /* an unwinder may allocate memory itself */
         slow_calls++;
         walks++;
         if (!caller_is_found())
             lost_walks++;
+        armed = 1;
     }
     return pool + at + 16;
 }

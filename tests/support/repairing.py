@@ -91,8 +91,10 @@ def run_host(runtime: Runtime, *words: Path | str, clobber: bool = False, timeou
     """
     flags = ["-pthread", "-w"]
     if clobber:
+        # On glibc 2.31 and 2.41 of aarch64 an unwinder crashes inside of malloc in a descriptor's first call, a compiler's descriptor too.
+        with_unwinder = unwinds(runtime) and (runtime.suite is None or words[0] == "steps")
         # An older glibc lacks what the compiler's own libgcc_s needs; another one is there at run time.
-        unwinder = ["-DUNWIND", "-lgcc_s", "-Wl,--unresolved-symbols=ignore-in-shared-libs"] if unwinds(runtime) else []
+        unwinder = ["-DUNWIND", "-lgcc_s", "-Wl,--unresolved-symbols=ignore-in-shared-libs"] if with_unwinder else []
         flags += ["-DCLOBBER", "-fno-omit-frame-pointer", *unwinder]
     program = runtime.program(HOST, *flags)
     return subprocess.run(runtime.command(program, *words), capture_output=True, text=True, check=False, timeout=timeout)
