@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from packaging.utils import canonicalize_name
 
 from benchmarks.index_clusters import cluster_kills
+from benchmarks.index_growth import growth, rejudged, speed_up
 from benchmarks.index_projects import projects
 from benchmarks.index_runs import run, served, told
 from benchmarks.markdown import heading, row
@@ -157,41 +158,6 @@ def kills(wheels: list[Path], count: int, seed: int) -> None:
     print(f"| wrong verdicts afterwards, wheels fetched twice that were stored | {wrong}, {twice} |")
 
 
-_ONE_RUN = """
-import json, pathlib, re, sys, time
-from tls_wheel_guard.commands.check import Asked
-from tls_wheel_guard.commands.index import IndexOptions, index_run
-from tls_wheel_guard.config.model import Config
-from tls_wheel_guard.index.sources import Selection
-if __name__ == "__main__":
-    started = time.monotonic()
-    options = IndexOptions(sources=(sys.argv[1],), choice=Selection(latest=0), store=sys.argv[2])
-    done = index_run(options, Config(room=int(sys.argv[3])), Asked())
-    most = int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
-    print(json.dumps([time.monotonic() - started, most, done.counts]))
-"""
-
-
-def growth(sizes: list[int]) -> None:
-    """Synthetic wheels of a folder: wheels a second, and the memory of the driving process; then judged anew from the store."""
-    for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            data = (root / "x").with_name("template")
-            data.mkdir()
-            template = make_wheel(data, {"pkg/a.so": ie(64)}, "cp312-cp312-manylinux_2_28_x86_64").read_bytes()
-            (root / "wheels").mkdir()
-            for number in range(size):
-                # A comment at the end of the archive makes each file another one.
-                mark = f"{number:08}".encode()
-                path = root / "wheels" / f"p{number}-1.0-cp312-cp312-manylinux_2_28_x86_64.whl"
-                path.write_bytes(template[:-2] + len(mark).to_bytes(2, "little") + mark)
-            for store, config, what in (("s.sqlite", Config(), "read and judged"), ("s.sqlite", Config(room=64), "judged anew")):
-                command = [sys.executable, "-c", _ONE_RUN, str(root / "wheels"), str(root / store), str(config.room)]
-                said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-                print(f"| {size:,} | {what} | {size / said[0]:,.0f} | {said[1] / 1024:.0f} MB |", flush=True)
-
-
 def main() -> None:
     """All parts, one after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -202,7 +168,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--objects", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--growth", default="1000,10000")
+    parser.add_argument("--growth", default="1000,10000,100000")
+    parser.add_argument("--facts", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     for name in options.parts.split(","):
@@ -254,18 +221,31 @@ def _clusters(options: argparse.Namespace, folder: Path) -> None:
     if real := _real(options.wheels, 3e6):
         print("\n## Workers and schedulers killed\n")
         expected = {w.name: told(check_wheel(w).to_dict()) for w in real}
-        cluster_kills(real, expected, folder, max(options.kills // 2, 1), options.seed)
+        cluster_kills(real, expected, folder, options.kills, options.seed)
 
 
 def _growth(options: argparse.Namespace, folder: Path) -> None:
     del folder
-    print("\n## Growth\n\n| wheels | what | a second | memory of the driver |\n|---:|---|---:|---:|")
+    print("\n## Growth\n")
     growth([int(word) for word in options.growth.split(",") if word])
+
+
+def _rejudged(options: argparse.Namespace, folder: Path) -> None:
+    del folder
+    print("\n## Stored facts, judged anew\n")
+    rejudged(options.facts)
+
+
+def _workers(options: argparse.Namespace, folder: Path) -> None:
+    del folder
+    if real := _real(options.wheels):
+        print("\n## Workers of a cluster\n")
+        speed_up(real)
 
 
 _PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
     "agreement": _agreement, "projects": _projects, "objects": _objects, "faults": _faults, "kills": _kills, "clusters": _clusters,
-    "growth": _growth,
+    "growth": _growth, "rejudged": _rejudged, "workers": _workers,
 }  # fmt: skip
 
 

@@ -1,9 +1,16 @@
-"""Runs of ``index`` over a local server, for the beds."""
+"""Runs of ``index`` over a local server, for the beds.
+
+usage: python -m benchmarks.index_runs SOURCE STORE ROOM [SCHEDULER]: one run; prints seconds, its peak memory in MB, and its counts.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import re
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +18,10 @@ from typing import Any
 from tests.support.index_server import index_of
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.index import IndexOptions, IndexRun, index_run
+from tls_wheel_guard.commands.index_summary import results_of, summary_of
 from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.index.sources import Selection
+from tls_wheel_guard.report.index import document_pieces
 
 __all__ = ["HOST_RULES", "run", "served", "told"]
 
@@ -38,3 +47,23 @@ def served(wheels: list[Path]) -> Iterator[tuple[str, Path]]:
         root.chmod(0o755)
         with index_of(root, wheels) as url:
             yield url, root
+
+
+def main() -> None:
+    """One run in this process. ROOM 0: as it is by default."""
+    source, store, room, *scheduler = sys.argv[1:]
+    config = Config(room=int(room)) if int(room) else Config()
+    options = IndexOptions(sources=(source,), choice=Selection(latest=0), store=store, scheduler=scheduler[0] if scheduler else None)
+    started = time.monotonic()
+    done = index_run(options, config, Asked())
+    seconds = time.monotonic() - started
+    found = results_of(done)
+    for _ in document_pieces(done.store.entries(done.run), summary_of(done, found)):
+        pass
+    done.store.close()
+    most = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    print(json.dumps([seconds, int(most[1]) / 1024 if most else 0, done.counts]))
+
+
+if __name__ == "__main__":
+    main()

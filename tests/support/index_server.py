@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-__all__ = ["free_port", "index_of", "write_pages"]
+__all__ = ["free_port", "index_of", "serve_pages", "write_pages"]
 
 CONFIG = """
 {user} daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log;
@@ -72,14 +72,20 @@ def write_pages(root: Path, wheels: Sequence[Path], files: str = "/files/") -> N
 @contextlib.contextmanager
 def index_of(root: Path, wheels: Sequence[Path], more: str = "") -> Iterator[str]:
     """The address of an index of wheels that lie in one folder, served until the end. ``more``: settings of nginx."""
+    write_pages(root, wheels)
+    with serve_pages(root, wheels[0].parent, more) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serve_pages(root: Path, files: Path | None = None, more: str = "") -> Iterator[str]:
+    """The address of the pages below a folder, served until the end. ``files``: the folder of the wheels."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if nginx is None:
         pytest.skip("nginx is not installed")
-    write_pages(root, wheels)
     port = free_port()
-    (root / "nginx.conf").write_text(
-        CONFIG.format(user="user root;" if os.getuid() == 0 else "", root=root, port=port, files=wheels[0].parent, more=more)
-    )
+    user = "user root;" if os.getuid() == 0 else ""
+    (root / "nginx.conf").write_text(CONFIG.format(user=user, root=root, port=port, files=files or root, more=more))
     with subprocess.Popen([nginx, "-c", str(root / "nginx.conf"), "-p", str(root)], stderr=subprocess.DEVNULL) as server:
         try:
             for _ in range(100):

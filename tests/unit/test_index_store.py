@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,10 @@ from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import UnreadableIndex, UsageError
 from tls_wheel_guard.index.facts import decoded, encoded, shape_of
 from tls_wheel_guard.index.listing import ListedWheel
-from tls_wheel_guard.index.store import Row, Store
+from tls_wheel_guard.index.results import Results
+from tls_wheel_guard.index.rows import PackedRow, Row, packed_row, unpacked
+from tls_wheel_guard.index.store import Known, Store
+from tls_wheel_guard.index.summary import CulpritRow, ProjectRow, WorseRow
 from tls_wheel_guard.inputs.opening import open_input
 
 
@@ -91,29 +94,33 @@ def entry(name: str, *severities: str) -> dict[str, Any]:
     return {"wheel": name, "targets": [{"tag": "t", "libc": "musl"}], "findings": findings, "read": "whole"}
 
 
-def row(name: str, key: str, *severities: str) -> Row:
+def row(name: str, key: str, *severities: str) -> PackedRow:
     wheel = ListedWheel(name, name.partition("-")[0], "1.0", url=f"http://h/{name}", sha256=key)
-    return Row(key, wheel, "whole", 7, ["whole", [1]], entry(name, *severities))
+    return packed_row(Row(key, wheel, "whole", 7, ["whole", [1]], entry(name, *severities)))
 
 
 def test_a_store_keeps_what_was_put_and_goes_on(tmp_path: Path) -> None:
     path = str(tmp_path / "s.sqlite")
     store = Store(path, "shape", "judgement")
     run = store.begin("here", "2026-01-01T00:00:00+00:00")
-    store.put(run, [row("a-1.whl", "k1", "error", "note"), row("b-1.whl", "k2")])
-    store.seen(run, "http://h/c", "c-1.whl", None, "it is gone")
+    store.put(run, [row("a-1.whl", "k1", "error", "note"), row("b-1.whl", "k2")], [("http://h/c", "c-1.whl", None, "it is gone")])
     store.end(run, "2026-01-01T00:00:01+00:00")
     store.close()
     store = Store(path, "shape", "judgement")
-    assert store.facts_of("k1") == ["whole", [1]]
-    assert store.entry_of("k1") == entry("a-1.whl", "error", "note")
-    assert store.entry_of("k1", "other") is None
+    assert store.known("k1") == Known(True, False, None)
+    assert store.known("k9") is None
     assert [e["wheel"] for e in store.entries(run)] == ["a-1.whl", "b-1.whl", "c-1.whl"]
-    assert store.failed(run) == [("c-1.whl", "it is gone")]
-    assert store.worst_in(run) == {"a-1.whl": "error", "b-1.whl": None}
+    found = Results(store, run, None, [("a", 7)])
+    assert list(found.failed) == [("c-1.whl", "it is gone")]
+    assert found.worst == {"note": 0, "warning": 0, "error": 1}
+    assert list(found.projects) == [ProjectRow("a", "1.0", "error", 1, ("initial-exec-tls",), ("musl",), ("go",), 7)]
+    assert found.culprits == (CulpritRow("go", 1, 1),)
     second = store.begin("here", "2026-01-02T00:00:00+00:00")
     assert (store.run_before(second, "last"), store.run_before(second, "1"), store.run_before(second, "x")) == (run, run, None)
-    assert Store(path, "another shape", "judgement").facts_of("k1") is None
+    other = Store(path, "shape", "another judgement").known("k1")
+    assert other is not None
+    assert (other.judged, unpacked(other.facts or b"")) == (False, ["whole", [1]])
+    assert Store(path, "another shape", "another judgement").known("k1") == Known(False, False, None)
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT project, wheels FROM by_project").fetchall() == [("a", 1), ("a", 1)]
         assert db.execute("SELECT culprit, projects, wheels FROM by_culprit").fetchall() == [("go", 1, 1)]
@@ -121,12 +128,27 @@ def test_a_store_keeps_what_was_put_and_goes_on(tmp_path: Path) -> None:
         assert db.execute("SELECT wheels, errors, unread FROM over_time").fetchall() == [(3, 1, 1)]
 
 
+def test_what_became_worse_since_a_run(tmp_path: Path) -> None:
+    runs = []
+    for judgement, severities in (
+        ("old", {"a": ("note",), "b": ("error",), "c": ()}),
+        ("new", {"a": ("warning",), "b": ("error",), "d": ("note",), "e": ()}),
+    ):
+        store = Store(str(tmp_path / "s.sqlite"), "shape", judgement)
+        runs.append(store.begin("here", judgement))
+        store.put(runs[-1], [row(f"{name}-1.whl", name, *found) for name, found in severities.items()])
+    found = Results(store, runs[1], runs[0])
+    assert list(found.worse) == [WorseRow("a-1.whl", "note", "warning"), WorseRow("d-1.whl", "new", "note")]
+    assert len(found.worse) == 2
+    assert [(f.filename, f.severity, f.systems) for f in found.findings_of("a", "1.0", 9)] == [("a-1.whl", "warning", ("musl",))]
+    assert not len(Results(store, runs[1], None).worse)
+
+
 def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "s.sqlite"), "shape", "judgement")
     run = store.begin("here", "now")
-    broken = row("b-1.whl", "k2")
-    broken.entry["findings"] = [{"rule": "x"}]
-    with pytest.raises(KeyError):
+    broken = replace(row("b-1.whl", "k2"), findings=((None, None, None, None, None),))  # type: ignore[arg-type]
+    with pytest.raises(sqlite3.IntegrityError):
         store.put(run, [row("a-1.whl", "k1"), broken])
     assert list(store.entries(run)) == []
 
@@ -153,7 +175,7 @@ def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
     Store(str(path), "shape", "judgement").close()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(UnreadableIndex, match="of version 99, and this program reads version 1"):
+    with pytest.raises(UnreadableIndex, match="of version 99, and this program reads version 2"):
         Store(str(path), "shape", "judgement")
 
 

@@ -6,17 +6,21 @@ import argparse
 import csv
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tls_wheel_guard.cli.options import add_judging, config_from, path_typed, style_from
 from tls_wheel_guard.cli.output import write_pieces, write_text
 from tls_wheel_guard.cli.progress import Status
 from tls_wheel_guard.commands.check import Asked
-from tls_wheel_guard.config.model import FAIL_ON
+from tls_wheel_guard.config.model import FAIL_ON, Config
 from tls_wheel_guard.errors import UnreadableIndex, UsageError
 from tls_wheel_guard.findings import SEVERITIES, at_or_above
 from tls_wheel_guard.rules import RULES
+
+if TYPE_CHECKING:
+    from tls_wheel_guard.commands.index import IndexRun
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -80,9 +84,7 @@ def run(options: argparse.Namespace) -> int:
     projects = (*options.project, *(_lines(options.projects_from) if options.projects_from else ()))
     with _needs_extra():
         from tls_wheel_guard.commands.index import IndexOptions, index_run
-        from tls_wheel_guard.commands.index_summary import summary_of
         from tls_wheel_guard.index.sources import Selection
-    from tls_wheel_guard.report import index as report
 
     asked = IndexOptions(
         sources=tuple(options.sources), lock=options.lock, choice=Selection(projects, options.latest, tuple(options.wheels)), jobs=options.jobs,
@@ -91,19 +93,28 @@ def run(options: argparse.Namespace) -> int:
     with Status(options.quiet) as status:
         done = index_run(asked, config, Asked(own_tags=not options.no_own_tags), _progress(status))
     try:
-        summary = summary_of(done, downloads)
-        if options.export:
-            done.store.export(options.export)
-        if options.format == "json":
-            write_pieces(report.document_pieces(done.store.entries(done.run), summary), options.output)
-        else:
-            write_text(report.markdown(summary) if options.format == "markdown" else report.text(summary, style_from(options)), options.output)
-        worst = {row.worst for row in summary.projects}
+        return _reported(done, downloads, options, config)
     finally:
         done.store.close()
-    if summary.failed:
+
+
+def _reported(done: IndexRun, downloads: Mapping[str, int], options: argparse.Namespace, config: Config) -> int:
+    from tls_wheel_guard.commands.index_summary import results_of, summary_of
+    from tls_wheel_guard.report import index as report
+
+    found = results_of(done, downloads.items())
+    summary = summary_of(done, found)
+    if options.export:
+        from tls_wheel_guard.index.export import export
+
+        export(done.store, options.export)
+    if options.format == "json":
+        write_pieces(report.document_pieces(done.store.entries(done.run), summary), options.output)
+    else:
+        write_text(report.markdown(summary) if options.format == "markdown" else report.text(summary, style_from(options)), options.output)
+    if len(summary.failed):
         return UnreadableIndex.exit_code
-    return int(any(at_or_above(severity, config.fail_on) for severity in SEVERITIES if severity in worst) and not config.never_fails)
+    return int(any(summary.worst[severity] and at_or_above(severity, config.fail_on) for severity in SEVERITIES) and not config.never_fails)
 
 
 class _needs_extra:  # noqa: N801  (used as a statement)

@@ -13,7 +13,7 @@ from tls_wheel_guard.index.facts import decoded, encoded
 from tls_wheel_guard.index.listing import ListedWheel
 from tls_wheel_guard.index.policy import Policy
 from tls_wheel_guard.index.reading import WheelRead, read_wheel
-from tls_wheel_guard.index.store import Row, key_of
+from tls_wheel_guard.index.rows import Row, key_of
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.inputs.wheel import wheel_tags
 from tls_wheel_guard.platforms import Target

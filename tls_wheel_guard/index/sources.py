@@ -16,6 +16,7 @@ from tls_wheel_guard.index.connection import Connection
 from tls_wheel_guard.index.listing import ListedWheel, listed_wheel, newest_releases, safe_url, wanted
 from tls_wheel_guard.index.lock_files import Pin, read_lock
 from tls_wheel_guard.index.simple_api import project_names, project_wheels
+from tls_wheel_guard.index.spool import Spool
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
 
 __all__ = ["Listed", "Selection", "configured_index", "list_wheels", "locked_wheels"]
@@ -69,35 +70,44 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _chosen(wheels: Iterator[ListedWheel], choice: Selection) -> Iterator[ListedWheel]:
-    """The newest releases of each project among all of a folder's wheels."""
-    found = wanted(wheels, choice.projects, choice.patterns)
-    projects: dict[str, list[ListedWheel]] = {}
-    for wheel in found:
-        projects.setdefault(wheel.project, []).append(wheel)
-    for name in sorted(projects):
-        yield from newest_releases(projects[name], choice.latest)
+def _chosen(wheels: Iterator[Listed], choice: Selection) -> Iterator[Listed]:
+    """The newest releases of each project among all of a folder's wheels, which are put in order on disk: there may be millions."""
+    with Spool() as spool:
+        for wheel in wheels:
+            if isinstance(wheel, UnreadableIndex):
+                yield wheel
+            else:
+                spool.add(wanted([wheel], choice.projects, choice.patterns))
+        for some in spool.by_project():
+            yield from newest_releases(some, choice.latest)
 
 
-def _of_folder(root: Path, limits: Limits) -> Iterator[ListedWheel]:
-    """The wheels below a folder, at any depth; a bandersnatch mirror has them below ``web/packages``."""
+def _of_folder(root: Path, limits: Limits) -> Iterator[Listed]:
+    """The wheels below a folder, at any depth, in no order; a bandersnatch mirror has them below ``web/packages``."""
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder", hint="give a folder of wheels, or the address of an index")
     count = 0
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        count += len(names)
-        if count > limits.tree_files:
-            raise UnreadableIndex(f"{root}: {count} or more files; {over(limits, 'tree-files')}", hint="name a folder further down")
-        for name in sorted(names):
-            path = Path(folder, name)
-            wheel = listed_wheel(name, path=str(path))
-            if wheel is not None and path.is_file():
-                status = path.stat()
-                yield replace(wheel, size=status.st_size, stamp=str(status.st_mtime_ns))
+    folders = [str(root)]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                        continue
+                    count += 1
+                    if count > limits.tree_files:
+                        raise UnreadableIndex(f"{root}: {count} or more files; {over(limits, 'tree-files')}", hint="name a folder further down")
+                    wheel = listed_wheel(entry.name, path=entry.path)
+                    if wheel is not None and entry.is_file():
+                        status = entry.stat()
+                        yield replace(wheel, size=status.st_size, stamp=str(status.st_mtime_ns))
+        except OSError as error:
+            yield UnreadableIndex(f"{folder}: it can't be read: {error.strerror}", hint="check its permissions")
 
 
-def _of_store(address: str, limits: Limits) -> Iterator[ListedWheel]:
+def _of_store(address: str, limits: Limits) -> Iterator[Listed]:
     """The wheels of a store of objects that fsspec knows, such as ``s3://bucket/wheels``."""
     try:
         import fsspec  # noqa: PLC0415  (only these addresses need it)

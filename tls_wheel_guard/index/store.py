@@ -7,25 +7,23 @@ other targets or settings) is computed from the facts, without the network.
 
 from __future__ import annotations
 
-import json
+import hashlib
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tls_wheel_guard.errors import UnreadableIndex, UsageError
-from tls_wheel_guard.index.listing import ListedWheel
+from tls_wheel_guard.index.rows import PackedRow, unpacked
+from tls_wheel_guard.records import dataclass
 
-__all__ = ["Row", "Store", "key_of"]
+__all__ = ["Known", "Seen", "Store"]
 
 APPLICATION = 0x744C5367
 """PRAGMA application_id: this file is one of ours."""
-SCHEMA = 1
+SCHEMA = 2
 """PRAGMA user_version: the tables below."""
-MAX_FACTS = 256 << 20
-"""Bytes that the facts of one wheel may become."""
+Seen = tuple[str, str, "str | None", "str | None"]
+"""A wheel that a run met: place, file name, the key under which it is stored, and why it could not be read. A name may have many places."""
 
 _TABLES = """
 CREATE TABLE wheels (
@@ -33,7 +31,8 @@ CREATE TABLE wheels (
     uploaded TEXT, read TEXT NOT NULL, bytes_read INTEGER NOT NULL, shape TEXT NOT NULL, facts BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE verdicts (
-    key TEXT NOT NULL REFERENCES wheels(key), judgement TEXT NOT NULL, worst TEXT, entry BLOB NOT NULL, PRIMARY KEY (key, judgement)
+    key TEXT NOT NULL REFERENCES wheels(key), judgement TEXT NOT NULL, worst TEXT, clear INTEGER NOT NULL, entry BLOB NOT NULL,
+    PRIMARY KEY (key, judgement)
 ) WITHOUT ROWID;
 CREATE TABLE findings (
     key TEXT NOT NULL, judgement TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL, module TEXT, system TEXT NOT NULL, culprit TEXT
@@ -59,27 +58,19 @@ CREATE VIEW over_time AS
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What is stored of one wheel: what was read, the facts as JSON values, and the entry of the report by one judgement."""
+class Known:
+    """What is stored of a wheel. ``judged``: by this judgement; ``facts``: packed, None where it is judged or they are of another shape."""
 
-    key: str
-    wheel: ListedWheel
-    read: str
-    bytes_read: int
-    facts: Any
-    entry: dict[str, Any]
-
-
-def key_of(wheel: ListedWheel, version: str | None = None) -> str:
-    """What a wheel is known by: its sha256, else its place, size, and time of writing or what the server calls its version."""
-    return wheel.sha256 or f"{wheel.place}|{wheel.size}|{version or wheel.stamp or ''}"
+    judged: bool
+    clear: bool
+    facts: bytes | None
 
 
 class Store:
     """An open store; ``:memory:`` for a run that keeps nothing. Raises UsageError and UnreadableIndex."""
 
     def __init__(self, path: str, shape: str, judgement: str) -> None:
-        self._shape, self.judgement = shape, judgement
+        self._shape, self.judgement = hashlib.sha256(shape.encode()).hexdigest()[:32], judgement
         self.path = path
         try:
             self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
@@ -118,49 +109,41 @@ class Store:
         with self._transaction():
             self._db.execute("UPDATE runs SET ended = ? WHERE run = ?", (now, run))
 
-    def facts_of(self, key: str) -> Any | None:
-        """The facts of a wheel as JSON values; None where they are not there, or of another shape."""
-        found = self._db.execute("SELECT facts FROM wheels WHERE key = ? AND shape = ?", (key, self._shape)).fetchone()
-        return None if found is None else _unpacked(found[0])
+    def known(self, key: str) -> Known | None:
+        """What is stored of a wheel, None where nothing is."""
+        query = (
+            "SELECT v.clear, CASE WHEN v.key IS NULL AND w.shape = ? THEN w.facts END"
+            " FROM wheels w LEFT JOIN verdicts v ON v.key = w.key AND v.judgement = ? WHERE w.key = ?"
+        )
+        found = self._db.execute(query, (self._shape, self.judgement, key)).fetchone()
+        return None if found is None else Known(found[0] is not None, bool(found[0]), found[1])
 
-    def entry_of(self, key: str, judgement: str | None = None) -> dict[str, Any] | None:
-        """The entry of a wheel by a judgement (this one's without); None where it was not judged so."""
-        found = self._db.execute("SELECT entry FROM verdicts WHERE key = ? AND judgement = ?", (key, judgement or self.judgement)).fetchone()
-        entry = None if found is None else _unpacked(found[0])
-        return entry if isinstance(entry, dict) else None
-
-    def put(self, run: int, rows: Iterable[Row]) -> None:
-        """Store some wheels, all or none."""
+    def put(self, run: int, rows: Iterable[PackedRow], seen: Iterable[Seen] = ()) -> None:
+        """Store some wheels, and what else this run met; all or nothing."""
         with self._transaction():
             for row in rows:
                 self._put(run, row)
+            for met in seen:
+                self._seen(run, *met)
 
-    def seen(self, run: int, place: str, filename: str, key: str | None, error: str | None = None) -> None:
-        """This run met a wheel at a place: it is stored under ``key``, or could not be read. One name may stand in several places."""
+    def _seen(self, run: int, place: str, filename: str, key: str | None, error: str | None) -> None:
         self._db.execute("INSERT OR REPLACE INTO run_wheels VALUES (?, ?, ?, ?, ?)", (run, place, filename, key, error))
 
-    def _put(self, run: int, row: Row) -> None:
+    def _put(self, run: int, row: PackedRow) -> None:
         wheel = row.wheel
-        values = (
-            row.key, wheel.filename, wheel.project, wheel.version, wheel.size, wheel.sha256, wheel.place, wheel.uploaded, row.read,
-            row.bytes_read, self._shape, _packed(row.facts),
-        )  # fmt: skip
-        self._db.execute(f"INSERT OR REPLACE INTO wheels VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608  (question marks)
-        self._verdict(row.key, row.entry)
-        self.seen(run, wheel.place, wheel.filename, row.key)
-
-    def _verdict(self, key: str, entry: dict[str, Any]) -> None:
-        systems = {target["tag"]: target["libc"] for target in entry["targets"]}
-        order = ("note", "warning", "error")
-        worst = max((f["severity"] for f in entry["findings"]), key=order.index, default=None)
-        self._db.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", (key, self.judgement, worst, _packed(entry)))
-        self._db.execute("DELETE FROM findings WHERE key = ? AND judgement = ?", (key, self.judgement))
-        for finding in entry["findings"]:
-            culprits = [culprit["id"] for culprit in finding["culprits"] if culprit["confidence"] != "possible"] or [None]
-            for system in sorted({systems.get(tag, "") for tag in finding["targets"]}) or [""]:
-                for culprit in culprits:
-                    row = (key, self.judgement, finding["rule"], finding["severity"], finding["module"], system, culprit)
-                    self._db.execute("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        if row.facts is not None:
+            values = (
+                row.key, wheel.filename, wheel.project, wheel.version, wheel.size, wheel.sha256, wheel.place, wheel.uploaded, row.read,
+                row.bytes_read, self._shape, row.facts,
+            )  # fmt: skip
+            self._db.execute(f"INSERT OR REPLACE INTO wheels VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608  (question marks)
+        verdict = (row.key, self.judgement, row.worst, row.clear, row.entry)
+        self._db.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)", verdict)
+        self._db.execute("DELETE FROM findings WHERE key = ? AND judgement = ?", (row.key, self.judgement))
+        self._db.executemany(
+            "INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?)", ((row.key, self.judgement, *finding) for finding in row.findings)
+        )
+        self._seen(run, wheel.place, wheel.filename, row.key, None)
 
     def entries(self, run: int) -> Iterator[dict[str, Any]]:
         """The entries of a run's wheels by their file names; those that could not be read have only ``wheel``, ``path`` and ``error``."""
@@ -169,23 +152,11 @@ class Store:
             " WHERE rw.run = ? ORDER BY rw.filename, rw.place"
         )
         for filename, error, entry in self._db.execute(query, (self.judgement, run)):
-            found = None if entry is None else _unpacked(entry)
+            found = None if entry is None else unpacked(entry)
             if isinstance(found, dict):
                 yield found
             else:
                 yield {"wheel": filename, "path": filename, "error": error or "its entry in the store is damaged"}
-
-    def failed(self, run: int) -> list[tuple[str, str]]:
-        """File names of what a run could not read, with the reasons."""
-        return self._db.execute("SELECT filename, error FROM run_wheels WHERE run = ? AND error IS NOT NULL ORDER BY filename", (run,)).fetchall()
-
-    def findings(self, run: int) -> Iterator[tuple[str, str, str, str, str, str, str | None]]:
-        """A run's findings: project, version, file name, rule, severity, system, culprit (None where it is not known)."""
-        query = (
-            "SELECT w.project, w.version, w.filename, f.rule, f.severity, f.system, f.culprit FROM run_wheels rw JOIN wheels w USING (key)"
-            " JOIN findings f ON f.key = rw.key AND f.judgement = ? WHERE rw.run = ? ORDER BY w.project, w.version, w.filename"
-        )
-        yield from self._db.execute(query, (self.judgement, run))
 
     def run_before(self, run: int, which: str) -> int | None:
         """The run that ``--since`` names: a number, or ``last`` for the newest one before that ended; None where there is none."""
@@ -195,43 +166,10 @@ class Store:
         known = self._db.execute("SELECT run FROM runs WHERE run = ? AND run < ?", (which, run)).fetchone() if which.isdecimal() else None
         return None if known is None else int(known[0])
 
-    def worst_in(self, run: int) -> dict[str, str | None]:
-        """File name -> the worst severity among its findings in a run; wheels that could not be read are left out."""
-        rows = self._db.execute(
-            "SELECT rw.filename, v.worst FROM run_wheels rw JOIN runs r USING (run)"
-            " JOIN verdicts v ON v.key = rw.key AND v.judgement = r.judgement WHERE rw.run = ?",
-            (run,),
-        )
-        order = (None, "note", "warning", "error")
-        found: dict[str, str | None] = {}
-        for filename, worst in rows:
-            found[filename] = max(found.get(filename), worst, key=order.index)
-        return found
-
-    def export(self, path: Path) -> int:
-        """Write a row for each finding of this judgement to a parquet file; how many. Raises UsageError."""
-        try:
-            import pyarrow as pa  # noqa: PLC0415  (only an export needs it)
-            import pyarrow.parquet as pq  # noqa: PLC0415
-        except ImportError as error:
-            raise UsageError("--export needs pyarrow", hint="pip install pyarrow") from error
-        names = ("project", "version", "filename", "sha256", "uploaded", "rule", "severity", "module", "system", "culprit")
-        query = (
-            "SELECT w.project, w.version, w.filename, w.sha256, w.uploaded, f.rule, f.severity, f.module, f.system, f.culprit"
-            " FROM wheels w JOIN verdicts v USING (key) LEFT JOIN findings f ON f.key = v.key AND f.judgement = v.judgement"
-            " WHERE v.judgement = ? ORDER BY w.project, w.version, w.filename"
-        )
-        rows = self._db.execute(query, (self.judgement,)).fetchall()
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-        table = pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)})
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        try:
-            pq.write_table(table, unfinished)
-            unfinished.replace(path)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise UsageError(f"{path}: it can't be written: {error.strerror or error}", hint="name a file in a folder that exists") from error
-        return len(rows)
+    @property
+    def db(self) -> sqlite3.Connection:
+        """For queries."""
+        return self._db
 
     def close(self) -> None:
         """Close the file."""
@@ -252,16 +190,3 @@ class _Transaction:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._db.execute("COMMIT" if kind is None else "ROLLBACK")
-
-
-def _packed(value: Any) -> bytes:
-    return zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 6)
-
-
-def _unpacked(data: bytes) -> Any:
-    try:
-        inflater = zlib.decompressobj()
-        text = inflater.decompress(data, MAX_FACTS)
-        return json.loads(text) if inflater.eof else None
-    except (zlib.error, ValueError, RecursionError, TypeError):
-        return None

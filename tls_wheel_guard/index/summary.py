@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import Protocol, TypeVar
 
-__all__ = ["CulpritRow", "IndexSummary", "ProjectRow", "WorseRow"]
+from tls_wheel_guard.findings import Severity
+from tls_wheel_guard.records import dataclass
+
+__all__ = ["CulpritRow", "FindingRow", "IndexSummary", "ProjectRow", "Rows", "WorseRow"]
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Rows(Protocol[R_co]):
+    """Rows that can be counted and gone through again, and need not be in memory: a tuple is one."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[R_co]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +27,23 @@ class ProjectRow:
 
     project: str
     version: str
-    worst: str
+    worst: Severity
     wheels: int
     rules: tuple[str, ...]
     systems: tuple[str, ...]
     culprits: tuple[str, ...]
     downloads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """One finding in a wheel, on some systems. ``module``: None where it is about the wheel."""
+
+    filename: str
+    rule: str
+    severity: Severity
+    module: str | None
+    systems: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +57,7 @@ class CulpritRow:
 
 @dataclass(frozen=True, slots=True)
 class WorseRow:
-    """A wheel that has become worse: the worst severity before (``new`` for a wheel that was not there) and now."""
+    """A wheel that has become worse: the worst severity before (``new`` for a wheel that was not there, None for no finding) and now."""
 
     wheel: str
     before: str | None
@@ -45,12 +69,15 @@ class IndexSummary:
     """A run. ``projects``: most severe first; ``culprits``: most projects first; ``failed``: file name and error.
 
     ``counts``: wheels; of these known, clear, judged; failed; bytes_read, bytes_whole. ``since``: the run that ``worse`` compares with.
+    ``worst``: severity -> wheels of which it is the worst finding.
     """
 
     source: str
     counts: Mapping[str, int]
-    projects: tuple[ProjectRow, ...] = ()
-    culprits: tuple[CulpritRow, ...] = ()
-    failed: tuple[tuple[str, str], ...] = ()
-    worse: tuple[WorseRow, ...] = ()
+    seconds: float
+    worst: Mapping[str, int]
+    projects: Rows[ProjectRow] = ()
+    culprits: Rows[CulpritRow] = ()
+    failed: Rows[tuple[str, str]] = ()
+    worse: Rows[WorseRow] = ()
     since: int | None = None

@@ -1,0 +1,200 @@
+"""How time and memory of ``index`` grow: synthetic wheels of a folder and of nginx, judged anew from a store, and workers of a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.markdown import heading, row
+from tests.support.clusters import cluster
+from tests.support.index_server import index_of, serve_pages
+from tests.support.modules import ie
+from tests.support.wheel_builder import make_wheel
+from tls_wheel_guard.commands.check import Asked
+from tls_wheel_guard.commands.facts import StoredClear, StoredWheel
+from tls_wheel_guard.commands.index import judgement_of
+from tls_wheel_guard.commands.index_wheel import Task, judge_wheel
+from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.index.connection import Connection
+from tls_wheel_guard.index.facts import shape_of
+from tls_wheel_guard.index.listing import ListedWheel
+from tls_wheel_guard.index.rows import packed_row
+from tls_wheel_guard.index.store import Store
+from tls_wheel_guard.records import replace
+
+__all__ = ["growth", "rejudged", "speed_up"]
+
+A_PROJECT = 100
+"""Synthetic wheels of one project."""
+TAGS = "cp312-cp312-manylinux_2_28_x86_64"
+
+
+def _name(number: int) -> str:
+    return f"p{number // A_PROJECT}-1.{number % A_PROJECT}-{TAGS}.whl"
+
+
+def _template(folder: Path) -> bytes:
+    return make_wheel(folder, {"pkg/a.so": ie(64)}, TAGS).read_bytes()
+
+
+def _wheels(folder: Path, count: int) -> list[Path]:
+    """Wheels of one small module; a comment at the end of the archive makes each another file."""
+    folder.mkdir()
+    (folder.parent / "template").mkdir()
+    template = _template(folder.parent / "template")
+    paths = [folder / _name(number) for number in range(count)]
+    for number, path in enumerate(paths):
+        mark = f"{number:08}".encode()
+        path.write_bytes(template[:-2] + len(mark).to_bytes(2, "little") + mark)
+    return paths
+
+
+class Said(NamedTuple):
+    """A run in a process of its own: seconds, its peak memory and that of its largest worker (MB), and what it counted."""
+
+    seconds: float
+    driver: float
+    worker: float
+    counts: dict[str, int]
+
+
+def growth(sizes: list[int]) -> None:
+    """From a folder, from nginx, and judged anew from the store."""
+    heading("wheels", "what", "a second", "driver, MB", "largest worker, MB")
+    taken: dict[str, list[tuple[int, float]]] = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as made:
+            root = Path(made)
+            root.chmod(0o755)
+            wheels = _wheels(root / "wheels", size)
+            (root / "index").mkdir()
+            with index_of(root / "index", wheels) as url:
+                for what, source, store, room in (
+                    ("folder", str(root / "wheels"), "folder", None), ("folder, judged anew", str(root / "wheels"), "folder", 64),
+                    ("nginx", url, "nginx", None), ("nginx, judged anew", url, "nginx", 64), ("nginx, all known", url, "nginx", 64),
+                ):  # fmt: skip
+                    said = _said(source, root / f"{store}.sqlite", room)
+                    taken.setdefault(what, []).append((size, said.seconds))
+                    row(f"{size:,}", what, f"{size / said.seconds:,.0f}", f"{said.driver:.0f}", f"{said.worker:.0f}")
+    _exponents(taken)
+
+
+def _exponents(taken: dict[str, list[tuple[int, float]]]) -> None:
+    print("\nTime grows with the number of wheels to the power of (from the two largest sizes): ", end="")
+    said = []
+    for what, points in taken.items():
+        if len(points) > 1:
+            (n, t), (m, u) = points[-2:]
+            said.append(f"{what} {math.log(u / t) / math.log(m / n):.2f}")
+    print(f"{'; '.join(said)}.", flush=True)
+
+
+def _said(source: str, store: Path, room: int | None, *more: str) -> Said:
+    command = [sys.executable, "-m", "benchmarks.index_runs", source, str(store), str(room or 0), *more]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        worker = 0.0
+        while driver.poll() is None:
+            time.sleep(0.25)
+            worker = max(worker, *(_peak(child) for child in _children(driver.pid)), 0.0)
+        seconds, most, counts = json.loads((driver.stdout.read() if driver.stdout else "").splitlines()[-1])
+    return Said(seconds, most, worker, counts)
+
+
+def _children(pid: int) -> Iterator[int]:
+    """All processes below one."""
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                yield child
+                yield from _children(child)
+
+
+def _peak(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        return int(found[1]) / 1024 if found else 0.0
+    return 0.0
+
+
+def rejudged(count: int) -> None:
+    """Stored facts judged anew: put by the store's own API, listed by the pages of an index, of which no wheel is there."""
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        root.chmod(0o755)
+        started = time.monotonic()
+        _fill(root, count)
+        with serve_pages(root) as url:
+            filled = time.monotonic() - started
+            heading("stored facts", "what", "a second", "seconds", "driver, MB", "largest worker, MB", "bytes read", "store, MB")
+            row(f"{count:,}", "put by a script", f"{count / filled:,.0f}", f"{filled:.0f}", "-", "-", "-", "-")
+            for what in ("judged anew", "all known"):
+                said = _said(url, root / "store.sqlite", 64)
+                size = (root / "store.sqlite").stat().st_size / 1e6
+                row(
+                    f"{said.counts['wheels']:,}", what, f"{count / said.seconds:,.0f}", f"{said.seconds:.0f}", f"{said.driver:.0f}",
+                    f"{said.worker:.0f}", said.counts["bytes_read"], f"{size:,.0f}",
+                )  # fmt: skip
+
+
+def _fill(root: Path, count: int) -> None:
+    """A store with ``count`` wheels, and the pages of an index that lists them."""
+    template = _template(root)
+    path = root / _name(0)
+    path.write_bytes(template)
+    asked, config = Asked(), Config()
+    first = judge_wheel(Task(ListedWheel(path.name, "p0", "1.0", path=str(path))), config, asked, True, Connection(1)).row
+    if first is None:
+        raise AssertionError("the template can't be read")
+    store = Store(str(root / "store.sqlite"), shape_of(StoredWheel, StoredClear), judgement_of(config, asked))
+    run = store.begin("put by a script", "then")
+    meta = {"api-version": "1.1"}
+    pages = root / "simple"
+    pages.mkdir()
+    names = [f"p{number}" for number in range(math.ceil(count / A_PROJECT))]
+    (pages / "index.json").write_text(json.dumps({"meta": meta, "projects": [{"name": name} for name in names]}))
+    for place, name in enumerate(names):
+        rows, files = [], []
+        for number in range(place * A_PROJECT, min((place + 1) * A_PROJECT, count)):
+            filename, key = _name(number), hashlib.sha256(str(number).encode()).hexdigest()
+            wheel = ListedWheel(
+                filename, name, f"1.{number % A_PROJECT}", url=f"http://127.0.0.1/files/{filename}", size=len(template), sha256=key
+            )
+            kind, facts = first.facts
+            rows.append(packed_row(replace(first, key=key, wheel=wheel, facts=[kind, [filename, *facts[1:]]])))
+            files.append({"filename": filename, "url": f"/files/{filename}", "size": len(template), "hashes": {"sha256": key}})
+        store.put(run, rows)
+        (pages / name).mkdir()
+        (pages / name / "index.json").write_text(json.dumps({"meta": meta, "name": name, "files": files}))
+    store.end(run, "then")
+    store.close()
+
+
+def speed_up(wheels: list[Path]) -> None:
+    """The same wheels by one, two and four workers of ``dask worker`` on this machine."""
+    heading("workers", "seconds", "wheels a second", "speed-up", "CPU seconds a wheel of the workers")
+    alone = 0.0
+    for workers in (1, 2, 4):
+        with tempfile.TemporaryDirectory() as made, cluster(workers) as (address, processes):
+            _said(str(wheels[0].parent), Path(made) / "warm.sqlite", None, address)
+            before = sum(map(_cpu, (p.pid for p in processes[1:])))
+            said = _said(str(wheels[0].parent), Path(made) / "s.sqlite", None, address)
+            cpu = sum(map(_cpu, (p.pid for p in processes[1:]))) - before
+        alone = alone or said.seconds
+        count = said.counts["wheels"]
+        row(workers, f"{said.seconds:.1f}", f"{count / said.seconds:.1f}", f"{alone / said.seconds:.2f}", f"{cpu / count:.3f}")
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
