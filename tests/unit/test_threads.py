@@ -85,10 +85,10 @@ def test_the_first_place_that_fails_is_the_one_that_is_raised() -> None:
 
     for _ in range(3):
         with pytest.raises(ValueError, match=r"^3$"):
-            side_by_side(work, range(10), 4)
+            side_by_side(work, range(10), (), 4)
         with pytest.raises(ValueError, match=r"^3$"):
-            side_by_side(work, reversed(range(10)), 4)
-    assert side_by_side(lambda place: place * 2, [3, 1, 2], 2) == {1: 2, 2: 4, 3: 6}
+            side_by_side(work, reversed(range(10)), (), 4)
+    assert side_by_side(lambda place: place * 2, [3, 1], [2, 4], 2) == {1: 2, 2: 4, 3: 6, 4: 8}
 
 
 def wait_until(true: Callable[[], bool]) -> bool:
@@ -164,9 +164,9 @@ def test_one_wheel_is_read_by_threads_and_not_by_workers(tmp_path: Path, monkeyp
     seen: list[int] = []
     usual = side_by_side
 
-    def counted(work: Any, places: Any, threads: int) -> Any:
+    def counted(work: Any, large: Any, small: Any, threads: int) -> Any:
         seen.append(threads)
-        return usual(work, places, threads)
+        return usual(work, large, small, threads)
 
     monkeypatch.setattr("tls_wheel_guard.inputs.side_by_side.side_by_side", counted)
     path = many(tmp_path)

@@ -206,11 +206,12 @@ def _lzma(head: bytes, limits: Limits) -> Any:
 def _data_offset(file: Readable, info: zipfile.ZipInfo) -> int:
     """Where a member's compressed bytes start: behind its local header (APPNOTE.TXT 4.3.7)."""
     file.seek(info.header_offset)
-    header = file.read(30)
+    # The name is read with the header, where each of its characters is a byte.
+    header = file.read(30 + len(info.orig_filename))
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
         raise UnreadableMember("its local header is not where the directory says")
     name_size, extra_size = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
-    raw_name = file.read(name_size)
+    raw_name = header[30 : 30 + name_size] + file.read(max(0, 30 + name_size - len(header)))
     name = raw_name.decode("utf-8" if header[7] & 0x08 else "cp437", "replace")
     if name != info.orig_filename:
         raise UnreadableMember("its local header has another name than the directory")

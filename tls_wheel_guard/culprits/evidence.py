@@ -6,6 +6,7 @@ may still have brought the access. Nothing here looks at a wheel's or a project'
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 
@@ -54,7 +55,14 @@ def readers(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
 
 def _is_own(culprit: Culprit, name: str) -> bool:
     """Whether a function bears one of the culprit's names; a word that ends in ``*`` is a beginning, such as a C++ namespace's."""
-    return any(name.startswith(word[:-1]) if word.endswith("*") else name == word for word in culprit.words.functions)
+    whole, beginnings = _own_words(culprit.words.functions)
+    return name in whole or name.startswith(beginnings)
+
+
+@functools.lru_cache(maxsize=64)
+def _own_words(words: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Whole names, and beginnings: a file may define thousands of functions."""
+    return frozenset(word for word in words if not word.endswith("*")), tuple(word[:-1] for word in words if word.endswith("*"))
 
 
 def layout(culprit: Culprit, clues: Clues) -> tuple[str, ...]:

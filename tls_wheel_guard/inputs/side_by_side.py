@@ -11,17 +11,19 @@ __all__ = ["side_by_side"]
 _Found = TypeVar("_Found")
 
 
-def side_by_side(work: Callable[[int], _Found], places: Iterable[int], threads: int) -> dict[int, _Found]:
-    """What ``work`` returns for each place. They are begun in the order that is given.
+def side_by_side(work: Callable[[int], _Found], large: Iterable[int], small: Iterable[int], threads: int) -> dict[int, _Found]:
+    """What ``work`` returns for each place. The calling thread begins with the small ones, the others with the large ones, in the order given.
 
-    Raises what the lowest place that fails raises, whenever that happened. An interruption of the calling thread passes through at once, and
-    the other threads then begin nothing new.
+    Raises what a small place raises, else what the lowest large one that fails raises, whenever that happened. An interruption of the calling
+    thread passes through at once. However it ends, the other threads begin nothing new.
     """
-    run = _Run(work, places)
+    run = _Run(work, large)
     others = [threading.Thread(target=run.go_on, name=f"reading members {n}", daemon=True) for n in range(1, threads)]
     try:
         for thread in others:
             thread.start()
+        for place in small:
+            run.found[place] = work(place)
         run.go_on()
         for thread in others:
             thread.join()

@@ -109,27 +109,25 @@ class OpenWheel(OpenInput):
         return contents
 
     def _looks(self) -> list[_Look]:
-        """What each member is, in directory order. Large ELF members are read side by side, the largest first."""
-        looks: list[_Look] = []
-        large: list[int] = []
-        for member in self._inspected:
-            look = self._peek_at(member)
-            if look.kind == "elf":
-                if self.threads > 1 and self.archive.packed_size(member) >= SIDE_BY_SIDE_FROM:
-                    large.append(len(looks))
-                else:
-                    look = self._read(member)
-            looks.append(look)
-        if large:
-            from tls_wheel_guard.inputs.side_by_side import side_by_side  # noqa: PLC0415  (most wheels have no large member)
+        """What each member is, in directory order. Large members are read side by side, the largest first, beside the others."""
+        members = self._inspected
+        sizes = [self.archive.packed_size(member) for member in members]
+        large = [place for place, size in enumerate(sizes) if size >= SIDE_BY_SIDE_FROM] if self.threads > 1 else []
+        if not large:
+            return [self._look_at(member) for member in members]
+        from tls_wheel_guard.inputs.side_by_side import side_by_side  # noqa: PLC0415  (most wheels have no large member)
 
-            self.archive.threaded = True
-            members = self._inspected
-            large.sort(key=lambda place: -self.archive.packed_size(members[place]))
-            threads = min(self.threads, MOST_THREADS, len(large))
-            for place, look in side_by_side(lambda place: self._read(members[place]), large, threads).items():
-                looks[place] = look
-        return looks
+        self.archive.threaded = True
+        large.sort(key=lambda place: -sizes[place])
+        apart = set(large)
+        small = [place for place in range(len(members)) if place not in apart]
+        found = side_by_side(lambda place: self._look_at(members[place]), large, small, min(self.threads, MOST_THREADS, 1 + len(large)))
+        return [found[place] for place in range(len(members))]
+
+    def _look_at(self, member: Member) -> _Look:
+        """What a member is; an ELF member with its facts, or why it can't be read."""
+        look = self._peek_at(member)
+        return self._read(member) if look.kind == "elf" else look
 
     def _peek_at(self, member: Member) -> _Look:
         """A member's format by its first bytes."""

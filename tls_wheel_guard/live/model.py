@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from tls_wheel_guard.loaders import freebsd, glibc
 from tls_wheel_guard.platforms import Libc
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["KEEPS_NO_ROOM", "NO_STATIC_TLS", "Live", "version_numbers"]
 

@@ -6,13 +6,13 @@ A slot is the word of the GOT that the loader fills with a variable's distance f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from tls_wheel_guard.machine_code import aarch64, riscv64, x86
 from tls_wheel_guard.machine_code.candidate import Candidate
 from tls_wheel_guard.machine_code.code import Code
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
 from tls_wheel_guard.machine_code.functions import FunctionMap, FunctionRange
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Site", "Sites", "find_sites"]
 

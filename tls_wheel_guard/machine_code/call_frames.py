@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.machine_code.eh_frame import Frame, encoded_pointer
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["SIGN_STATE", "Cfa", "Cie", "FrameTable", "Row", "Rule", "sleb", "uleb"]
 

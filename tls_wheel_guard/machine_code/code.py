@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tls_wheel_guard.elf.constants import DT_PLTGOT, PT_LOAD
 from tls_wheel_guard.elf.headers import Segment, dynamic_of
 from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Code", "Piece", "read_code"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from tls_wheel_guard.machine_code.code import Code
 from tls_wheel_guard.machine_code.disassembly import Line, LineDecoder
 from tls_wheel_guard.machine_code.function_starts import FunctionStarts
+from tls_wheel_guard.records import dataclass, field
 
 __all__ = ["Block", "ControlFlow", "Function", "branch_target"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from tls_wheel_guard.machine_code.control_flow import Block, ControlFlow, branch_target, plain, rip_target
 from tls_wheel_guard.machine_code.disassembly import Line
+from tls_wheel_guard.records import dataclass, field
 
 __all__ = ["DescriptorCalls", "find_descriptor_calls"]
 

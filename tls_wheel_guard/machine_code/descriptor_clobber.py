@@ -8,7 +8,6 @@ that it saw the function leave alone. What can't be read is counted and never ju
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from tls_wheel_guard.machine_code.callees import Callees
 from tls_wheel_guard.machine_code.callers import Callers
@@ -22,6 +21,7 @@ from tls_wheel_guard.machine_code.vector_liveness import ARGUMENTS, RESULTS, fil
 from tls_wheel_guard.machine_code.vector_registers import ALL, XMM, names, vectors
 from tls_wheel_guard.machine_code.vector_steps import steps_of
 from tls_wheel_guard.machine_code.x86 import rip_relative
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["DescriptorSite", "DescriptorSites", "find_descriptor_sites"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tls_wheel_guard.errors import UsageError
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["MACHINES", "Disassembler", "Instruction", "Line", "LineDecoder", "Memory"]
 

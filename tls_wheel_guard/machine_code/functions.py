@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tls_wheel_guard.elf.symbol_tables import Function
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["FunctionMap", "FunctionRange"]
 

@@ -7,7 +7,6 @@ changes with them: sh_link, sh_info, the symbol tables, e_shstrndx.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from tls_wheel_guard.elf.constants import (
     SHF_ALLOC,
@@ -22,6 +21,7 @@ from tls_wheel_guard.elf.constants import (
     SHT_RELA,
     SHT_SYMTAB,
 )
+from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.repair.elf_file import SYM, ElfFile, SectionHeader
 from tls_wheel_guard.repair.patch import Patch
 

@@ -63,9 +63,10 @@ class TlsModule:
         """The file's name without its folder."""
         return self.demand.name
 
-    def defines_unique(self, name: str | None) -> bool:
-        """Whether the module defines and uses this name as STB_GNU_UNIQUE."""
-        return any(access.unique and access.symbol == name for access in self.accesses)
+    @property
+    def unique_names(self) -> frozenset[str | None]:
+        """The names that the module defines and uses as STB_GNU_UNIQUE."""
+        return frozenset(access.symbol for access in self.accesses if access.unique)
 
 
 def names_asked(module: SharedObject) -> set[str]:

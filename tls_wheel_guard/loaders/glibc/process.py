@@ -74,6 +74,7 @@ class _Run:
         self._assumed: list[str] = []
         self._missing: tuple[str, ...] = ()
         self._unique = unique_names(self.table)
+        self._uniques: dict[int, tuple[TlsModule, frozenset[str | None]]] = {}
         self._never_leave: set[str] = set()
         self._relocated_before = {path for path, row in self.table.items() if row.relocated}
 
@@ -183,14 +184,23 @@ class _Run:
     def _only_one(self, access: Access, definer: TlsModule | None) -> TlsModule | None:
         """do_lookup_unique: the first definition of an STB_GNU_UNIQUE name holds for the process, and its module never leaves."""
         name = access.symbol
-        if name is None or definer is None or not definer.defines_unique(name):
+        if name is None or definer is None or name not in self._unique_names(definer):
             return definer
         path = self._unique.setdefault(name, definer.path)
         row = self.table[path]
-        self._change(path, unique=row.unique | {name})
+        if name not in row.unique:
+            self._change(path, unique=row.unique | {name})
         if not row.at_start:
             self._never_leave.add(path)
         return row.module
+
+    def _unique_names(self, module: TlsModule) -> frozenset[str | None]:
+        """What a module defines and uses as STB_GNU_UNIQUE, gathered once: it may reach thousands of variables."""
+        known = self._uniques.get(id(module))
+        if known is None:
+            # The module is kept beside its names, so that no other gets its identity.
+            known = self._uniques[id(module)] = (module, module.unique_names)
+        return known[1]
 
     def _next_tls_id(self, path: str, module: TlsModule) -> int:
         """_dl_next_tls_modid: the least number that is free; the start-up set has the first ones."""
