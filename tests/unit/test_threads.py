@@ -30,6 +30,7 @@ from tls_wheel_guard.inputs.wheel import OpenWheel
 def all_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Members of a few kilobytes are read as large ones are."""
     monkeypatch.setattr(wheels, "SIDE_BY_SIDE_FROM", 0)
+    monkeypatch.setattr(wheels, "THREADS_PAY_FROM", 0)
     monkeypatch.setattr(members, "AHEAD_FROM", 0)
 
 
@@ -132,7 +133,7 @@ import os, sys, time
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.archive import compression, members
 from tls_wheel_guard.inputs import wheel
-wheel.SIDE_BY_SIDE_FROM = members.AHEAD_FROM = 0
+wheel.SIDE_BY_SIDE_FROM = wheel.THREADS_PAY_FROM = members.AHEAD_FROM = 0
 usual = compression._stored
 def slow(*words):
     for piece in usual(*words):

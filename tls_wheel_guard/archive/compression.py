@@ -211,7 +211,9 @@ def _data_offset(file: Readable, info: zipfile.ZipInfo) -> int:
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
         raise UnreadableMember("its local header is not where the directory says")
     name_size, extra_size = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
-    raw_name = header[30 : 30 + name_size] + file.read(max(0, 30 + name_size - len(header)))
+    raw_name = header[30 : 30 + name_size]
+    if len(raw_name) < name_size:
+        raw_name += file.read(name_size - len(raw_name))
     name = raw_name.decode("utf-8" if header[7] & 0x08 else "cp437", "replace")
     if name != info.orig_filename:
         raise UnreadableMember("its local header has another name than the directory")

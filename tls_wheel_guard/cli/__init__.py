@@ -138,6 +138,7 @@ def _run(arguments: Sequence[str]) -> int:
         options.rest = list(arguments[at + 1 :])
         if not gc.isenabled():
             gc.freeze()
+            gc.set_threshold(10_000, 20, 20)
             gc.enable()
         return int(_command(options.command).run(options))
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from importlib import resources
+from pathlib import Path
 
 from tls_wheel_guard.culprits.collect import Vocabulary
 from tls_wheel_guard.culprits.model import Culprit, culprit_from
@@ -20,9 +20,9 @@ __all__ = ["known_culprits", "vocabulary"]
 @functools.cache
 def known_culprits() -> tuple[Culprit, ...]:
     """All culprits, in the order of their ids."""
-    folder = resources.files("tls_wheel_guard") / "culprits" / "data"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
-    return tuple(culprit_from(f.name.removesuffix(".toml"), tomllib.loads(f.read_text(encoding="utf-8"))) for f in files)
+    # Not by importlib.resources, whose import takes as long as half of the files.
+    files = sorted(Path(__file__).with_name("data").glob("*.toml"))
+    return tuple(culprit_from(f.stem, tomllib.loads(f.read_text(encoding="utf-8"))) for f in files)
 
 
 @functools.cache

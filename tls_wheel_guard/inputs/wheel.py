@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, get_args
 
 from tls_wheel_guard.archive import Format, Member, format_of, name_says_no_elf, open_archive
 from tls_wheel_guard.archive.magic import PEEK
@@ -26,6 +26,8 @@ MAX_SBOMS = 64
 
 SIDE_BY_SIDE_FROM = 256 << 10
 """Compressed bytes of an ELF member from which threads read it beside others. In small ones they would mostly wait for the GIL."""
+THREADS_PAY_FROM = 1 << 20
+"""The same of all large members together: with less, threads cost more than they save."""
 MOST_THREADS = 4
 """Each may keep 16 MB of a member at a time, and some that are inflated ahead."""
 
@@ -36,6 +38,10 @@ class _Look(NamedTuple):
     kind: Format = "other"
     unreadable: str | None = None
     module: InputModule | None = None
+
+
+_OF_FORMAT: dict[Format, _Look] = {kind: _Look(kind) for kind in get_args(Format)}
+"""Most members are told by their format alone."""
 
 
 class OpenWheel(OpenInput):
@@ -113,7 +119,7 @@ class OpenWheel(OpenInput):
         members = self._inspected
         sizes = [self.archive.packed_size(member) for member in members]
         large = [place for place, size in enumerate(sizes) if size >= SIDE_BY_SIDE_FROM] if self.threads > 1 else []
-        if not large:
+        if not large or sum(sizes[place] for place in large) < THREADS_PAY_FROM:
             return [self._look_at(member) for member in members]
         from tls_wheel_guard.inputs.side_by_side import side_by_side  # noqa: PLC0415  (most wheels have no large member)
 
@@ -132,7 +138,7 @@ class OpenWheel(OpenInput):
     def _peek_at(self, member: Member) -> _Look:
         """A member's format by its first bytes."""
         try:
-            return _Look(format_of(self.archive.peek(member, PEEK), member.name))
+            return _OF_FORMAT[format_of(self.archive.peek(member, PEEK), member.name)]
         except UnreadableMember as error:
             return _Look() if name_says_no_elf(member.name) else _Look(unreadable=error.message)
 

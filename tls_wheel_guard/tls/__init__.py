@@ -38,6 +38,17 @@ Sources: Drepper, "ELF Handling For Thread-Local Storage" (2013); glibc elf/dl-t
 from __future__ import annotations
 
 from tls_wheel_guard.tls.demand import Definer, ForeignUse, TlsDemand, demand_of, is_libc_variable
-from tls_wheel_guard.tls.module import Access, TlsModule, names_asked, tls_module
+from tls_wheel_guard.tls.module import Access, TlsModule, UniqueNames, names_asked, tls_module
 
-__all__ = ["Access", "Definer", "ForeignUse", "TlsDemand", "TlsModule", "demand_of", "is_libc_variable", "names_asked", "tls_module"]
+__all__ = [
+    "Access",
+    "Definer",
+    "ForeignUse",
+    "TlsDemand",
+    "TlsModule",
+    "UniqueNames",
+    "demand_of",
+    "is_libc_variable",
+    "names_asked",
+    "tls_module",
+]

@@ -9,7 +9,7 @@ from tls_wheel_guard.elf.relocations import RelocKind
 from tls_wheel_guard.records import dataclass
 from tls_wheel_guard.tls.demand import TlsDemand, demand_of, is_libc_variable
 
-__all__ = ["Access", "TlsModule", "names_asked", "tls_module"]
+__all__ = ["Access", "TlsModule", "UniqueNames", "names_asked", "tls_module"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,19 @@ class TlsModule:
         """The file's name without its folder."""
         return self.demand.name
 
-    @property
-    def unique_names(self) -> frozenset[str | None]:
-        """The names that the module defines and uses as STB_GNU_UNIQUE."""
-        return frozenset(access.symbol for access in self.accesses if access.unique)
+
+class UniqueNames:
+    """The names that modules define and use as STB_GNU_UNIQUE, gathered once: one may reach thousands of variables."""
+
+    def __init__(self) -> None:
+        # The module is kept beside its names, so that no other gets its identity.
+        self._known: dict[int, tuple[TlsModule, frozenset[str | None]]] = {}
+
+    def of(self, module: TlsModule) -> frozenset[str | None]:
+        """The names of one module."""
+        if id(module) not in self._known:
+            self._known[id(module)] = module, frozenset(access.symbol for access in module.accesses if access.unique)
+        return self._known[id(module)][1]
 
 
 def names_asked(module: SharedObject) -> set[str]:

@@ -33,7 +33,7 @@ from tls_wheel_guard.loaders.link_map import (
 )
 from tls_wheel_guard.loaders.refusals import NO_MORE_STATIC, NO_ROOM, Reason, Refused
 from tls_wheel_guard.records import replace
-from tls_wheel_guard.tls import Access, TlsModule
+from tls_wheel_guard.tls import Access, TlsModule, UniqueNames
 
 __all__ = ["step"]
 
@@ -74,7 +74,7 @@ class _Run:
         self._assumed: list[str] = []
         self._missing: tuple[str, ...] = ()
         self._unique = unique_names(self.table)
-        self._uniques: dict[int, tuple[TlsModule, frozenset[str | None]]] = {}
+        self._defined_unique = UniqueNames()
         self._never_leave: set[str] = set()
         self._relocated_before = {path for path, row in self.table.items() if row.relocated}
 
@@ -184,7 +184,7 @@ class _Run:
     def _only_one(self, access: Access, definer: TlsModule | None) -> TlsModule | None:
         """do_lookup_unique: the first definition of an STB_GNU_UNIQUE name holds for the process, and its module never leaves."""
         name = access.symbol
-        if name is None or definer is None or name not in self._unique_names(definer):
+        if name is None or definer is None or name not in self._defined_unique.of(definer):
             return definer
         path = self._unique.setdefault(name, definer.path)
         row = self.table[path]
@@ -193,14 +193,6 @@ class _Run:
         if not row.at_start:
             self._never_leave.add(path)
         return row.module
-
-    def _unique_names(self, module: TlsModule) -> frozenset[str | None]:
-        """What a module defines and uses as STB_GNU_UNIQUE, gathered once: it may reach thousands of variables."""
-        known = self._uniques.get(id(module))
-        if known is None:
-            # The module is kept beside its names, so that no other gets its identity.
-            known = self._uniques[id(module)] = (module, module.unique_names)
-        return known[1]
 
     def _next_tls_id(self, path: str, module: TlsModule) -> int:
         """_dl_next_tls_modid: the least number that is free; the start-up set has the first ones."""
