@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -160,3 +161,26 @@ def cargo_manifests(draw: st.DrawFn) -> Case:
 
 
 files = st.one_of(setup_scripts(), cmake_lists(), meson_builds(), cargo_manifests())
+
+PIECES = (
+    "-ftls-model=initial-exec", '"', "'", "(", ")", "[", "]", "{", "}", "#", "#[[", "\n", "\r", "=", "\\", "'''", '"""', "mimalloc", "\0",
+    "\ufeff", "é", ",",
+)  # fmt: skip
+
+
+def damaged(chance: random.Random, data: bytes) -> bytes:
+    """A file cut, overwritten, doubled or with pieces of its own language put in."""
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(data) + 1)
+        kind = chance.randrange(5)
+        if kind == 0:
+            data = data[:at]
+        elif kind == 1:
+            data = data[:at] + bytes([chance.randrange(256)]) + data[at + 1 :]
+        elif kind == 2:
+            data = data[:at] + chance.choice(PIECES).encode() + data[at:]
+        elif kind == 3:
+            data = data[:at] + data[chance.randrange(len(data) + 1) :]
+        else:
+            data = data[at:] + data[:at]
+    return data

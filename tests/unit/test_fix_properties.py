@@ -14,7 +14,7 @@ import tomllib
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.fix_files import BOM, Case, cargo_manifests, cmake_lists, fixed, meson_builds, proposal_for, setup_scripts
+from tests.support.fix_files import BOM, Case, cargo_manifests, cmake_lists, damaged, fixed, meson_builds, proposal_for, setup_scripts
 from tests.support.projects import SAMPLES
 from tls_wheel_guard.fix.edit import Unparsable, decode, unified_diff
 from tls_wheel_guard.fix.project import Ambiguous
@@ -94,50 +94,6 @@ def test_a_key_that_is_set_in_toml_is_the_only_change(text: str, key: list[str |
     assert same(before, after)
 
 
-PIECES = [
-    "-ftls-model=initial-exec",
-    '"',
-    "'",
-    "(",
-    ")",
-    "[",
-    "]",
-    "{",
-    "}",
-    "#",
-    "#[[",
-    "\n",
-    "\r",
-    "=",
-    "\\",
-    "'''",
-    '"""',
-    "mimalloc",
-    "\0",
-    "\ufeff",
-    "é",
-    ",",
-]
-
-
-def _damaged(rng: random.Random, data: bytes) -> bytes:
-    """A file cut, overwritten, doubled or with pieces of its own language put in."""
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(data) + 1)
-        kind = rng.randrange(5)
-        if kind == 0:
-            data = data[:at]
-        elif kind == 1:
-            data = data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]
-        elif kind == 2:
-            data = data[:at] + rng.choice(PIECES).encode() + data[at:]
-        elif kind == 3:
-            data = data[:at] + data[rng.randrange(len(data) + 1) :]
-        else:
-            data = data[at:] + data[:at]
-    return data
-
-
 def test_1000_damaged_files_are_one_line_each_or_an_edit_that_holds() -> None:
     """No crash, and whatever is proposed for a damaged file still leads to the same file when it is applied twice."""
     rng = random.Random(20261127)
@@ -155,7 +111,7 @@ def test_1000_damaged_files_are_one_line_each_or_an_edit_that_holds() -> None:
             for p in path.parent.iterdir()
             if p.is_file() and p.suffix in (".py", ".toml", ".txt", ".build", ".rs", ".c", ".lock")
         }
-        project[path.name] = _damaged(rng, path.read_bytes())
+        project[path.name] = damaged(rng, path.read_bytes())
         try:
             result = fixed(project)
             again = fixed(result)

@@ -87,7 +87,7 @@ def _commands(text: str) -> Iterator[Command]:
         else:
             name, begun = text[start:end], start
     if depth or name:
-        raise Unparsable(f"line {line_of(text, begun)}: the command {name} does not end")
+        raise Unparsable(f"line {line_of(text, begun)}: the command {name[:40]!r} does not end")
 
 
 def _tokens(text: str) -> Iterator[tuple[str, int, int]]:

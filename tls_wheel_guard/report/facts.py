@@ -51,7 +51,8 @@ def _suspect_line(suspect: Suspect) -> str:
 
 def reached_line(reached: ReachedVariable) -> str:
     """A variable and who reads it, as far as that shows without decoding."""
-    name = f"`{reached.name}`" if reached.name else f"the variable at offset {reached.offset:#x} of the TLS segment"
+    # A variable of another module has no offset here, and in a broken file no name either.
+    name = f"`{reached.name}`" if reached.name or reached.offset is None else f"the variable at offset {reached.offset:#x} of the TLS segment"
     where = " of another module" if reached.offset is None else ""
     text = f"reaches {name}{where}"
     if reached.reads:

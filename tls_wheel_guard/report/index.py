@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from tls_wheel_guard.index.summary import CulpritRow, IndexSummary, ProjectRow, Rows, WorseRow
+from tls_wheel_guard.report.markdown import plain
 from tls_wheel_guard.report.style import Colour, Style, printable, shortened, wrap
 from tls_wheel_guard.rules.phrases import SYSTEMS, count_of
 from tls_wheel_guard.version import __version__
@@ -103,31 +104,28 @@ def markdown(summary: IndexSummary) -> str:
     """The same as tables of Markdown."""
     lines = ["| project | severity | wheels | systems | culprits |", "|---|---|---:|---|---|"]
     lines += [
-        f"| {_cell(f'{row.project} {row.version}')} | {row.worst} | {row.wheels} | {', '.join(map(system_word, row.systems))} |"
+        f"| {plain(f'{row.project} {row.version}')} | {row.worst} | {row.wheels} | {', '.join(map(system_word, row.systems))} |"
         f" {', '.join(row.culprits) or ', '.join(row.rules)} |"
         for row in itertools.islice(summary.projects, MOST_MARKDOWN)
     ] or ["| none | | | | |"]
     lines += _rest(summary.projects, "project")
     if len(summary.culprits):
         lines += ["", "| culprit | projects | wheels |", "|---|---:|---:|"]
-        lines += [f"| {_cell(row.culprit)} | {row.projects} | {row.wheels} |" for row in itertools.islice(summary.culprits, MOST_MARKDOWN)]
+        lines += [f"| {plain(row.culprit)} | {row.projects} | {row.wheels} |" for row in itertools.islice(summary.culprits, MOST_MARKDOWN)]
     if summary.since is not None:
-        worse = [f"- {_cell(row.wheel)}: {row.before or 'nothing'} to {row.now}" for row in itertools.islice(summary.worse, MOST_MARKDOWN)]
+        worse = [f"- {plain(row.wheel)}: {row.before or 'nothing'} to {row.now}" for row in itertools.islice(summary.worse, MOST_MARKDOWN)]
         lines += ["", f"Worse than in run {summary.since}: {'' if worse else 'nothing.'}".rstrip(), "", *worse, *_rest(summary.worse, "wheel")]
     if len(summary.failed):
         lines += ["", "Could not be read:", ""]
-        lines += [f"- {_cell(name)}: {_cell(error)}" for name, error in itertools.islice(summary.failed, MOST_MARKDOWN)]
+        lines += [f"- {plain(name)}: {plain(error)}" for name, error in itertools.islice(summary.failed, MOST_MARKDOWN)]
         lines += _rest(summary.failed, "wheel or page")
-    return "\n".join([*lines, "", *map(_cell, _counts(summary)), ""])
+    return "\n".join([*lines, "", *map(plain, _counts(summary)), ""])
 
 
 def _rest(rows: Rows[Any], what: str) -> list[str]:
     more = len(rows) - MOST_MARKDOWN
     return ["", f"And {count_of(more, f'more {what}')}; `--format json` has them all."] if more > 0 else []
 
-
-def _cell(words: str) -> str:
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in printable(words))
 
 
 def document_pieces(entries: Iterable[Mapping[str, Any]], summary: IndexSummary) -> Iterator[str]:

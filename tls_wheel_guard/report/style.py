@@ -73,7 +73,7 @@ def shortened(text: str, most: int) -> str:
 
 def printable(text: str) -> str:
     """Text from a wheel without control characters: a member's name must not be able to steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 _COLOUR_CODES = "|".join(_CODES.values())
