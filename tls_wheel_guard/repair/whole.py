@@ -26,6 +26,20 @@ def header_faults(file: ElfFile) -> Iterator[str]:
         if section.in_memory and section.size:
             yield from _section_faults(file, section, headers)
     yield from _overlaps(file)
+    yield from _name_faults(file)
+
+
+def _name_faults(file: ElfFile) -> Iterator[str]:
+    """A name that begins or runs on behind the table of names would become another one where names are added."""
+    if not 0 < file.names_index < len(file.sections):
+        return
+    table = file.sections[file.names_index]
+    names = file.data[table.offset : table.file_end]
+    if names and names[-1]:
+        yield f"the last name in {table.name} does not end"
+    for number, section in enumerate(file.sections):
+        if section.name_index >= max(len(names), 1):
+            yield f"the name of section {number} lies outside {table.name}"
 
 
 def _section_faults(file: ElfFile, section: SectionHeader, headers: range) -> Iterator[str]:
