@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from collections.abc import Iterator
 
 from tls_wheel_guard.elf.constants import SHT_NOBITS
 from tls_wheel_guard.repair.elf_file import EHDR, PHDR, ElfFile, SectionHeader
 
-__all__ = ["header_faults"]
+__all__ = ["header_faults", "runs_on"]
 
 
 def header_faults(file: ElfFile) -> Iterator[str]:
@@ -67,3 +68,19 @@ def _overlaps(file: ElfFile) -> Iterator[str]:
     for first, second in itertools.pairwise(kept):
         if first.file_end > second.offset:
             yield f"the sections {first.name} and {second.name} share bytes of the file"
+
+
+def runs_on(file: ElfFile, section: SectionHeader) -> bool:
+    """Whether a hash table claims more than its section holds: loaders would read on in what lies behind it, so it must stay there.
+
+    Sizes by glibc elf/dl-setup_hash.c:_dl_setup_hash.
+    """
+    data = file.data[section.offset : section.file_end]
+    if section.name == ".gnu.hash":
+        if len(data) < 16:
+            return True
+        buckets, _, bloom, _ = struct.unpack_from("<4I", data)
+        return 16 + 8 * bloom + 4 * buckets > len(data)
+    if section.name == ".hash":
+        return len(data) < 8 or 8 + 4 * sum(struct.unpack_from("<2I", data)) > len(data)
+    return False

@@ -21,8 +21,8 @@ MOST_FINDINGS = 200
 
 
 def plain(words: str) -> str:
-    """Words that mean nothing in Markdown or HTML, whatever they are."""
-    kept = printable(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Words that mean nothing in Markdown or HTML, whatever they are. Blanks before them could make them code."""
+    kept = printable(words).strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~#@!])", r"\\\1", kept)
 
 
