@@ -1,6 +1,6 @@
 """Shared objects for repair's planner and its surgery, compiled here: every linker's layout, both flavours, and some that are repaired.
 
-What is refused is refused by CannotRepair or MalformedElf. What is repaired must hold by more than its own proof: nothing is left to
+What is refused is refused by CannotRepair or MalformedElf, and not because the proof failed. What is repaired must hold by more than its own proof: nothing is left to
 repair, no sign of damage is found, and readelf warns of nothing that it did not warn of before (asked once in eight, it takes long). Once
 in sixteen the command line repairs the file too, and must do the same.
 """
@@ -45,9 +45,10 @@ long work(long n) {
 }
 int small(void) { return shown++; }
 """
+_AARCH64 = ("-mtls-dialect=trad", "-Wl,-z,max-page-size=4096")
 COMPILERS = {
     "x86_64": [("gcc", "-O2"), ("gcc", "-O0")],
-    "aarch64": [("aarch64-linux-gnu-gcc", "-O2", "-mtls-dialect=trad"), ("aarch64-linux-gnu-gcc", "-O0", "-mtls-dialect=trad")],
+    "aarch64": [("aarch64-linux-gnu-gcc", "-O2", *_AARCH64), ("aarch64-linux-gnu-gcc", "-O0", *_AARCH64)],
 }
 """Machine -> compilers with flags; the first with every layout, the second with the linker's own."""
 LLD = "/usr/lib/llvm-19/bin"
@@ -100,6 +101,8 @@ def judge(data: bytes) -> str:
     except CannotRepair as error:
         if "\n" in error.line():
             raise Wrong(f"a refusal of several lines: {error.line()!r}") from error
+        if error.rule == "unproved":
+            raise Wrong(error.reason) from error
         outcome, result = f"refused: {error.rule}", None
     except MalformedElf:
         outcome, result = "malformed", None

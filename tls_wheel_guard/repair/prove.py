@@ -164,11 +164,19 @@ def _unwinding(old: ElfFile, new: ElfFile, plan: RepairPlan, machine: MachineRep
         site = planned.site.address
         place = bisect_right(known, site, key=lambda frame: frame.start) - 1
         frame = known[place] if place >= 0 and site < known[place].end else None
-        expected = before.row_at(frame, site) if frame is not None else None
+        expected = _row_at(before, frame, site) if frame is not None else None
         for depth in depths.get(site, ()):
             row = rows[bisect_right(starts, depth.address) - 1][1]
             if row != _lowered(expected, depth, machine.frame) and (machine.frame.return_register, ("undefined", 0)) not in row.rules:
                 yield f"the frame at {depth.address:#x}, in the thunk of {site:#x}, is {row}"
+
+
+def _row_at(table: FrameTable, frame: Frame, address: int) -> Row | None:
+    """None where the file's own rows are not understood; its thunk then has no caller."""
+    try:
+        return table.row_at(frame, address)
+    except MalformedElf:
+        return None
 
 
 def _frames_of(file: ElfFile, machine: MachineRepair, section: SectionHeader) -> tuple[FrameTable, list[Frame]]:

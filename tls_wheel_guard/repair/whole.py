@@ -15,6 +15,8 @@ __all__ = ["header_faults", "runs_on"]
 def header_faults(file: ElfFile) -> Iterator[str]:
     """What is wrong with the segments and sections, a line each; nothing where all is well."""
     for load in file.loads:
+        if load.align & (load.align - 1):
+            yield f"the segment at {load.vaddr:#x} has an alignment of {load.align:#x}, which is no power of two"
         if load.align > 1 and (load.vaddr - load.offset) % min(load.align, 4096):
             yield f"the segment at {load.vaddr:#x} lies at file offset {load.offset:#x}, which its alignment does not allow"
     for first, second in itertools.pairwise(file.loads):
