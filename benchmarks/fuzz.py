@@ -6,8 +6,8 @@ usage: python -m benchmarks.fuzz KIND --minutes N [--corpus FOLDER] [--crashes F
 ``elf`` gives bytes to the ELF reader and to the lookup of symbols, ``wheel`` checks them as a wheel; the other kinds are those of
 ``benchmarks.damage``, with the same seeds and oracles (benchmarks/hostile/). What libFuzzer adds to the seeds stays in FOLDER, or goes
 with a temporary one. Whatever escapes but an error of ours is a crash; so are 10 seconds of CPU time or 500 MB, most of which are the
-instruments'. Its input is kept in FOLDER, a small one is printed in hex, to become a test. Needs atheris: `pip install --group fuzz`; it has wheels for CPython on Linux
-up to 3.13.
+instruments'. Its input is kept in FOLDER, a small one is printed in hex, to become a test. Needs atheris: `pip install --group fuzz`; it
+has wheels for CPython on Linux up to 3.13.
 """
 
 from __future__ import annotations

@@ -61,14 +61,16 @@ def elf_seeds() -> list[bytes]:
 
 
 def wheel_of(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, tag: str = "cp312-cp312-manylinux_2_28_x86_64") -> bytes:
-    """A wheel in memory."""
+    """A wheel in memory; the same bytes whenever it is made."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", method) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-        archive.writestr("pkg-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n")
-        archive.writestr("pkg-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: pkg\nVersion: 1.0\n")
-        archive.writestr("pkg-1.0.dist-info/RECORD", "")
+    about = {
+        "WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n",
+        "METADATA": "Metadata-Version: 2.1\nName: pkg\nVersion: 1.0\n",
+        "RECORD": "",
+    }
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in {**members, **{f"pkg-1.0.dist-info/{name}": text.encode() for name, text in about.items()}}.items():
+            archive.writestr(zipfile.ZipInfo(name), data, method)
     return out.getvalue()
 
 
@@ -80,7 +82,7 @@ def wheel_seeds(elves: list[bytes]) -> list[bytes]:
     seeds.append(wheel_of({}))
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        with archive.open("pkg/big.so", "w", force_zip64=True) as member:
+        with archive.open(zipfile.ZipInfo("pkg/big.so"), "w", force_zip64=True) as member:
             member.write(elves[0])
         archive.comment = b"PK\x05\x06 a comment"
     seeds.append(out.getvalue())

@@ -20,7 +20,7 @@ DAMAGED = ("check", "repair", "descriptors", "reports", "index", "fix")
 FUZZED = ("elf", "wheel", "repair", "descriptors", "reports", "index", "fix")
 
 
-class Wrong(AssertionError):
+class Wrong(AssertionError):  # noqa: N818  (the guard is wrong, and not the program)
     """The guard gave an answer that can't be right."""
 
 

@@ -33,12 +33,14 @@ PARTS = r"""
 typedef double pair __attribute__((vector_size(16)));
 extern __thread double shown; extern __thread pair wide;
 static __thread double own[4]; static __thread float small;
-#define KEEPER(n) double keeper##n(double a, double b, long k) { double c = a * b + n, d = a - b; shown += k; own[k & 3] += c; return c * d + small; }
+#define KEEPER(n) double keeper##n(double a, double b, long k) { \
+    double c = a * b + n, d = a - b; shown += k; own[k & 3] += c; return c * d + small; }
 #define DEAD(n) long dead##n(long k) { shown = k; own[k & 3] = n; return k + n; }
 #define WIDE(n) pair wide##n(pair a, long k) { pair b = a * a; for (long i = 0; i < k; i++) { wide += b; b -= a; } return b; }
-#define CHOOSE(n) double choose##n(double a, int k) { switch (k) { case 1: return a + shown; case 2: return own[1] * a; case 3: small = a; return a; \
+#define CHOOSE(n) double choose##n(double a, int k) { switch (k) { \
+    case 1: return a + shown; case 2: return own[1] * a; case 3: small = a; return a; \
     case 4: return a - own[2]; case 5: return shown / a; default: return n; } }
-KEEPER(1) DEAD(1) WIDE(1) CHOOSE(1) KEEPER(2) DEAD(2) WIDE(2) CHOOSE(2)
+KEEPER(1) DEAD(1) WIDE(1) CHOOSE(1) KEEPER(2)
 """
 COMPILERS = (
     ("gcc", "-O2"), ("gcc", "-O1", "-mavx2"), ("gcc", "-O3", "-mavx512f"), ("clang-19", "-O2"), ("gcc", "-O2", "-fcf-protection=full", "-s"),
@@ -56,7 +58,7 @@ def seeds() -> list[bytes]:
 def _made() -> tuple[bytes, ...]:
     folder = scratch()
     (folder / "parts.c").write_text(PARTS)
-    random_ones = [(f"program{n}.c", program(n, 2, cxx=False), ("gcc", *level)) for n, level in enumerate((("-O2",), ("-Os",), ("-O3", "-mavx2")))]
+    random_ones = [(f"program{n}.c", program(n + 5, 1, cxx=False), ("gcc", *level)) for n, level in enumerate((("-O2",), ("-Os", "-mavx2")))]
     found = []
     for name, text, command in [*(("parts.c", PARTS, command) for command in COMPILERS), *random_ones]:
         (folder / name).write_text(text)

@@ -34,7 +34,9 @@ IE = "-ftls-model=initial-exec"
 MORE = {
     "setup.cfg": f"[build_ext]\ndefine = X\n[options]\nextra_compile_args = -O2 {IE}\n",
     ".cargo/config.toml": f'[build]\nrustflags = ["-Ztls-model=initial-exec"]\n[env]\nCFLAGS = "{IE} -O2"\n',
-    "CMakeLists.txt": f'project(x C)\nset(CMAKE_C_FLAGS "${{CMAKE_C_FLAGS}} {IE}")\n#[[ {IE} ]]\nadd_subdirectory(jemalloc)\nfind_package(mimalloc)\n',
+    "CMakeLists.txt": (
+        f'project(x C)\nset(CMAKE_C_FLAGS "${{CMAKE_C_FLAGS}} {IE}")\n#[[ {IE} ]]\nadd_subdirectory(jemalloc)\nfind_package(mimalloc)\n'
+    ),
     "cmake/flags.cmake": f"if(WIN32)\n  add_compile_options({IE})\nelse()\n  add_compile_options([[{IE}]] -g)\nendif()\n",
     "build.rs": f'fn main() {{ cc::Build::new().flag("{IE}").flag(r#"-O2"#).compile("x"); /* /* {IE} */ */ }}\n',
     "pyproject.toml": (
@@ -89,7 +91,7 @@ def _proposal(how: str, files: Mapping[str, BuildFile]) -> Proposal:
 def judge(data: bytes) -> str:
     """``no edit``, ``safe edits``, ``unsafe edits``, ``refused``."""
     head, _, body = data.partition(b"\n")
-    how, folder, path = (head.decode("ascii", "replace").split(" ", 2) + ["-", "setup.py"])[:3]
+    how, folder, path = [*head.decode("ascii", "replace").split(" ", 2), "-", "setup.py"][:3]
     sample = _sample(folder) if folder in NAMES else {}
     try:
         files = {name: decode(name, content) for name, content in {**sample, path: body}.items()}

@@ -1,8 +1,8 @@
 """Shared objects for repair's planner and its surgery, compiled here: every linker's layout, both flavours, and some that are repaired.
 
-What is refused is refused by CannotRepair or MalformedElf, and not because the proof failed. What is repaired must hold by more than its own proof: nothing is left to
-repair, no sign of damage is found, and readelf warns of nothing that it did not warn of before (asked once in eight, it takes long). Once
-in sixteen the command line repairs the file too, and must do the same.
+What is refused is refused by CannotRepair or MalformedElf, and not because the proof failed. What is repaired must hold by more than its
+own proof: nothing is left to repair, no sign of damage is found, and readelf warns of nothing that it did not warn of before (asked once
+in eight, it takes long). Once in sixteen the command line repairs the file too, and must write a whole file or none.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ long work(long n) {
 int small(void) { return shown++; }
 """
 _AARCH64 = ("-mtls-dialect=trad", "-Wl,-z,max-page-size=4096")
-COMPILERS = {
-    "x86_64": [("gcc", "-O2"), ("gcc", "-O0")],
-    "aarch64": [("aarch64-linux-gnu-gcc", "-O2", *_AARCH64), ("aarch64-linux-gnu-gcc", "-O0", *_AARCH64)],
+COMPILERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "x86_64": (("gcc", "-O2"), ("gcc", "-O0")),
+    "aarch64": (("aarch64-linux-gnu-gcc", "-O2", *_AARCH64), ("aarch64-linux-gnu-gcc", "-O0", *_AARCH64)),
 }
 """Machine -> compilers with flags; the first with every layout, the second with the linker's own."""
 LLD = "/usr/lib/llvm-19/bin"
@@ -71,7 +71,7 @@ def _compiled(machine: str) -> Iterator[bytes]:
     first, second = COMPILERS[machine]
     folder = scratch()
     (folder / "seed.c").write_text(CODE)
-    layouts = [(first, flags) for flags in LINKERS.values()] + [(second, ())]
+    layouts: list[tuple[tuple[str, ...], tuple[str, ...]]] = [(first, flags) for flags in LINKERS.values()] + [(second, ())]
     for command, flags in layouts:
         output = folder / "seed.so"
         words = [*command, "-shared", "-fPIC", "-w", "-nostdlib", f"-B{LLD}", *flags, "-o", str(output), str(folder / "seed.c")]
@@ -137,7 +137,8 @@ def _warnings(data: bytes) -> frozenset[str]:
 @functools.cache
 def _readelf() -> str:
     found = shutil.which("readelf")
-    assert found is not None, "readelf is not installed"
+    if found is None:
+        raise FileNotFoundError("readelf is not installed")
     return found
 
 

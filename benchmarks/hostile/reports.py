@@ -17,7 +17,6 @@ import xml.etree.ElementTree as ET
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks.hostile import Wrong
@@ -68,7 +67,8 @@ def _reports() -> tuple[Report, ...]:
     folder = scratch()
     clean = build(Spec(soname="qxsoname", needed=("libc.so.6", "qxneeded")))
     members = {
-        "qxmember.so": ie(flags=0, symbols=(Sym("qxsymbol"),), soname="qxsoname", needed=("qxneeded",)), "b/qxmember.so": build(Spec(header=(50, 64, True))),
+        "qxmember.so": ie(flags=0, symbols=(Sym("qxsymbol"),), soname="qxsoname", needed=("qxneeded",)),
+        "b/qxmember.so": build(Spec(header=(50, 64, True))),
         "c/qxmember.so": ie()[:200], "d.dylib": b"\xcf\xfa\xed\xfe", "big/qxmember.so": ie(1200), "huge.so": ie(9000), "clean.so": clean,
         "g.so": build(Spec(relocs=(Reloc(18, "qxsymbol"),), symbols=(Sym("qxsymbol", version="GLIBC_PRIVATE"),), needed=("libc.so.6",))),
     }  # fmt: skip
@@ -76,7 +76,9 @@ def _reports() -> tuple[Report, ...]:
     targets = ("netbsd_10_0_amd64", "openbsd_7_5_amd64")
     first = check(folder, members, "manylinux1_x86_64.musllinux_1_1_x86_64", targets=targets, allow=allow)
     plain = check(folder, {"qxmember.so": ie(symbols=(Sym("qxsymbol"),))}, "musllinux_1_2_x86_64")
-    named = replace(plain, wheel="qxwheel.whl", path="dist/qxwheel.whl", tags=("qxtag", *plain.tags), nested=("qxmember.zip",), excluded=("qxmember",))
+    named = replace(
+        plain, wheel="qxwheel.whl", path="dist/qxwheel.whl", tags=("qxtag", *plain.tags), nested=("qxmember.zip",), excluded=("qxmember",)
+    )
     unread = Report("qxwheel.whl", "dist/qxwheel.whl", error="qxerror: bytes", error_hint="qxreason")
     return (replace(first, wheel="qxwheel-1.0.whl"), named, unread, check(folder, {}, "any"))
 
@@ -115,7 +117,11 @@ def _has_words(value: Any) -> bool:
 
 
 STYLE = Style(
-    width=90, verbosity=1, pages=lambda name: f"{PAGES}{name}", page_text=lambda name: f"# {name}\n", anchor=Anchor("a/pyproject.toml", "a/pyproject.toml", 3)
+    width=90,
+    verbosity=1,
+    pages=lambda name: f"{PAGES}{name}",
+    page_text=lambda name: f"# {name}\n",
+    anchor=Anchor("a/pyproject.toml", "a/pyproject.toml", 3),
 )
 
 
@@ -156,7 +162,9 @@ class _Elements(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found |= {(tag, name) for name, _ in attrs} | {tag}
-        self.found |= {(tag, name, value) for name, value in attrs if name in ("href", "src", "action", "style", "class") or name.startswith("on")}
+        self.found |= {
+            (tag, name, value) for name, value in attrs if name in ("href", "src", "action", "style", "class") or name.startswith("on")
+        }
         if tag not in self.EMPTY:
             self.open.append(tag)
 
@@ -169,16 +177,16 @@ class _Elements(html.parser.HTMLParser):
         if tag not in self.EMPTY:
             self.open.pop()
 
-    def handle_comment(self, data: str) -> None:
+    def handle_comment(self, _data: str) -> None:
         self.found.add("a comment")
 
     def handle_decl(self, decl: str) -> None:
         self.found.add(f"<!{decl}>")
 
-    def handle_pi(self, data: str) -> None:
+    def handle_pi(self, _data: str) -> None:
         self.found.add("an instruction")
 
-    def unknown_decl(self, data: str) -> None:
+    def unknown_decl(self, _data: str) -> None:
         self.found.add("a declaration")
 
 

@@ -129,7 +129,7 @@ class Archive:
 
 
 def open_archive(file: IO[bytes], limits: Limits = DEFAULT_LIMITS) -> Archive:
-    """Read the directory of a zip from a seekable binary file; raises UnreadableWheel. The file then belongs to the archive."""
+    """Read the directory of a zip with members from a seekable binary file; raises UnreadableWheel. The file then belongs to the archive."""
     try:
         require_directory(file, limits)
         directory = zipfile.ZipFile(file)
@@ -142,4 +142,8 @@ def open_archive(file: IO[bytes], limits: Limits = DEFAULT_LIMITS) -> Archive:
         raise UnreadableWheel(
             f"it is not a zip archive or is cut short: {error}", hint="build or download the wheel again, and check its size"
         ) from error
-    return Archive(file, directory, limits)
+    archive = Archive(file, directory, limits)
+    if next(archive.members(), None) is None:
+        archive.close()
+        raise UnreadableWheel("it is an empty zip archive, and no wheel", hint="build the wheel again")
+    return archive

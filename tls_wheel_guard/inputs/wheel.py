@@ -12,7 +12,7 @@ from tls_wheel_guard.archive import Format, Member, format_of, name_says_no_elf,
 from tls_wheel_guard.archive.magic import PEEK
 from tls_wheel_guard.archive.metadata import WheelFile, read_wheel_file
 from tls_wheel_guard.elf import Source, read_shared_object
-from tls_wheel_guard.errors import MalformedElf, UnreadableMember, UnreadableWheel
+from tls_wheel_guard.errors import MalformedElf, UnreadableMember
 from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.inputs.files import file_pieces
 from tls_wheel_guard.inputs.opened import OpenInput, is_repaired
@@ -100,8 +100,6 @@ class OpenWheel(OpenInput):
         yield self.archive.source(self.members[module.index])
 
     def _inspect(self) -> Contents:
-        if not self.members:
-            raise UnreadableWheel("it is an empty zip archive, and no wheel", hint="build the wheel again")
         contents = Contents(self.name, wheel_tags(self.name) or self.wheel_file.tags, is_archive=True)
         for member, found in zip(self._inspected, self._looks(), strict=True):
             if found.module is not None:

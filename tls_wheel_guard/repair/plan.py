@@ -131,7 +131,9 @@ def _find(file: ElfFile, machine: MachineRepair, slots: tuple[Slot, ...], target
     table = FrameTable(code.loaded(*place), place[0]) if place is not None else None
     sites = machine.find_sites(file, code, found, frozenset(slot.address for slot in slots))
     if not sites:
-        raise CannotRepair("unread", "no code was found that reads one of its slots, so nothing shows how they are used", address=slots[0].address)
+        raise CannotRepair(
+            "unread", "no code was found that reads one of its slots, so nothing shows how they are used", address=slots[0].address
+        )
     require_fixed(file, sites)
     rows = tuple(_row_of(found, table, site) for site in sites)
     return Found(file, machine, flavour_of(file, machine, targets), names, tuple(found), table, slots, sites, rows)

@@ -24,6 +24,7 @@ from tls_wheel_guard.elf.constants import (
 from tls_wheel_guard.records import dataclass, replace
 from tls_wheel_guard.repair.elf_file import SYM, ElfFile, SectionHeader
 from tls_wheel_guard.repair.patch import Patch
+from tls_wheel_guard.repair.refusal import CannotRepair
 
 __all__ = ["BSS_SECTION", "FRAME_SECTION", "TEXT_SECTION", "NewTable", "new_section", "new_table", "symbol_patches"]
 
@@ -88,7 +89,7 @@ def _relinked(section: SectionHeader, indexes: Mapping[int, int]) -> SectionHead
 
 
 def symbol_patches(file: ElfFile, table: NewTable) -> Iterator[Patch]:
-    """The symbol tables with new section indexes; symbols of sections that moved have moved with them."""
+    """The symbol tables with new section indexes; symbols of sections that moved have moved with them. Raises CannotRepair."""
     for section in file.sections:
         if section.type not in (SHT_SYMTAB, SHT_DYNSYM):
             continue
@@ -97,6 +98,8 @@ def symbol_patches(file: ElfFile, table: NewTable) -> Iterator[Patch]:
         rows = []
         for name, info, other, index, value, length in SYM.iter_unpack(old):
             if 0 < index < SHN_LORESERVE:
+                if index not in table.indexes:
+                    raise CannotRepair("layout", f"a symbol in {section.name} is of section {index}, and there are {len(table.indexes)}")
                 rows.append(SYM.pack(name, info, other, table.indexes.get(index, index), value + table.moved.get(index, 0), length))
             else:
                 rows.append(SYM.pack(name, info, other, index, value, length))

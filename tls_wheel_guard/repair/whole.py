@@ -82,7 +82,7 @@ def runs_on(file: ElfFile, section: SectionHeader) -> bool:
         if len(data) < 16:
             return True
         buckets, _, bloom, _ = struct.unpack_from("<4I", data)
-        return 16 + 8 * bloom + 4 * buckets > len(data)
+        return bool(16 + 8 * bloom + 4 * buckets > len(data))
     if section.name == ".hash":
         return len(data) < 8 or 8 + 4 * sum(struct.unpack_from("<2I", data)) > len(data)
     return False

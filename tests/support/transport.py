@@ -6,12 +6,14 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
+
+if TYPE_CHECKING:
+    import requests
 
 __all__ = ["Site", "answered_by"]
 
@@ -31,7 +33,7 @@ class Site:
     script: Iterator[str] = field(default_factory=lambda: iter(()))
     requests: int = 0
 
-    def answer(self, url: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+    def answer(self, url: str, headers: Mapping[str, str | bytes]) -> tuple[int, dict[str, str], bytes]:
         """Status, headers, body."""
         self.requests += 1
         if self.requests > MOST_REQUESTS:
@@ -43,7 +45,7 @@ class Site:
         if found is None:
             return 404, {}, b"not here"
         kind, data = found
-        asked = re.fullmatch(r"bytes=([\d, -]+)", headers.get("Range") or "")
+        asked = re.fullmatch(r"bytes=([\d, -]+)", str(headers.get("Range") or ""))
         status, said, body = 200, {"Content-Type": kind, "ETag": '"1"', "Accept-Ranges": "bytes"}, data
         first, last = 0, len(data) - 1
         if asked and data:

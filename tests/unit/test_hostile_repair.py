@@ -1,0 +1,124 @@
+"""What damage and fuzzing found in repair: objects that contradict themselves are refused, and what is repaired is whole."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.repairing import GLIBC, build_object
+from tls_wheel_guard.errors import MalformedElf
+from tls_wheel_guard.repair.damage import damage_of
+from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, SYM, ElfFile, read_elf_file
+from tls_wheel_guard.repair.plan import plan_repair
+from tls_wheel_guard.repair.prove import repaired
+from tls_wheel_guard.repair.refusal import CannotRepair
+
+pytestmark = pytest.mark.compiler
+
+SOURCE = '__thread int v __attribute__((tls_model("initial-exec"))); int work(int n) { v += n; return v; }'
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An object of GNU ld, whose first tables give way to a program header, with the symbols that debuggers read."""
+    folder = tmp_path_factory.mktemp("object")
+    (folder / "a.c").write_text(SOURCE)
+    return build_object(folder / "a.c", folder / "a.so", "gcc", "-O2", "-nostdlib", "-fuse-ld=bfd", "-Wl,-z,noseparate-code").read_bytes()
+
+
+def place_of(file: ElfFile, name: str) -> tuple[int, int]:
+    """The file offset of a section's header, and its index."""
+    index = next(n for n, section in enumerate(file.sections) if section.name == name)
+    return file.shoff + SHDR.size * index, index
+
+
+def put(data: bytes, at: int, form: str, *values: int) -> bytes:
+    changed = bytearray(data)
+    struct.pack_into(form, changed, at, *values)
+    return bytes(changed)
+
+
+def name_outside(data: bytes, file: ElfFile) -> bytes:
+    """A name that begins where the table of names ends: there the first new name would stand."""
+    return put(data, place_of(file, ".comment")[0], "<I", file.sections[file.names_index].size)
+
+
+def name_without_end(data: bytes, file: ElfFile) -> bytes:
+    return put(data, file.sections[file.names_index].file_end - 1, "<B", 65)
+
+
+def odd_alignment(data: bytes, file: ElfFile) -> bytes:
+    number = next(n for n, segment in enumerate(file.segments) if segment.flags & 2 and segment.type == 1)
+    return put(data, file.phoff + PHDR.size * number + 48, "<Q", 0x40B00)
+
+
+def symbol_of_no_section(data: bytes, file: ElfFile) -> bytes:
+    """Its section is one that the repaired file has and the old one has not."""
+    table = file.section(".symtab")
+    assert table is not None
+    return put(data, table.offset + SYM.size + 6, "<H", len(file.sections) + 1)
+
+
+def slots_that_nothing_reads(data: bytes, file: ElfFile) -> bytes:
+    text = file.section(".text")
+    assert text is not None
+    return data[: text.offset] + b"\xc3" + b"\x90" * (text.size - 1) + data[text.offset + text.size :]
+
+
+REFUSED: dict[str, tuple[Callable[[bytes, ElfFile], bytes], str]] = {
+    "a name outside": (name_outside, "lies outside .shstrtab"),
+    "a name without end": (name_without_end, "does not end"),
+    "an alignment that is no power of two": (odd_alignment, "no power of two"),
+    "a symbol of no section": (symbol_of_no_section, "is of section"),
+    "slots that nothing reads": (slots_that_nothing_reads, "nothing shows how they are used"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_contradicts_itself_is_refused(name: str, whole: bytes) -> None:
+    damage, words = REFUSED[name]
+    data = damage(whole, read_elf_file(whole))
+    assert data != whole
+    with pytest.raises(CannotRepair, match=words):
+        plan_repair(data, [GLIBC])
+
+
+def test_a_hash_table_that_runs_on_stays_where_it_is(tmp_path: Path) -> None:
+    """Loaders read on in what lies behind it; elsewhere that would be something else."""
+    # Code that fills its page leaves no room for more.
+    (tmp_path / "a.c").write_text(SOURCE + '__asm__(".text\\n.fill 3900, 1, 0x90");')
+    whole = build_object(tmp_path / "a.c", tmp_path / "a.so", "gcc", "-O2", "-nostdlib", "-fuse-ld=bfd", "-Wl,-z,separate-code").read_bytes()
+    table = read_elf_file(whole).section(".gnu.hash")
+    plan = plan_repair(whole, [GLIBC])
+    assert table is not None
+    assert plan is not None
+    assert plan.layout.moved is not None
+    assert plan.layout.moved.start < table.file_end
+    longer = plan_repair(put(whole, table.offset, "<I", 300), [GLIBC])
+    assert longer is not None
+    assert longer.layout.moved is None or longer.layout.moved.end <= table.offset
+
+
+def test_frames_that_are_not_understood_leave_thunks_without_a_caller(whole: bytes) -> None:
+    """The plan and its proof must agree on that; an instruction of call frame information may be one of a later standard."""
+    file = read_elf_file(whole)
+    section = file.section(".eh_frame")
+    assert section is not None
+    frames = file.data[section.offset : section.file_end]
+    cie = 4 + struct.unpack_from("<I", frames)[0]
+    # Behind length, CIE pointer, start, length of code and length of augmentation data.
+    first = cie + 4 + 4 + 4 + 4 + 1
+    data = put(whole, section.offset + first, "<B", 0x3E)
+    plan = plan_repair(data, [GLIBC])
+    assert plan is not None
+    assert damage_of(repaired(data, plan)) == ()
+
+
+def test_damage_is_told_of_no_object_cut_anywhere(whole: bytes) -> None:
+    """A file cut at any header ends in a refusal, never in another error."""
+    for end in (0, EHDR.size - 1, EHDR.size, EHDR.size + PHDR.size, len(whole) // 2, len(whole) - 1):
+        with pytest.raises((CannotRepair, MalformedElf)):
+            plan_repair(whole[:end], [GLIBC])
