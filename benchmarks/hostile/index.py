@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.hostile import Wrong
 from benchmarks.hostile.scratch import scratch
-from tests.support.transport import Site, answered_by
 from benchmarks.mutations import broken, wheel_of
 from tests.support.fix_files import damaged
 from tests.support.modules import ie
+from tests.support.transport import Site, answered_by
 from tls_wheel_guard.commands import index as command
 from tls_wheel_guard.commands.check import Asked, check_wheel
 from tls_wheel_guard.config.model import Config

@@ -161,6 +161,8 @@ def _rule_bytes(numbers: FrameNumbers, register: int, rule: Rule) -> bytes | Non
 def _advance(distance: int, numbers: FrameNumbers, wide: bool) -> bytes:
     """DW_CFA_advance_loc in its shortest form; ``wide``: in its longest, so that the length does not depend on the distance."""
     units = distance // numbers.code_align
+    if not 0 <= units < 1 << 32:
+        raise CannotRepair("too-far", f"{distance} bytes between two rows of frames")
     if wide or units > 0xFFFF:
         return b"\x04" + struct.pack("<I", units)
     if units < 64:

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 
 from tls_wheel_guard.elf.constants import SHT_NOBITS
-from tls_wheel_guard.repair.elf_file import EHDR, PHDR, ElfFile, SectionHeader
+from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, ElfFile, SectionHeader
 
 __all__ = ["header_faults", "runs_on"]
 
@@ -17,6 +17,8 @@ def header_faults(file: ElfFile) -> Iterator[str]:
     for load in file.loads:
         if load.align & (load.align - 1):
             yield f"the segment at {load.vaddr:#x} has an alignment of {load.align:#x}, which is no power of two"
+        if load.filesz > load.memsz:
+            yield f"the segment at {load.vaddr:#x} has {load.filesz} bytes in the file and {load.memsz} in memory"
         if load.align > 1 and (load.vaddr - load.offset) % min(load.align, 4096):
             yield f"the segment at {load.vaddr:#x} lies at file offset {load.offset:#x}, which its alignment does not allow"
     for first, second in itertools.pairwise(file.loads):
@@ -66,10 +68,12 @@ def _overlaps(file: ElfFile) -> Iterator[str]:
     for first, second in itertools.pairwise(ordered):
         if first.end > second.address:
             yield f"the sections {first.name} and {second.name} overlap"
-    kept = sorted((s for s in file.sections if s.type not in (0, SHT_NOBITS) and s.size), key=lambda s: s.offset)
-    for first, second in itertools.pairwise(kept):
-        if first.file_end > second.offset:
-            yield f"the sections {first.name} and {second.name} share bytes of the file"
+    parts = [(0, EHDR.size, "the ELF header"), (file.phoff, file.phoff + PHDR.size * len(file.segments), "the program headers")]
+    parts.append((file.shoff, file.shoff + SHDR.size * len(file.sections), "the section headers"))
+    parts += [(s.offset, s.file_end, f"the section {s.name}") for s in file.sections if s.type not in (0, SHT_NOBITS) and s.size]
+    for (_, end, first), (start, _, second) in itertools.pairwise(sorted(part for part in parts if part[0] < part[1])):
+        if end > start:
+            yield f"{first} and {second} share bytes of the file"
 
 
 def runs_on(file: ElfFile, section: SectionHeader) -> bool:
