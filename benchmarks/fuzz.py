@@ -78,7 +78,7 @@ def main() -> int:
             (seeds / f"seed-{number}").write_bytes(data)
         settings = (
             f"-max_total_time={round(options.minutes * 60)}", f"-max_len={kind.longest}", f"-seed={options.seed}", "-timeout=120",
-            "-rss_limit_mb=500", "-print_final_stats=1", f"-artifact_prefix={crashes}/", str(corpus), str(seeds),
+            "-report_slow_units=120", "-rss_limit_mb=500", "-print_final_stats=1", f"-artifact_prefix={crashes}/", str(corpus), str(seeds),
         )  # fmt: skip
         command = [sys.executable, "-m", "benchmarks.fuzz", options.kind, "--child", *settings]
         started, known = time.monotonic(), set(crashes.iterdir())

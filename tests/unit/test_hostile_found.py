@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from tests.support.fix_files import proposal_for
 from tests.support.transport import Site, answered_by
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.archive.members import open_archive
+from tls_wheel_guard.commands.check import Asked
+from tls_wheel_guard.commands.index import IndexOptions, index_run
+from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import UnreadableIndex, UnreadableWheel
 from tls_wheel_guard.fix.edit import Unparsable
 from tls_wheel_guard.index.connection import Connection
+from tls_wheel_guard.index.sources import Selection
 from tls_wheel_guard.index.summary import IndexSummary, ProjectRow
 from tls_wheel_guard.report.index import markdown
 from tls_wheel_guard.report.markdown import plain
@@ -60,6 +65,18 @@ def test_a_redirect_to_what_is_no_address(place: str, monkeypatch: pytest.Monkey
     answered_by(Site({"/x.whl": ("", b"data")}, script=iter([f"302 none\nLocation: {place}"] * 9)))
     with pytest.raises(UnreadableIndex, match="redirects to what is none"):
         Connection(1, sleep=lambda _: None).whole("http://127.0.0.1/x.whl", io.BytesIO(), 1 << 20)
+
+
+def test_a_wheel_that_is_no_archive_is_read_by_parts_and_then_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be opened had closed the file of parts, and going on with it was called a bug of ours."""
+    name = "pkg-1.0-cp312-cp312-manylinux_2_28_x86_64.whl"
+    page = json.dumps({"meta": {"api-version": "1.0"}, "files": [{"filename": name, "url": f"/{name}", "hashes": {}}]})
+    monkeypatch.setattr(HTTPAdapter, "send", HTTPAdapter.send)
+    answered_by(Site({"/simple/pkg/": ("application/vnd.pypi.simple.v1+json", page.encode()), f"/{name}": ("", b"PK" + bytes(200_000))}))
+    done = index_run(IndexOptions(("http://127.0.0.9/simple/",), choice=Selection(("pkg",), 0), jobs=1), Config(), Asked())
+    (entry,) = done.store.entries(done.run)
+    done.store.close()
+    assert "it is not a zip archive" in entry["error"]
 
 
 def test_an_archive_without_members_is_no_wheel_to_any_command() -> None:

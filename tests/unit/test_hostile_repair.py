@@ -15,6 +15,8 @@ from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, SYM, ElfFile, read
 from tls_wheel_guard.repair.plan import plan_repair
 from tls_wheel_guard.repair.prove import repaired
 from tls_wheel_guard.repair.refusal import CannotRepair
+from tls_wheel_guard.repair.unwind_info import debug_frame
+from tls_wheel_guard.repair.x86_64 import MACHINE as X86_64
 
 pytestmark = pytest.mark.compiler
 
@@ -68,11 +70,22 @@ def slots_that_nothing_reads(data: bytes, file: ElfFile) -> bytes:
     return data[: text.offset] + b"\xc3" + b"\x90" * (text.size - 1) + data[text.offset + text.size :]
 
 
+def symbols_over_the_header(data: bytes, file: ElfFile) -> bytes:
+    return put(data, place_of(file, ".symtab")[0] + 24, "<Q", 0)
+
+
+def more_in_the_file_than_in_memory(data: bytes, file: ElfFile) -> bytes:
+    number = next(n for n, segment in enumerate(file.segments) if segment.flags & 2 and segment.type == 1)
+    return put(data, file.phoff + PHDR.size * number + 32, "<Q", file.segments[number].memsz + 64)
+
+
 REFUSED: dict[str, tuple[Callable[[bytes, ElfFile], bytes], str]] = {
     "a name outside": (name_outside, "lies outside .shstrtab"),
     "a name without end": (name_without_end, "does not end"),
     "an alignment that is no power of two": (odd_alignment, "no power of two"),
     "a symbol of no section": (symbol_of_no_section, "is of section"),
+    "symbols over the ELF header": (symbols_over_the_header, "share bytes of the file"),
+    "a segment with more bytes in the file": (more_in_the_file_than_in_memory, "bytes in the file and"),
     "slots that nothing reads": (slots_that_nothing_reads, "nothing shows how they are used"),
 }
 
@@ -115,6 +128,13 @@ def test_frames_that_are_not_understood_leave_thunks_without_a_caller(whole: byt
     plan = plan_repair(data, [GLIBC])
     assert plan is not None
     assert damage_of(repaired(data, plan)) == ()
+
+
+def test_rows_of_frames_too_far_apart() -> None:
+    """An advance has 32 bits; a row that is wrong ended in a traceback."""
+    for distance in (-1, 1 << 33):
+        with pytest.raises(CannotRepair, match="between two rows"):
+            debug_frame(X86_64.frame, [(0x1000, True, b""), (0x1000 + distance, False, b"")], 0x2000)
 
 
 def test_damage_is_told_of_no_object_cut_anywhere(whole: bytes) -> None:

@@ -49,10 +49,6 @@ class FileChanged(Exception):  # noqa: N818
     """Two ranges are of different files: what was read before is void."""
 
 
-class _NoAddress(Exception):  # noqa: N818
-    """What a server redirects to is no address."""
-
-
 class _Passing(Exception):  # noqa: N818
     """It may work the next time. ``wait``: seconds that the server asks for."""
 
@@ -200,7 +196,7 @@ class Connection:
             raise UnreadableIndex(f"{safe_url(url)}: it redirects in a circle", hint="check the address in a browser") from error
         except requests.exceptions.SSLError as error:
             raise UnreadableIndex(f"{safe_url(url)}: {words(error)}", hint="REQUESTS_CA_BUNDLE names more certificates") from error
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema, _NoAddress) as error:
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
             raise UnreadableIndex(
                 f"{safe_url(url)}: it is no address, or redirects to what is none", hint="write it as https://HOST/simple/"
             ) from error
@@ -213,11 +209,9 @@ class Connection:
             self._counts["requests"] += 1
         try:
             response = self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT, auth=self._credentials.get(host))
-        except requests.RequestException:
-            raise
         except ValueError as error:
             # What urllib.parse says of a redirect's address comes as it is.
-            raise _NoAddress from error
+            raise error if isinstance(error, requests.RequestException) else requests.exceptions.InvalidURL(str(error)) from error
         if response.status_code == 401 and host not in self._credentials:
             self._credentials[host] = from_keyring(url)
             if self._credentials[host] is not None:

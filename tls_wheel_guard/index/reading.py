@@ -108,7 +108,8 @@ class _Reading:
         file, digest = self._file, None
         if file is not None:
             try:
-                digest = file.complete()
+                # An archive that can't be opened has closed its file.
+                digest = None if file.closed else file.complete()
             except (NoRanges, FileChanged):
                 digest = None
             if digest is None or (self._wheel.sha256 or digest) != digest:

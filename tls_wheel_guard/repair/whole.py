@@ -71,9 +71,9 @@ def _overlaps(file: ElfFile) -> Iterator[str]:
     parts = [(0, EHDR.size, "the ELF header"), (file.phoff, file.phoff + PHDR.size * len(file.segments), "the program headers")]
     parts.append((file.shoff, file.shoff + SHDR.size * len(file.sections), "the section headers"))
     parts += [(s.offset, s.file_end, f"the section {s.name}") for s in file.sections if s.type not in (0, SHT_NOBITS) and s.size]
-    for (_, end, first), (start, _, second) in itertools.pairwise(sorted(part for part in parts if part[0] < part[1])):
+    for (_, end, one), (start, _, other) in itertools.pairwise(sorted(part for part in parts if part[0] < part[1])):
         if end > start:
-            yield f"{first} and {second} share bytes of the file"
+            yield f"{one} and {other} share bytes of the file"
 
 
 def runs_on(file: ElfFile, section: SectionHeader) -> bool:
