@@ -84,10 +84,16 @@ def _reports() -> tuple[Report, ...]:
 
 
 SUMMARY = IndexSummary(
-    "https://qxproject/simple/", dict.fromkeys(("wheels", "known", "clear", "judged", "failed", "bytes_read", "bytes_whole"), 3),
-    (ProjectRow("qxproject", "qxversion", "error", 2, ("initial-exec-tls",), ("musl",), ("mimalloc",), 7),), (CulpritRow("mimalloc", 1, 2),),
-    (("qxwheel", "qxerror"),), (WorseRow("qxwheel", None, "error"),), 1,
-)  # fmt: skip
+    "https://qxproject/simple/",
+    dict.fromkeys(("wheels", "known", "clear", "judged", "failed", "bytes_read", "bytes_whole"), 3),
+    1.5,
+    {"error": 2},
+    projects=(ProjectRow("qxproject", "qxversion", "error", 2, ("initial-exec-tls",), ("musl",), ("mimalloc",), 7),),
+    culprits=(CulpritRow("mimalloc", 1, 2),),
+    failed=(("qxwheel", "qxerror"),),
+    worse=(WorseRow("qxwheel", None, "error"),),
+    since=1,
+)
 _WORD = re.compile("|".join(WORDS))
 
 

@@ -43,7 +43,7 @@ def test_names_in_the_markdown_of_an_index(name: str) -> None:
     from markdown_it import MarkdownIt  # noqa: PLC0415  (Rich and import-linter bring it)
 
     row = ProjectRow(name, "1.0", "error", 1, ("initial-exec-tls",), ("musl",), ())
-    summary = IndexSummary(name, COUNTS, (row,), failed=((name, name),))
+    summary = IndexSummary(name, COUNTS, 1.5, {"error": 1}, (row,), failed=((name, name),))
     kinds = {
         part.type for token in MarkdownIt("gfm-like", {"linkify": False}).parse(markdown(summary)) for part in (token, *(token.children or ()))
     }

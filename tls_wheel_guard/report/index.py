@@ -127,7 +127,6 @@ def _rest(rows: Rows[Any], what: str) -> list[str]:
     return ["", f"And {count_of(more, f'more {what}')}; `--format json` has them all."] if more > 0 else []
 
 
-
 def document_pieces(entries: Iterable[Mapping[str, Any]], summary: IndexSummary) -> Iterator[str]:
     """The document of ``index --format json`` in pieces: an index has more entries than fit into memory."""
     head = {"version": 1, "tool": {"name": "tls-wheel-guard", "version": __version__}, "source": summary.source}
