@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""The guard beside its peers on the same wheels: CPU time of the whole process tree, medians, and the ratios of one run.
+"""The guard beside its peers on the same wheels: wall and CPU time of the whole process tree, and the ratios of one run.
 
-usage: python -m benchmarks.speed [--runs N] [--wheels FOLDER] [--only WORD]
+usage: python -m benchmarks.speed [--runs N] [--wheels FOLDER] [--only WORD] [--before FOLDER] [--installed] [--peers none]
 
-The command makes two environments below ~/.cache/tls-wheel-guard-bench: the guard with and without isal, and the newest auditwheel,
-abi3audit, pyelftools and LIEF; it downloads the wheels with pip (0.7 GB), or takes them from FOLDER. unzip and readelf are the system's.
-Rounds are interleaved, so that a machine that gets slower does so for all. Prints Markdown.
+The command makes environments below ~/.cache/tls-wheel-guard-bench: the guard with and without isal, the same of another checkout of
+this repository where --before names one, and the newest auditwheel, abi3audit, pyelftools and LIEF; it downloads the wheels with pip
+(0.7 GB), or takes them from FOLDER. unzip and readelf are the system's. Rounds are interleaved, so that a machine that gets slower does
+so for all. CPU times are medians. Wall times are the least of the rounds, since other work on the machine only ever adds to them; ratios
+are of these figures. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,32 +71,51 @@ def fetch(folder: Path) -> list[Path]:
     return found
 
 
-def commands(fast: Path, plain: Path, peers: Path) -> dict[str, list[str]]:
+Taken = tuple[float, float, float]
+"""CPU seconds, wall seconds, megabytes of the largest process."""
+
+
+def commands(fast: Path, plain: Path, peers: Path | None, before: tuple[Path, Path] | None) -> dict[str, list[str]]:
     """Name -> command; WHEEL stands for the wheel, FOLDER for an empty folder."""
     scripts = str(ROOT / "benchmarks" / "peers.py")
     unpack = 'unzip -q "$0" -d "$1" && find "$1" -type f -exec sh -c \'head -c4 "$1" | grep -q ELF && readelf -W -l -d -r "$1"\' - {} \\;'
-    return {
-        "guard": [str(fast / "tls-wheel-guard"), "check", "--no-config", "WHEEL"],
-        "guard, no isal": [str(plain / "tls-wheel-guard"), "check", "--no-config", "WHEEL"],
+    guards = {"guard": fast, "guard, no isal": plain}
+    if before:
+        guards |= {"guard before": before[0], "guard before, no isal": before[1]}
+    found = {name: [str(place / "tls-wheel-guard"), "check", "--no-config", "WHEEL"] for name, place in guards.items()}
+    found |= {
         "zipfile inflate": [str(plain / "python"), scripts, "zipfile", "WHEEL"],
         "unzip -p": ["unzip", "-p", "WHEEL"],
-        "unzip + readelf": ["sh", "-c", unpack, "WHEEL", "FOLDER"],
-        "auditwheel show": [str(peers / "auditwheel"), "show", "WHEEL"],
-        "abi3audit": [str(peers / "abi3audit"), "WHEEL"],
-        "pyelftools": [str(peers / "python"), scripts, "pyelftools", "WHEEL"],
-        "lief": [str(peers / "python"), scripts, "lief", "WHEEL"],
     }
+    return (
+        found
+        if peers is None
+        else found
+        | {
+            "unzip + readelf": ["sh", "-c", unpack, "WHEEL", "FOLDER"],
+            "auditwheel show": [str(peers / "auditwheel"), "show", "WHEEL"],
+            "abi3audit": [str(peers / "abi3audit"), "WHEEL"],
+            "pyelftools": [str(peers / "python"), scripts, "pyelftools", "WHEEL"],
+            "lief": [str(peers / "python"), scripts, "lief", "WHEEL"],
+        }
+    )
 
 
-def measure(command: list[str], wheel: Path | None = None) -> tuple[float, float]:
-    """CPU seconds of the process and all that it started, and megabytes of the largest of them."""
+def clean() -> dict[str, str]:
+    """The environment without what would change how Python starts."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+
+
+def measure(command: list[str], wheel: Path | None = None) -> Taken:
+    """The process and all that it started."""
     with tempfile.TemporaryDirectory() as folder:
         words = [{"WHEEL": str(wheel), "FOLDER": folder}.get(word, word) for word in command]
-        environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ)
+        started = time.perf_counter()
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean())
         _, _, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
         process.returncode = 0
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024
 
 
 def seconds(value: float) -> str:
@@ -101,10 +123,14 @@ def seconds(value: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
-def versions(peers: Path) -> str:
+def versions(peers: Path | None) -> str:
     """Names and versions of all that was measured."""
-    listed = subprocess.run([str(peers / "python"), "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=True).stdout
-    found = [line.replace("==", " ") for line in listed.splitlines() if line.split("==")[0].lower() in PEERS]
+    found = []
+    if peers is not None:
+        listed = subprocess.run(
+            [str(peers / "python"), "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=True
+        ).stdout
+        found = [line.replace("==", " ") for line in listed.splitlines() if line.split("==")[0].lower() in PEERS]
     unzip = re.search(r"UnZip ([\d.]+)", subprocess.run(["unzip", "-v"], capture_output=True, text=True, check=True).stdout)
     readelf = subprocess.run(["readelf", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0].split()[-1]
     ask = [str(CACHE / "fast" / "bin" / "python"), "-c", "import isal; print(isal.__version__)"]
@@ -119,16 +145,48 @@ def machine() -> str:
     return f"{model[1] if model else platform.processor()}, {os.cpu_count()} CPUs, {system}, CPython {platform.python_version()}"
 
 
-def table(rows: dict[str, dict[str, tuple[float, float]]], names: list[str]) -> None:
-    """Medians, then ratios to some peers."""
-    print(f"| CPU seconds | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
-    for wheel, row in rows.items():
-        print(f"| {wheel} | {' | '.join(seconds(row[name][0]) if name in row else '-' for name in names)} |")
+Rows = dict[str, dict[str, Taken]]
+
+
+def table(rows: Rows, names: list[str]) -> None:
+    """Wall time, CPU time, then ratios."""
+    for kind, title in ((1, "wall seconds"), (0, "CPU seconds")):
+        print(f"\n| {title} | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
+        for wheel, row in rows.items():
+            print(f"| {wheel} | {' | '.join(seconds(row[name][kind]) if name in row else '-' for name in names)} |")
     others = [name for name in names if not name.startswith("guard")]
-    print(f"\n| guard, as a share of | {' | '.join(others)} | no isal / zipfile inflate | peak MB |\n|---|{'---|' * (len(others) + 2)}")
+    for kind, title in ((1, "wall"), (0, "CPU")):
+        print(f"\n| {title}: guard, as a share of | {' | '.join(others)} |\n|---|{'---|' * len(others)}")
+        for wheel, row in rows.items():
+            shares = [f"{row['guard'][kind] / row[name][kind]:.2f}" if name in row else "-" for name in others]
+            print(f"| {wheel} | {' | '.join(shares)} |")
+    pairs = [("no isal / zipfile inflate", "guard, no isal", "zipfile inflate")]
+    if "guard before" in names:
+        pairs = [("guard / before", "guard", "guard before"), ("no isal / before", "guard, no isal", "guard before, no isal"), *pairs]
+    print(f"\n| | {' | '.join(f'{title}, {kind}' for title, _, _ in pairs for kind in ('wall', 'CPU'))} | peak MB | no isal |", end="")
+    print(f"\n|---|{'---|' * (2 * len(pairs) + 2)}")
     for wheel, row in rows.items():
-        shares = [f"{row['guard'][0] / row[name][0]:.2f}" if name in row else "-" for name in others]
-        print(f"| {wheel} | {' | '.join(shares)} | {row['guard, no isal'][0] / row['zipfile inflate'][0]:.2f} | {row['guard'][1]:.0f} |")
+        shares = [f"{row[one][kind] / row[other][kind]:.2f}" for _, one, other in pairs for kind in (1, 0)]
+        print(f"| {wheel} | {' | '.join(shares)} | {row['guard'][2]:.0f} | {row['guard, no isal'][2]:.0f} |")
+
+
+def figures(runs: list[Taken]) -> Taken:
+    """The median of CPU time and memory, the least of wall time."""
+    return statistics.median(run[0] for run in runs), min(run[1] for run in runs), statistics.median(run[2] for run in runs)
+
+
+def environments(options: argparse.Namespace) -> tuple[Path, Path, Path | None, tuple[Path, Path] | None]:
+    """Programs of the guard with and without isal, of the peers, and of another checkout; installed unless they are to be used as they are."""
+    folders = {"": ROOT} | ({"before-": options.before.resolve()} if options.before else {})
+    found = {}
+    for prefix, folder in folders.items():
+        for name, requirements in (("fast", ["pyelftools", "isal"]), ("plain", ["pyelftools"])):
+            found[prefix + name] = environment(prefix + name, [] if options.installed else requirements)
+            if not options.installed:
+                environment(prefix + name, ["--force-reinstall", "--no-deps", str(folder)])
+    peers = None if options.peers == "none" else environment("peers", [] if options.installed else PEERS)
+    before = (found["before-fast"], found["before-plain"]) if options.before else None
+    return found["fast"], found["plain"], peers, before
 
 
 def main() -> int:
@@ -138,20 +196,17 @@ def main() -> int:
     parser.add_argument("--wheels", type=Path, default=CACHE / "wheels")
     parser.add_argument("--installed", action="store_true", help="use the environments as they are")
     parser.add_argument("--only", default="", help="only wheels with this in their name")
+    parser.add_argument("--before", type=Path, metavar="FOLDER", help="another checkout of this repository, measured in the same run")
+    parser.add_argument("--peers", choices=("all", "none"), default="all", help="none: only unzip and Python's zipfile beside the guard")
     options = parser.parse_args()
     for tool in ("unzip", "readelf"):
         if shutil.which(tool) is None:
             print(f"{tool} is missing; hint: apt install unzip binutils", file=sys.stderr)
             return 2
-    force = ["--force-reinstall", "--no-deps"]
-    fast = environment("fast", [] if options.installed else ["pyelftools", "isal"])
-    plain = environment("plain", [] if options.installed else ["pyelftools"])
-    for name in () if options.installed else ("fast", "plain"):
-        environment(name, [*force, str(ROOT)])
-    peers = environment("peers", [] if options.installed else PEERS)
+    fast, plain, peers, before = environments(options)
     wheels = [path for path in fetch(options.wheels) if options.only in path.name]
-    todo = commands(fast, plain, peers)
-    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    todo = commands(fast, plain, peers, before)
+    found: dict[str, dict[str, list[Taken]]] = {}
     for turn in range(options.runs + 1):
         for wheel in wheels:
             short = wheel.name.split("-")[0]
@@ -161,15 +216,9 @@ def main() -> int:
                     taken = measure(command, wheel)
                     if turn:
                         found.setdefault(wheel.name.rsplit("-", 3)[0], {}).setdefault(name, []).append(taken)
-    rows = {
-        wheel: {name: (statistics.median(t for t, _ in runs), statistics.median(m for _, m in runs)) for name, runs in by_name.items()}
-        for wheel, by_name in found.items()
-    }
-    print(f"{machine()}. {versions(peers)}. Medians of {options.runs} runs.\n")
+    rows = {wheel: {name: figures(runs) for name, runs in by_name.items()} for wheel, by_name in found.items()}
+    print(f"{machine()}. {versions(peers)}. {options.runs} rounds; load at the end {os.getloadavg()[0]:.1f}.")
     table(rows, list(todo))
-    starts = [(measure([str(fast / "tls-wheel-guard"), "--version"])[0], measure([str(fast / "python"), "-c", "pass"])[0]) for _ in range(21)]
-    version, nothing = (statistics.median(values) for values in zip(*starts, strict=True))
-    print(f"\n`tls-wheel-guard --version`: {1000 * version:.1f} ms; `python -c pass`: {1000 * nothing:.1f} ms; {version / nothing:.2f} times.")
     return 0
 
 

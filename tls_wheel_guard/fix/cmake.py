@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from tls_wheel_guard.culprits.remedy_edits import CmakeOption
@@ -12,6 +11,7 @@ from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, app
 from tls_wheel_guard.fix.literals import Literal
 from tls_wheel_guard.fix.paths import folder_of, is_below, joined, name_of
 from tls_wheel_guard.fix.versions import older
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Argument", "Command", "cmake_commands", "cmake_literals", "declares_option", "homes_of", "is_cmake", "option_proposal", "sets_option"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tls_wheel_guard.fix.cargo_targets import may_be_elf
 from tls_wheel_guard.fix.edit import named
 from tls_wheel_guard.fix.paths import folder_of, folders_above, joined, name_of
 from tls_wheel_guard.fix.toml_text import Key, TomlText
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Crates", "Dependency", "Locked", "library_crates", "texts_of"]
 

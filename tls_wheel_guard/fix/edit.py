@@ -12,7 +12,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+
+from tls_wheel_guard.records import dataclass, field, replace
 
 __all__ = [
     "Advice", "BuildFile", "Proposal", "TextEdit", "Unparsable", "apply", "decode", "line_of", "line_starts", "named", "newline_of",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from tls_wheel_guard.culprits.remedy_edits import FlagChange
 from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, Unparsable, apply, line_of
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Literal", "Reader", "exchanged", "flag_proposal", "has_flag"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tls_wheel_guard.fix.advice import vendored_by
 from tls_wheel_guard.fix.crates import library_crates
@@ -12,6 +11,7 @@ from tls_wheel_guard.fix.edit import named
 from tls_wheel_guard.fix.paths import folder_of, is_below, joined, name_of
 from tls_wheel_guard.fix.pyproject import backend_of, manifests_of
 from tls_wheel_guard.fix.toml_text import TomlText, parse_toml
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Ambiguous", "Project", "crates_of", "nested_projects"]
 

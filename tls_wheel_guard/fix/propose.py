@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from tls_wheel_guard.culprits.model import Culprit
 from tls_wheel_guard.culprits.remedy_edits import (
@@ -26,6 +25,7 @@ from tls_wheel_guard.fix.paths import folder_of, is_below, joined, name_of, suff
 from tls_wheel_guard.fix.project import Project, crates_of, nested_projects
 from tls_wheel_guard.fix.settle import settle
 from tls_wheel_guard.fix.toml_text import parse_toml, string_literals
+from tls_wheel_guard.records import dataclass, field, replace
 
 __all__ = ["Asked", "check_syntax", "propose"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tls_wheel_guard.fix.edit import Advice, TextEdit, apply, line_of, line_starts, unified_diff
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Fix", "Proof", "Seen"]
 

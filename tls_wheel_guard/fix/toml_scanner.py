@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, field
 from typing import Any
 
 from tls_wheel_guard.fix.edit import Unparsable
+from tls_wheel_guard.records import dataclass, field
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -10,12 +10,12 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tls_wheel_guard.fix.edit import Unparsable, newline_of
 from tls_wheel_guard.fix.literals import Literal
 from tls_wheel_guard.fix.toml_scanner import Entry, Key, Scanner, Value, parse_toml
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Key", "Splice", "TomlText", "parse_toml", "proved", "quoted", "same", "string_literals", "written"]
 
