@@ -3,9 +3,10 @@
 
 usage: python -m benchmarks.startup [--rounds N] [--guard PROGRAM] [--before PROGRAM]
 
-PROGRAM: a console script as it is installed; the guard's own environment is made by benchmarks.speed below ~/.cache/tls-wheel-guard-bench.
-The wheel has one module of 100 KB with a TLS segment and no finding. All commands run in turn, round by round, with the interpreter of the console
-script. CPU: user and system time of the process. The ratios are medians of those of one round. Prints Markdown, and what importing costs.
+PROGRAM: a console script as it is installed; benchmarks.speed makes an environment with the guard's own below
+~/.cache/tls-wheel-guard-bench. The wheel has one module of 100 KB with a TLS segment and no finding. All commands run in turn, round by
+round, with the interpreter of the console script. CPU: user and system time of the process. The ratios are medians of those of one
+round. Prints Markdown, and what importing costs.
 """
 
 from __future__ import annotations
@@ -80,20 +81,18 @@ def main() -> int:
                     taken[name].append(found)
         by_module = imports(python, options.guard, wheel)
     print(f"{machine()}. {options.rounds} rounds, load {os.getloadavg()[0]:.1f}.\n")
-    print(
-        "| | CPU ms, least | CPU ms, median | wall ms, least | wall ms, median | CPU / import zipfile | wall / import zipfile |\n|---|---|---|---|---|---|---|"
-    )
+    columns = [f"{kind} ms, {pick}" for kind in ("CPU", "wall") for pick in ("least", "median")]
+    columns += [f"{kind} / import zipfile" for kind in ("CPU", "wall")]
+    print(f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     base = taken['python -c "import zipfile"']
     for name, runs in taken.items():
         row = [f"{1000 * pick([run[kind] for run in runs]):.1f}" for kind in (0, 1) for pick in (min, statistics.median)]
         ratios = [f"{statistics.median(run[kind] / other[kind] for run, other in zip(runs, base, strict=True)):.2f}" for kind in (0, 1)]
         print(f"| `{name}` | {' | '.join([*row, *ratios])} |")
     ours = [own for own, name in by_module if name.startswith("tls_wheel_guard")]
-    print(
-        f"\nImports, by -X importtime: {len(ours)} modules of the guard, {sum(ours) / 1000:.1f} ms; {len(by_module) - len(ours)} others,", end=" "
-    )
-    print(f"{(sum(own for own, _ in by_module) - sum(ours)) / 1000:.1f} ms. The longest: ", end="")
-    print(", ".join(f"{name} {own / 1000:.1f}" for own, name in by_module[:SHOWN]) + ".")
+    others = [own for own, name in by_module if not name.startswith("tls_wheel_guard")]
+    print(f"\nImports, by -X importtime: {len(ours)} modules of the guard, {sum(ours) / 1000:.1f} ms; {len(others)} others,", end=" ")
+    print(f"{sum(others) / 1000:.1f} ms. The longest: {', '.join(f'{name} {own / 1000:.1f}' for own, name in by_module[:SHOWN])}.")
     return 0
 
 
