@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from tls_wheel_guard.culprits import Suspect, Traced
 from tls_wheel_guard.elf import SharedObject, TlsReloc
@@ -32,7 +32,8 @@ HintKind = Literal["cure", "today", "look", "accept"]
 _OPENINGS: dict[HintKind, str] = {"today": "today: ", "accept": "to accept it: "}
 
 
-class Hint(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Hint:
     """One next step, and for whom it is. ``libc``: whose users it helps, None where that does not matter."""
 
     text: str

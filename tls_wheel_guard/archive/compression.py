@@ -10,10 +10,11 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from tls_wheel_guard.errors import UnreadableMember
 from tls_wheel_guard.limits import Limits, over
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["Manner", "Readable", "first_bytes", "raw_pieces"]
 
@@ -74,7 +75,8 @@ def _zlib(fast: bool) -> Any:
     return _fastest_zlib() if fast else zlib
 
 
-class Manner(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Manner:
     """How a member is inflated.
 
     ``fast``: by isal where it is installed. ``ahead``: a thread inflates what comes next while the caller works on a piece.

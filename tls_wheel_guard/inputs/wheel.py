@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import IO, NamedTuple, get_args
+from typing import IO, get_args
 
 from tls_wheel_guard.archive import Format, Member, format_of, name_says_no_elf, open_archive
 from tls_wheel_guard.archive.magic import PEEK
@@ -17,6 +17,7 @@ from tls_wheel_guard.inputs.contents import Contents, InputModule
 from tls_wheel_guard.inputs.files import file_pieces
 from tls_wheel_guard.inputs.opened import OpenInput, is_repaired
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
+from tls_wheel_guard.records import dataclass
 
 __all__ = ["OpenWheel", "wheel_tags"]
 
@@ -32,7 +33,8 @@ MOST_THREADS = 4
 """Each may keep 16 MB of a member at a time, and some that are inflated ahead."""
 
 
-class _Look(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Look:
     """What was found of one member: an ELF module, why it can't be read, or what format it has."""
 
     kind: Format = "other"
