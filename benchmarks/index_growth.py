@@ -19,7 +19,7 @@ from typing import NamedTuple
 from benchmarks.markdown import heading, row
 from tests.support.clusters import cluster
 from tests.support.index_server import index_of, serve_pages
-from tests.support.modules import ie
+from tests.support.modules import CLEAN, ie
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.facts import StoredClear, StoredWheel
@@ -45,7 +45,7 @@ def _name(number: int) -> str:
 
 
 def _template(folder: Path) -> bytes:
-    return make_wheel(folder, {"pkg/a.so": ie(64)}, TAGS).read_bytes()
+    return make_wheel(folder, {"pkg/a.so": CLEAN}, TAGS).read_bytes()
 
 
 def _wheels(folder: Path, count: int) -> list[Path]:

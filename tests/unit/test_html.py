@@ -6,13 +6,13 @@ import itertools
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from tests.support.checking import check
 from tests.support.modules import CLEAN, ie
+from tests.support.pages import Page
 from tests.support.reports import EVIL, every_kind
 from tests.support.wheels import fetch
 from tls_wheel_guard import check_wheel
@@ -28,49 +28,6 @@ from tls_wheel_guard.report.html import MOST_NAME
 from tls_wheel_guard.report.matrix import matrix_of
 from tls_wheel_guard.report.story import stories_of
 from tls_wheel_guard.report.style import printable, shortened
-
-VOID = {"meta", "link", "br", "rect", "path"}
-
-
-class Page(HTMLParser):
-    """A page's elements, balanced; its text; the attributes that lead somewhere or run something."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.leads: list[str] = []
-        self.texts: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        for name, value in attrs:
-            assert not name.startswith("on")
-            if name in ("href", "src", "action", "data"):
-                self.leads.append(value or "")
-            if name == "id":
-                self.ids.append(value or "")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
 
 
 def test_a_page_stands_alone_whatever_a_name_holds(tmp_path: Path) -> None:

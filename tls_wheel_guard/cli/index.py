@@ -6,13 +6,14 @@ import argparse
 import csv
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tls_wheel_guard.cli.options import add_judging, config_from, path_typed, style_from
-from tls_wheel_guard.cli.output import write_pieces, write_text
+from tls_wheel_guard.cli.output import say, write_pieces
 from tls_wheel_guard.cli.progress import Status
+from tls_wheel_guard.cli.reports import add_reports, file_style, wanted_reports
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.config.model import FAIL_ON, Config
 from tls_wheel_guard.errors import UnreadableIndex, UsageError
@@ -21,12 +22,15 @@ from tls_wheel_guard.rules import RULES
 
 if TYPE_CHECKING:
     from tls_wheel_guard.commands.index import IndexRun
+    from tls_wheel_guard.index.results import Results
+    from tls_wheel_guard.index.summary import IndexSummary
+    from tls_wheel_guard.report import Style
 
 __all__ = ["EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "judge the wheels of a package index, a mirror, a folder in a store, or a lock file"
 EXAMPLE = "tls-wheel-guard index https://HOST/simple/ --project polars --store audit.sqlite"
-FORMATS = ("text", "json", "markdown")
+FORMATS = ("text", "json", "markdown", "html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(strict=False, allow=[], exclude=[], baseline=None, write_baseline=False)
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the report to FILE instead of stdout")
+    add_reports(parser, FORMATS)
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every row")
@@ -80,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
     if (options.since or options.fresh) and not options.store:
         raise UsageError(f"{'--since' if options.since else '--fresh'} needs a store", hint="name it with --store FILE")
     config = config_from(options)
+    wanted_reports(options, FORMATS)
     downloads = _downloads(options.downloads) if options.downloads else {}
     projects = (*options.project, *(_lines(options.projects_from) if options.projects_from else ()))
     with _needs_extra():
@@ -99,8 +105,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _reported(done: IndexRun, downloads: Mapping[str, int], options: argparse.Namespace, config: Config) -> int:
+    """Write what is asked for; the exit code."""
     from tls_wheel_guard.commands.index_summary import results_of, summary_of
-    from tls_wheel_guard.report import index as report
 
     found = results_of(done, downloads.items())
     summary = summary_of(done, found)
@@ -108,13 +114,33 @@ def _reported(done: IndexRun, downloads: Mapping[str, int], options: argparse.Na
         from tls_wheel_guard.index.export import export
 
         export(done.store, options.export)
-    if options.format == "json":
-        write_pieces(report.document_pieces(done.store.entries(done.run), summary), options.output)
-    else:
-        write_text(report.markdown(summary) if options.format == "markdown" else report.text(summary, style_from(options)), options.output)
+    code = 0
+    for name, path in wanted_reports(options, FORMATS):
+        try:
+            write_pieces(_pieces(name, summary, done, found, file_style(int(options.verbose))), path)
+        except UsageError as error:
+            # The other reports are as good as they were.
+            say(error.line())
+            code = error.exit_code
+    write_pieces(_pieces(options.format, summary, done, found, style_from(options)), options.output)
     if len(summary.failed):
         return UnreadableIndex.exit_code
-    return int(any(summary.worst[severity] and at_or_above(severity, config.fail_on) for severity in SEVERITIES) and not config.never_fails)
+    return code or int(
+        any(summary.worst[severity] and at_or_above(severity, config.fail_on) for severity in SEVERITIES) and not config.never_fails
+    )
+
+
+def _pieces(name: str, summary: IndexSummary, done: IndexRun, found: Results, style: Style) -> Iterable[str]:
+    """A report in pieces."""
+    from tls_wheel_guard.report import index as report
+
+    if name == "json":
+        return report.document_pieces(done.store.entries(done.run), summary)
+    if name == "html":
+        from tls_wheel_guard.report.index_html import write
+
+        return [write(summary, found.findings_of, style)]
+    return [report.markdown(summary) if name == "markdown" else report.text(summary, style)]
 
 
 class _needs_extra:  # noqa: N801  (used as a statement)

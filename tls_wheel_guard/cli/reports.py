@@ -32,15 +32,15 @@ class Wanted(NamedTuple):
     path: Path
 
 
-def add_reports(parser: argparse.ArgumentParser) -> None:
-    """--report."""
+def add_reports(parser: argparse.ArgumentParser, formats: Collection[str] = WRITERS) -> None:
+    """--report, for some formats."""
     parser.add_argument(
         "--report", action="append", default=[], metavar="FORMAT=FILE", dest="reports",
-        help=f"write one more report of this run to FILE; repeatable; formats: {', '.join(WRITERS)}",
+        help=f"write one more report of this run to FILE; repeatable; formats: {', '.join(formats)}",
     )  # fmt: skip
 
 
-def wanted_reports(options: argparse.Namespace) -> list[Wanted]:
+def wanted_reports(options: argparse.Namespace, formats: Collection[str] = WRITERS) -> list[Wanted]:
     """What ``--report`` asks for. Raises UsageError for a format that does not exist or lacks its extra, and for one file twice."""
     require_extra(options.format)
     found: list[Wanted] = []
@@ -49,12 +49,12 @@ def wanted_reports(options: argparse.Namespace) -> list[Wanted]:
         name, equals, file = text.partition("=")
         if not equals or not file:
             raise UsageError(f"--report {text}: it is not FORMAT=FILE", hint="such as --report html=report.html")
-        if name not in WRITERS:
+        if name not in formats:
             import difflib
 
-            near = difflib.get_close_matches(name, WRITERS, 1)
+            near = difflib.get_close_matches(name, formats, 1)
             raise UsageError(
-                f"--report {text}: no format is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else f"formats: {', '.join(WRITERS)}"
+                f"--report {text}: no format is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else f"formats: {', '.join(formats)}"
             )
         require_extra(name)
         path = Path(file)

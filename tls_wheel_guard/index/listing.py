@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-__all__ = ["ListedWheel", "listed_wheel", "newest_releases", "safe_url", "wanted"]
+__all__ = ["ListedWheel", "is_text", "listed_wheel", "newest_releases", "safe_url", "wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def listed_wheel(
     uploaded: object = None,
 ) -> ListedWheel | None:
     """The wheel of a file name, None where it is no wheel's name (PEP 427). What a list says beside it is checked, and left out where wrong."""
-    if not filename.endswith(".whl") or "/" in filename or "\\" in filename:
+    if not filename.endswith(".whl") or "/" in filename or "\\" in filename or not is_text(f"{filename}{url}{path}"):
         return None
     try:
         project, version, _, _ = parse_wheel_filename(filename)
@@ -67,6 +67,15 @@ def listed_wheel(
     digest = sha256.lower() if isinstance(sha256, str) and len(sha256) == 64 and set(sha256.lower()) <= set("0123456789abcdef") else None
     when = uploaded if isinstance(uploaded, str) and len(uploaded) <= 40 and uploaded.isprintable() else None
     return ListedWheel(filename, str(project), str(version), url, path, good_size, digest, yanked, when)
+
+
+def is_text(words: str) -> bool:
+    """Whether it can be written as UTF-8: halves of surrogate pairs, which JSON and names of files can hold, can't."""
+    try:
+        words.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def newest_releases(wheels: Iterable[ListedWheel], count: int) -> list[ListedWheel]:

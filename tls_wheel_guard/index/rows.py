@@ -10,7 +10,7 @@ from tls_wheel_guard.findings import SEVERITIES
 from tls_wheel_guard.index.listing import ListedWheel
 from tls_wheel_guard.records import dataclass
 
-__all__ = ["PackedRow", "Row", "key_of", "packed", "packed_row", "unpacked"]
+__all__ = ["PackedRow", "Row", "key_of", "packed", "packed_row", "storable", "unpacked"]
 
 MAX_FACTS = 256 << 20
 """Bytes that the facts of one wheel may become."""
@@ -66,8 +66,14 @@ def _findings(entry: dict[str, Any]) -> list[tuple[str, str, str | None, str, st
     for finding in entry["findings"]:
         culprits = [culprit["id"] for culprit in finding["culprits"] if culprit["confidence"] != "possible"] or [None]
         for system in sorted({systems.get(tag, "") for tag in finding["targets"]}) or [""]:
-            rows += [(finding["rule"], finding["severity"], finding["module"], system, culprit) for culprit in culprits]
+            module = None if finding["module"] is None else storable(finding["module"])
+            rows += [(finding["rule"], finding["severity"], module, system, culprit) for culprit in culprits]
     return rows
+
+
+def storable(text: str) -> str:
+    """A text as SQLite takes it: halves of surrogate pairs, which names of members and pages may hold, are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def packed(value: Any) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tls_wheel_guard.errors import UnreadableIndex, UsageError
 from tls_wheel_guard.index.connection import Connection
-from tls_wheel_guard.index.listing import ListedWheel, listed_wheel, newest_releases, safe_url, wanted
+from tls_wheel_guard.index.listing import ListedWheel, is_text, listed_wheel, newest_releases, safe_url, wanted
 from tls_wheel_guard.index.lock_files import Pin, read_lock
 from tls_wheel_guard.index.simple_api import project_names, project_wheels
 from tls_wheel_guard.index.spool import Spool
@@ -100,7 +100,9 @@ def _of_folder(root: Path, limits: Limits) -> Iterator[Listed]:
                     if count > limits.tree_files:
                         raise UnreadableIndex(f"{root}: {count} or more files; {over(limits, 'tree-files')}", hint="name a folder further down")
                     wheel = listed_wheel(entry.name, path=entry.path)
-                    if wheel is not None and entry.is_file():
+                    if wheel is None and entry.name.endswith(".whl") and not is_text(entry.path):
+                        yield UnreadableIndex(f"{entry.path}: its name is no text in UTF-8", hint="rename the file or its folder")
+                    elif wheel is not None and entry.is_file():
                         status = entry.stat()
                         yield replace(wheel, size=status.st_size, stamp=str(status.st_mtime_ns))
         except OSError as error:

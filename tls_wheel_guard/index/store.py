@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tls_wheel_guard.errors import UnreadableIndex, UsageError
-from tls_wheel_guard.index.rows import PackedRow, unpacked
+from tls_wheel_guard.index.rows import PackedRow, storable, unpacked
 from tls_wheel_guard.records import dataclass
 
 __all__ = ["Known", "Seen", "Store"]
@@ -101,7 +101,7 @@ class Store:
     def begin(self, source: str, now: str) -> int:
         """A new run's number."""
         with self._transaction():
-            cursor = self._db.execute("INSERT INTO runs (source, judgement, started) VALUES (?, ?, ?)", (source, self.judgement, now))
+            cursor = self._db.execute("INSERT INTO runs (source, judgement, started) VALUES (?, ?, ?)", (storable(source), self.judgement, now))
         return int(cursor.lastrowid or 0)
 
     def end(self, run: int, now: str) -> None:
@@ -127,7 +127,8 @@ class Store:
                 self._seen(run, *met)
 
     def _seen(self, run: int, place: str, filename: str, key: str | None, error: str | None) -> None:
-        self._db.execute("INSERT OR REPLACE INTO run_wheels VALUES (?, ?, ?, ?, ?)", (run, place, filename, key, error))
+        values = (run, storable(place), storable(filename), key, None if error is None else storable(error))
+        self._db.execute("INSERT OR REPLACE INTO run_wheels VALUES (?, ?, ?, ?, ?)", values)
 
     def _put(self, run: int, row: PackedRow) -> None:
         wheel = row.wheel

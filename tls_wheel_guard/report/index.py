@@ -39,7 +39,7 @@ def _parts(summary: IndexSummary, style: Style) -> Iterator[str]:
     lines = list(_projects(summary.projects, style))
     if len(summary.culprits):
         lines += ["", style.paint("who brought it in", "bold")]
-        lines += _listed(summary.culprits, "culprit", style, lambda row: [f"  {row.culprit:<16} {_places(row)}"])
+        lines += _listed(summary.culprits, "culprit", style, lambda row: [f"  {printable(row.culprit):<16} {_places(row)}"])
     if summary.since is not None:
         lines += ["", style.paint(f"worse than in run {summary.since}", "bold")]
         lines += _listed(summary.worse, "wheel", style, lambda row: [f"  {printable(row.wheel)}: {_change(row)}"]) or ["  nothing"]
@@ -82,8 +82,7 @@ def _projects(rows: Rows[ProjectRow], style: Style) -> Iterator[str]:
 
 def _about(row: ProjectRow) -> str:
     systems = ", ".join(system_word(system) for system in row.systems)
-    culprits = f": {', '.join(row.culprits)}" if row.culprits else f": {', '.join(row.rules)}"
-    return systems + culprits
+    return printable(f"{systems}: {', '.join(row.culprits or row.rules)}")
 
 
 def cost(summary: IndexSummary) -> str:
@@ -97,7 +96,7 @@ def cost(summary: IndexSummary) -> str:
 
 
 def _counts(summary: IndexSummary) -> Iterator[str]:
-    yield f"{summary.source}: {cost(summary)}"
+    yield printable(f"{summary.source}: {cost(summary)}")
 
 
 def markdown(summary: IndexSummary) -> str:
@@ -105,7 +104,7 @@ def markdown(summary: IndexSummary) -> str:
     lines = ["| project | severity | wheels | systems | culprits |", "|---|---|---:|---|---|"]
     lines += [
         f"| {plain(f'{row.project} {row.version}')} | {row.worst} | {row.wheels} | {', '.join(map(system_word, row.systems))} |"
-        f" {', '.join(row.culprits) or ', '.join(row.rules)} |"
+        f" {plain(', '.join(row.culprits or row.rules))} |"
         for row in itertools.islice(summary.projects, MOST_MARKDOWN)
     ] or ["| none | | | | |"]
     lines += _rest(summary.projects, "project")
