@@ -29,7 +29,7 @@ from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.index.connection import Connection
 from tls_wheel_guard.index.facts import shape_of
 from tls_wheel_guard.index.listing import ListedWheel
-from tls_wheel_guard.index.rows import packed_row
+from tls_wheel_guard.index.rows import Row, packed_row
 from tls_wheel_guard.index.store import Store
 from tls_wheel_guard.records import replace
 
@@ -37,6 +37,10 @@ __all__ = ["growth", "rejudged", "speed_up"]
 
 A_PROJECT = 100
 """Synthetic wheels of one project."""
+ASKS = 20
+"""One in so many has initial-exec TLS."""
+SIZE = 1000
+"""Bytes that an index says of a wheel that is not there."""
 TAGS = "cp312-cp312-manylinux_2_28_x86_64"
 
 
@@ -44,19 +48,23 @@ def _name(number: int) -> str:
     return f"p{number // A_PROJECT}-1.{number % A_PROJECT}-{TAGS}.whl"
 
 
-def _template(folder: Path) -> bytes:
-    return make_wheel(folder, {"pkg/a.so": CLEAN}, TAGS).read_bytes()
+def _templates(folder: Path) -> list[bytes]:
+    """A wheel of one module with initial-exec TLS, and one of a clean module, which is the more usual one."""
+    found = []
+    for name, module in (("asks", ie(64)), ("clean", CLEAN)):
+        (folder / name).mkdir(parents=True)
+        found.append(make_wheel(folder / name, {"pkg/a.so": module}, TAGS).read_bytes())
+    return found
 
 
 def _wheels(folder: Path, count: int) -> list[Path]:
-    """Wheels of one small module; a comment at the end of the archive makes each another file."""
+    """Wheels of one small module, which asks in every twentieth; a comment at the end of the archive makes each another file."""
     folder.mkdir()
-    (folder.parent / "template").mkdir()
-    template = _template(folder.parent / "template")
+    asks, clean = _templates(folder.parent / "templates")
     paths = [folder / _name(number) for number in range(count)]
     for number, path in enumerate(paths):
         mark = f"{number:08}".encode()
-        path.write_bytes(template[:-2] + len(mark).to_bytes(2, "little") + mark)
+        path.write_bytes((clean if number % ASKS else asks)[:-2] + len(mark).to_bytes(2, "little") + mark)
     return paths
 
 
@@ -149,13 +157,8 @@ def rejudged(count: int) -> None:
 
 def _fill(root: Path, count: int) -> None:
     """A store with ``count`` wheels, and the pages of an index that lists them."""
-    template = _template(root)
-    path = root / _name(0)
-    path.write_bytes(template)
     asked, config = Asked(), Config()
-    first = judge_wheel(Task(ListedWheel(path.name, "p0", "1.0", path=str(path))), config, asked, True, Connection(1)).row
-    if first is None:
-        raise AssertionError("the template can't be read")
+    judged = [_row(root / f"{place}" / _name(0), data, config, asked) for place, data in enumerate(_templates(root / "templates"))]
     store = Store(str(root / "store.sqlite"), shape_of(StoredWheel, StoredClear), judgement_of(config, asked))
     run = store.begin("put by a script", "then")
     meta = {"api-version": "1.1"}
@@ -167,17 +170,25 @@ def _fill(root: Path, count: int) -> None:
         rows, files = [], []
         for number in range(place * A_PROJECT, min((place + 1) * A_PROJECT, count)):
             filename, key = _name(number), hashlib.sha256(str(number).encode()).hexdigest()
-            wheel = ListedWheel(
-                filename, name, f"1.{number % A_PROJECT}", url=f"http://127.0.0.1/files/{filename}", size=len(template), sha256=key
-            )
-            kind, facts = first.facts
-            rows.append(packed_row(replace(first, key=key, wheel=wheel, facts=[kind, [filename, *facts[1:]]])))
-            files.append({"filename": filename, "url": f"/files/{filename}", "size": len(template), "hashes": {"sha256": key}})
+            wheel = ListedWheel(filename, name, f"1.{number % A_PROJECT}", url=f"http://127.0.0.1/files/{filename}", size=SIZE, sha256=key)
+            of = judged[number % ASKS > 0]
+            kind, facts = of.facts
+            rows.append(packed_row(replace(of, key=key, wheel=wheel, facts=[kind, [filename, *facts[1:]]])))
+            files.append({"filename": filename, "url": f"/files/{filename}", "size": SIZE, "hashes": {"sha256": key}})
         store.put(run, rows)
         (pages / name).mkdir()
         (pages / name / "index.json").write_text(json.dumps({"meta": meta, "name": name, "files": files}))
     store.end(run, "then")
     store.close()
+
+
+def _row(path: Path, data: bytes, config: Config, asked: Asked) -> Row:
+    path.parent.mkdir()
+    path.write_bytes(data)
+    row = judge_wheel(Task(ListedWheel(path.name, "p0", "1.0", path=str(path))), config, asked, True, Connection(1)).row
+    if row is None:
+        raise AssertionError(f"{path.name} can't be read")
+    return row
 
 
 def speed_up(wheels: list[Path]) -> None:
