@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from tls_wheel_guard.machine_code.code import Code
 from tls_wheel_guard.machine_code.disassembly import Line, LineDecoder
 from tls_wheel_guard.machine_code.function_starts import FunctionStarts
+from tls_wheel_guard.machine_code.taken_addresses import TakenAddresses
 from tls_wheel_guard.records import dataclass, field
 
 __all__ = ["Block", "ControlFlow", "Function", "branch_target"]
@@ -86,6 +87,7 @@ class ControlFlow:
     def __init__(self, code: Code, starts: FunctionStarts, room: int) -> None:
         self._code, self._starts, self._room = code, starts, room
         self._decoder = LineDecoder(code.machine)
+        self._taken = TakenAddresses(code)
         self._functions: dict[int, Function] = {}
         self._stubs: dict[int, int | None] = {}
         self._blocks: dict[tuple[int, frozenset[int]], list[Block]] = {}
@@ -193,18 +195,21 @@ class ControlFlow:
             return frozenset()
         base = re.search(r"\[(\w+) \+", loads[0].operands) if loads else None
         leas = [line for line in function.lines if line.mnemonic == "lea" and "[rip" in line.operands]
-        bases = {rip_target(line) for line in leas}
-        chosen = {rip_target(line) for line in leas if base and line.operands.startswith(f"{base[1]}, ")}
-        for candidates in (chosen, bases):
-            targets = {target for table in candidates if table for target in self._read_table(function, table, bases)}
+        for candidates in (
+            _nearest(function, function.index[loads[0].address], base[1]) if base else [],
+            [x for x in leas if base and _writes(x, base[1])],
+            leas,
+        ):
+            tables = {table for line in candidates if (table := rip_target(line))}
+            targets = {target for table in tables for target in self._read_table(function, table)}
             if targets:
                 return frozenset(targets)
         raise UnreadableCodeError(f"the targets of `{jump.mnemonic} {jump.operands}` at {jump.address:#x} were not found")
 
-    def _read_table(self, function: Function, table: int, others: set[int | None]) -> Iterator[int]:
+    def _read_table(self, function: Function, table: int) -> Iterator[int]:
         """The targets in a table of distances from its own address: four bytes each, up to the first that leads to no instruction."""
-        last = min((other for other in others if other and other > table), default=table + 4 * MAX_TABLE)
-        for entry in range(table, min(last, table + 4 * MAX_TABLE), 4):
+        last = min(self._taken.behind(table) or table + 4 * MAX_TABLE, table + 4 * MAX_TABLE)
+        for entry in range(table, last, 4):
             data = self._code.loaded(entry, 4)
             if len(data) < 4:
                 return
@@ -258,6 +263,19 @@ def _before(function: Function, place: int, count: int) -> Iterator[Line]:
         if is_jump(name) or name in RETURNS or name == "call":
             return
         yield line
+
+
+def _writes(line: Line, register: str) -> bool:
+    """Whether an instruction names a register first."""
+    return line.operands.startswith(f"{register}, ")
+
+
+def _nearest(function: Function, place: int, register: str) -> list[Line]:
+    """The instruction that gives a register its value before another one, if that is a ``lea`` in the same block."""
+    for line in _before(function, place, 24):
+        if _writes(line, register):
+            return [line] if line.mnemonic == "lea" and "[rip" in line.operands else []
+    return []
 
 
 def _loads_entry(line: Line) -> bool:

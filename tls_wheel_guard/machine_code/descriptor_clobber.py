@@ -18,7 +18,7 @@ from tls_wheel_guard.machine_code.function_starts import FunctionStarts
 from tls_wheel_guard.machine_code.result_users import Users
 from tls_wheel_guard.machine_code.vector_effects import Effect
 from tls_wheel_guard.machine_code.vector_liveness import ARGUMENTS, RESULTS, filled_before, live_at_starts, live_behind
-from tls_wheel_guard.machine_code.vector_registers import ALL, XMM, names, vectors
+from tls_wheel_guard.machine_code.vector_registers import ALL, XMM, names, vectors, with_doubles
 from tls_wheel_guard.machine_code.vector_steps import steps_of
 from tls_wheel_guard.machine_code.x86 import rip_relative
 from tls_wheel_guard.records import dataclass
@@ -137,12 +137,17 @@ class _Search:
         ]
         entry = ALL if len(roots) > 1 or possible & ~RESULTS else ARGUMENTS
         filled = filled_before(blocks, steps, dict.fromkeys(roots, entry), possibly)
+        # What cvtsi2sd and its kind leave of a register is read by moves of the whole, and nobody means it: a caller's value has a low part.
+        own = filled_before(blocks, steps, dict.fromkeys(roots, 0 if len(roots) == 1 else ALL), possibly, 0)
         # Code of SSE holds no value above xmm, so none passes through it.
         possible_parts = LOWER if any(_is_sse(step.effect) for block in steps.values() for step in block) else ALL
         function_of = {step.address: block.function for at, block in blocks.items() for step in steps[at]}
-        return [
-            _site(at, function_of[at], live[0][at] & filled[at], live[1][at] & filled[at] & possible_parts) for at in sorted(calls.sites)
-        ], calls.unused
+        found = []
+        for at in sorted(calls.sites):
+            kept = live[0][at] & filled[at]
+            meant = kept & own[at] | with_doubles(kept)
+            found.append(_site(at, function_of[at], meant, live[1][at] & filled[at] & possible_parts))
+        return found, calls.unused
 
     def _hot_parts(self, start: int) -> list[int]:
         """The function that a cold part belongs to: the only one that jumps into it."""

@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tls_wheel_guard.machine_code.vector_forms import (
+    BITWISE,
     BROADCASTS,
     FIRST_ARGUMENT,
     FORMS,
     FUSED,
     LANES,
+    MOVES,
     NO_TARGET,
     SAME_IS_CONSTANT,
     STORES,
@@ -120,11 +122,21 @@ def _effect(name: str, operands: list[_Operand], text: str) -> Effect:
         return Effect(_union(o.low(form.source) for o in operands), result)
     if not target.merging and _is_constant(name, operands, text):
         return Effect(0, _whole(target, name))
+    if target.parts and not target.mask and (MOVES.fullmatch(name) or BITWISE.fullmatch(name)):
+        return _by_parts(name, operands)
     if name[0] == "v" or not target.parts:
         return _vex(name, operands, text)
     form = _form(name, operands, text)
     implied = register_bits(0, XMM) if name in FIRST_ARGUMENT else 0
     return Effect(target.low(form.target) | _union(o.low(form.source) for o in operands[1:]) | implied, target.low(form.written))
+
+
+def _by_parts(name: str, operands: list[_Operand]) -> Effect:
+    """A part of a source is needed where the same part of the target is: ``andps`` for fabs reads no upper half that nobody reads later."""
+    target = operands[0]
+    sources = operands if len(operands) == 2 and BITWISE.fullmatch(name) else operands[1:]
+    distances = [o.number - (target.number or 0) for o in sources if o.number is not None]
+    return Effect(0, _whole(target, name), tuple((target.low(), distance) for distance in distances))
 
 
 def _union(sets: Iterable[int]) -> int:

@@ -13,11 +13,13 @@ from typing import NamedTuple
 from tls_wheel_guard.machine_code.vector_registers import DOUBLE, FLOAT, HIGH, XMM, ZMM
 
 __all__ = [
+    "BITWISE",
     "BROADCASTS",
     "FIRST_ARGUMENT",
     "FORMS",
     "FUSED",
     "LANES",
+    "MOVES",
     "NO_TARGET",
     "SAME_IS_CONSTANT",
     "STORES",
@@ -98,6 +100,10 @@ BROADCASTS = {
     **dict.fromkeys("broadcastsd pbroadcastq".split(), DOUBLE),
 }
 """Name -> the part of a source register that is spread."""
+
+MOVES = re.compile(r"v?mov(?:[au]p[sd]|dq[au](?:8|16|32|64)?)")
+BITWISE = re.compile(r"v?(?:p?andn?|p?x?or)(?:p[sd]|[dq])?")
+"""Each part of the target depends on the same part of its sources alone: copies, and forms that join the bits of two."""
 
 FUSED = re.compile(r"vfn?m(?:add|sub)(?:132|213|231)(s[sd])")
 TARGET_IS_SOURCE = re.compile(

@@ -86,8 +86,10 @@ def live_behind(blocks: Mapping[int, Block], steps: Steps, live: Mapping[int, in
     return wanted
 
 
-def filled_before(blocks: Mapping[int, Block], steps: Steps, entries: Mapping[int, int], passages: Passages) -> dict[int, int]:
-    """Address of each call -> registers that something may have put a value into: code, a caller, a call's result.
+def filled_before(
+    blocks: Mapping[int, Block], steps: Steps, entries: Mapping[int, int], passages: Passages, results: int = RESULTS
+) -> dict[int, int]:
+    """Address of each call -> registers that something may have put a value into: code, a caller, a call's result (``results``).
 
     ``entries``: address -> what holds values there. Blocks that no jump leads to are reached by exceptions: there all may.
     """
@@ -98,23 +100,23 @@ def filled_before(blocks: Mapping[int, Block], steps: Steps, entries: Mapping[in
             state.setdefault(start, ALL)
         while work:
             start = work.pop()
-            filled = _fill(steps[start], state[start], passages, {})
+            filled = _fill(steps[start], state[start], passages, results, {})
             for target in blocks[start].successors:
                 if target in blocks and filled | state.get(target, 0) != state.get(target):
                     state[target] = filled | state.get(target, 0)
                     work.append(target)
     found: dict[int, int] = {}
     for start in blocks:
-        _fill(steps[start], state[start], passages, found)
+        _fill(steps[start], state[start], passages, results, found)
     return found
 
 
-def _fill(steps: list[Step], filled: int, passages: Passages, found: dict[int, int]) -> int:
+def _fill(steps: list[Step], filled: int, passages: Passages, results: int, found: dict[int, int]) -> int:
     for step in steps:
         if step.call is None:
             filled |= step.effect.writes
         else:
             found[step.address] = filled
             keeps, _ = passages(step.address, step.call)
-            filled = filled & keeps | (0 if keeps == ALL else RESULTS)
+            filled = filled & keeps | (0 if keeps == ALL else results)
     return filled

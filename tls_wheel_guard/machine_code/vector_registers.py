@@ -10,7 +10,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["ALL", "DOUBLE", "FLOAT", "HIGH", "MASKS", "PARTS", "UPPER", "XMM", "YMM", "ZMM", "names", "of_register", "register_bits", "vectors"]
+__all__ = [
+    "ALL",
+    "DOUBLE",
+    "FLOAT",
+    "HIGH",
+    "MASKS",
+    "PARTS",
+    "UPPER",
+    "XMM",
+    "YMM",
+    "ZMM",
+    "names",
+    "of_register",
+    "register_bits",
+    "vectors",
+    "with_doubles",
+]
 
 PARTS = 5
 FLOAT, DOUBLE, HIGH, XMM, YMM, ZMM = 0b1, 0b11, 0b100, 0b111, 0b1111, 0b11111
@@ -34,6 +50,12 @@ def register_bits(number: int, parts: int = ZMM) -> int:
 def vectors(first: int, count: int, parts: int = ZMM) -> int:
     """The bits of ``count`` registers in a row."""
     return sum(register_bits(first + n, parts) for n in range(count))
+
+
+def with_doubles(bits: int) -> int:
+    """Those bits whose register has its lowest eight bytes, or a part of them, among the bits; mask registers too."""
+    doubles = bits & vectors(0, _VECTORS, DOUBLE)
+    return bits & MASKS | sum(register_bits(n, bits >> PARTS * n & ZMM) for n in range(_VECTORS) if doubles >> PARTS * n & DOUBLE)
 
 
 def of_register(name: str) -> tuple[int, int] | None:
