@@ -38,7 +38,7 @@ KINDS = ("kept", "unsure", "dead")
 
 
 class Compared(NamedTuple):
-    """``counts``: (what gcc says, what the analysis says) -> sites. ``more``: sites with a kept register that gcc calls dead. ``unpaired``: sites.
+    """``counts``: (what gcc says, what the analysis says) -> sites. ``more``: sites that keep what gcc calls dead. ``unpaired``: sites.
 
     ``merged``: sites that are dead here and live for gcc by registers alone whose next use is the target of a conversion: gcc counts what
     the conversion leaves of it as used, and nothing reads that.

@@ -76,7 +76,8 @@ def descriptor_sites(path: Path) -> DescriptorSites:
         int(row[0], 16): (int(row[3], 16) or None, row[4].split("@")[0]) for row in rows if row[2] in held and len(row[3]) == 16 and len(row) > 4
     }
     code = read_code(BytesSource(path.read_bytes()), "x86_64")
-    return find_descriptor_sites(code, slots_of(path), lambda slot: names.get(slot, (None, "")), ROOM)
+    own = frozenset(int(row[0], 16) for row in rows if row[2] == "R_X86_64_TLSDESC" and "UND" not in row)
+    return find_descriptor_sites(code, slots_of(path), own, lambda slot: names.get(slot, (None, "")), ROOM)
 
 
 @functools.cache

@@ -246,7 +246,9 @@ def sites_of(data: bytes, room: int = 1 << 20) -> DescriptorSites:
     source = BytesSource(data)
     entries = read_got_entries(source)
     functions = dict(entries.functions)
-    return find_descriptor_sites(read_code(source, "x86_64"), entries.descriptors, lambda slot: functions.get(slot, (None, "")), room)
+    return find_descriptor_sites(
+        read_code(source, "x86_64"), entries.descriptors, entries.own, lambda slot: functions.get(slot, (None, "")), room
+    )
 
 
 def test_what_can_not_be_read_is_counted(tmp_path: Path) -> None:

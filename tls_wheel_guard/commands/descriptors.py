@@ -72,6 +72,6 @@ def _sites(facts: SharedObject, source: Source, limits: Limits) -> DescriptorSit
     entries = read_got_entries(whole, limits)
     functions = dict(entries.functions)
     code = read_code(whole, facts.machine_name)
-    found = find_descriptor_sites(code, entries.descriptors, lambda slot: functions.get(slot, (None, "")), limits.followed_code)
+    found = find_descriptor_sites(code, entries.descriptors, entries.own, lambda slot: functions.get(slot, (None, "")), limits.followed_code)
     names = FunctionMap(read_names(whole, read_sections(whole)).functions, ())
     return replace(found, sites=tuple(replace(site, name=getattr(names.at(site.function), "name", None)) for site in found.sites))

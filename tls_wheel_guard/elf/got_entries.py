@@ -20,26 +20,31 @@ MAX_NAME = 256
 
 @dataclass(frozen=True, slots=True)
 class GotEntries:
-    """``descriptors``: addresses of the descriptors. ``functions``: address of a word -> (address in this file or None, name)."""
+    """``descriptors``: addresses of the descriptors; ``own``: of those whose variable this file defines.
+
+    ``functions``: address of a word -> (address in this file or None, name).
+    """
 
     descriptors: tuple[int, ...] = ()
+    own: frozenset[int] = frozenset()
     functions: tuple[tuple[int, tuple[int | None, str]], ...] = ()
 
 
 def read_got_entries(source: Source, limits: Limits = DEFAULT_LIMITS) -> GotEntries:
     """The descriptors and functions of an x86-64 file that is held in memory; raises MalformedElf."""
     view = dynamic_of(source, limits)
-    descriptors: dict[int, None] = {}
+    descriptors: dict[int, int] = {}
     functions: dict[int, int] = {}
     for number, (offset, kind, symbol) in enumerate(_entries(source, view)):
         if number > limits.relocations:
             raise MalformedElf(f"{number} or more dynamic relocations; {over(limits, 'relocations')}")
         if kind == DESCRIPTOR:
-            descriptors[offset] = None
+            descriptors[offset] = symbol
         else:
             functions[offset] = symbol
-    named = {symbol: _symbol(source, view, symbol) for symbol in sorted(set(functions.values()))}
-    return GotEntries(tuple(sorted(descriptors)), tuple((slot, named[symbol]) for slot, symbol in sorted(functions.items())))
+    named = {symbol: _symbol(source, view, symbol) for symbol in sorted({*functions.values(), *descriptors.values()} - {0})}
+    own = frozenset(slot for slot, symbol in descriptors.items() if not symbol or named[symbol][0] is not None)
+    return GotEntries(tuple(sorted(descriptors)), own, tuple((slot, named[symbol]) for slot, symbol in sorted(functions.items())))
 
 
 def _entries(source: Source, view: LoaderView) -> Iterator[tuple[int, int, int]]:

@@ -8,7 +8,7 @@ flow follows what holds a slot's address, over all ways through a function; wher
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tls_wheel_guard.machine_code.control_flow import Block, ControlFlow, branch_target, plain, rip_target
 from tls_wheel_guard.machine_code.disassembly import Line
@@ -51,22 +51,27 @@ class _State:
 
 @dataclass(slots=True)
 class DescriptorCalls:
-    """``sites``: addresses of the calls. ``unused``: addresses of lea instructions that no call was found for."""
+    """``slots``: address of each call -> the descriptors that it may go through. ``unused``: lea instructions that no call was found for."""
 
-    sites: frozenset[int]
+    slots: dict[int, frozenset[int]]
     unused: frozenset[int]
+
+    @property
+    def sites(self) -> frozenset[int]:
+        """Addresses of the calls."""
+        return frozenset(self.slots)
 
 
 @dataclass(slots=True)
 class _Walk:
-    """One data flow over the blocks of some functions. ``takers``: addresses of the lea instructions of slots."""
+    """One data flow over the blocks of some functions. ``takers``: address of each lea instruction of a slot -> the slot."""
 
     flow: ControlFlow
     blocks: dict[int, Block]
-    takers: frozenset[int]
+    takers: Mapping[int, int]
     states: dict[int, _State] = field(default_factory=dict)
     behind_calls: dict[int | None, _Held] = field(default_factory=dict)
-    sites: set[int] = field(default_factory=set)
+    sites: dict[int, frozenset[int]] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
 
     def run(self, entries: Iterable[int]) -> None:
@@ -119,7 +124,8 @@ class _Walk:
         register = _CALL.fullmatch(line.operands)
         takers = state.held.get(_GENERAL.get(register[1], "")) if register else None
         if takers:
-            self.sites.add(line.address)
+            slots = frozenset(self.takers[taker] for taker in takers)
+            self.sites[line.address] = self.sites.get(line.address, frozenset()) | slots
             self.used |= takers
             state.held.pop("rax", None)
             return
@@ -212,14 +218,14 @@ def _move_stack(name: str, operands: str, state: _State) -> None:
 
 def find_descriptor_calls(flow: ControlFlow, blocks: dict[int, Block], entries: Iterable[int], slots: frozenset[int]) -> DescriptorCalls:
     """The calls through descriptors in some blocks. ``entries``: addresses at which functions begin; ``slots``: of their words in the GOT."""
-    takers = frozenset(
-        line.address
+    takers = {
+        line.address: slot
         for block in blocks.values()
         for line in block.lines
-        if line.mnemonic == "lea" and "[rip" in line.operands and rip_target(line) in slots
-    )
+        if line.mnemonic == "lea" and "[rip" in line.operands and (slot := rip_target(line)) in slots and slot is not None
+    }
     if not takers:
-        return DescriptorCalls(frozenset(), frozenset())
+        return DescriptorCalls({}, frozenset())
     walk = _Walk(flow, blocks, takers)
     walk.run(entries)
-    return DescriptorCalls(frozenset(walk.sites), takers - walk.used)
+    return DescriptorCalls(walk.sites, frozenset(takers) - walk.used)

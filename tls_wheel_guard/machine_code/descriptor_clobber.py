@@ -2,7 +2,8 @@
 
 A site is a call through a TLS descriptor. A register is *kept* over it when an instruction of this file reads it later before
 anything writes it. Code that calls a function of the same file with a site in it counts too: gcc's -fipa-ra keeps values in registers
-that it saw the function leave alone. What can't be read is counted and never judged.
+that it saw the function leave alone. Only a thread's first use of the block is slow, so a site behind another one of the same function
+loses nothing. What can't be read is counted and never judged.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tls_wheel_guard.machine_code.code import Code, Piece
 from tls_wheel_guard.machine_code.control_flow import ControlFlow, UnreadableCodeError
 from tls_wheel_guard.machine_code.descriptor_calls import find_descriptor_calls
 from tls_wheel_guard.machine_code.function_starts import FunctionStarts
+from tls_wheel_guard.machine_code.later_calls import later_calls
 from tls_wheel_guard.machine_code.result_users import Users
 from tls_wheel_guard.machine_code.vector_effects import Effect
 from tls_wheel_guard.machine_code.vector_liveness import ARGUMENTS, RESULTS, filled_before, live_at_starts, live_behind
@@ -34,6 +36,7 @@ MACHINES = ("x86_64", "x32")
 class DescriptorSite:
     """A descriptor call. ``function``: start of its code in the unwind table. ``kept``: registers that are read behind it for certain.
 
+    ``later``: whether every way to it leads over another call of the function for this file's own block, which is there since.
     ``name``: the function's, where a symbol has it.
     ``unsure``: whether an argument of a call or a result may be kept over it, which the code of this file alone does not tell.
     """
@@ -42,6 +45,7 @@ class DescriptorSite:
     function: int
     kept: tuple[str, ...]
     unsure: bool
+    later: bool = False
     name: str | None = None
 
 
@@ -58,18 +62,20 @@ class DescriptorSites:
 
     @property
     def kept(self) -> tuple[DescriptorSite, ...]:
-        """The sites over which a vector register is kept for certain."""
-        return tuple(site for site in self.sites if site.kept)
+        """The sites over which a vector register is kept for certain and may be lost: those that are :attr:`DescriptorSite.later` left out."""
+        return tuple(site for site in self.sites if site.kept and not site.later)
 
 
-def find_descriptor_sites(code: Code, slots: Iterable[int], names_of: Callable[[int], tuple[int | None, str]], room: int) -> DescriptorSites:
+def find_descriptor_sites(
+    code: Code, slots: Iterable[int], own: frozenset[int], names_of: Callable[[int], tuple[int | None, str]], room: int
+) -> DescriptorSites:
     """The descriptor calls of x86-64 code and what is kept over each; raises UsageError without capstone.
 
-    ``slots``: addresses of the descriptors. ``names_of``: slot of the GOT -> (address in this file or None, name) of the function
-    that it holds. ``room``: bytes of code that are followed at most.
+    ``slots``: addresses of the descriptors; ``own``: of those of this file's own variables. ``names_of``: slot of the GOT -> (address in
+    this file or None, name) of the function that it holds. ``room``: bytes of code that are followed at most.
     """
     wanted = frozenset(slots)
-    search = _Search(code, wanted, names_of, room)
+    search = _Search(code, wanted, own, names_of, room)
     for taker in _takers(code.pieces, wanted):
         search.add(taker)
     return search.result()
@@ -87,8 +93,10 @@ def _takers(pieces: Iterable[Piece], slots: frozenset[int]) -> Iterator[int]:
 class _Search:
     """Takers of descriptor addresses by function, and what was found of them."""
 
-    def __init__(self, code: Code, slots: frozenset[int], names_of: Callable[[int], tuple[int | None, str]], room: int) -> None:
-        self._slots = slots
+    def __init__(
+        self, code: Code, slots: frozenset[int], own: frozenset[int], names_of: Callable[[int], tuple[int | None, str]], room: int
+    ) -> None:
+        self._slots, self._own = slots, own
         self._flow = ControlFlow(code, FunctionStarts(code, 8 if code.machine == "x86_64" else 4), room)
         self._callees = Callees(self._flow, slots, names_of)
         self._callers = Callers(code, self._flow)
@@ -143,10 +151,13 @@ class _Search:
         possible_parts = LOWER if any(_is_sse(step.effect) for block in steps.values() for step in block) else ALL
         function_of = {step.address: block.function for at, block in blocks.items() for step in steps[at]}
         found = []
+        # Functions begin with nothing pushed; a cold part that begins with more is entered by jumps alone.
+        entries = [root for root in roots if not self._flow.depth(root)]
+        later = later_calls(blocks, entries, frozenset(at for at, through in calls.slots.items() if through <= self._own))
         for at in sorted(calls.sites):
             kept = live[0][at] & filled[at]
             meant = kept & own[at] | with_doubles(kept)
-            found.append(_site(at, function_of[at], meant, live[1][at] & filled[at] & possible_parts))
+            found.append(_site(at, function_of[at], meant, live[1][at] & filled[at] & possible_parts, at in later))
         return found, calls.unused
 
     def _hot_parts(self, start: int) -> list[int]:
@@ -157,8 +168,8 @@ class _Search:
         return list(jumpers) if len(jumpers) == 1 else []
 
 
-def _site(address: int, function: int, kept: int, possible: int) -> DescriptorSite:
-    return DescriptorSite(address, function, tuple(names(kept)), bool(possible & ~kept))
+def _site(address: int, function: int, kept: int, possible: int, later: bool) -> DescriptorSite:
+    return DescriptorSite(address, function, tuple(names(kept)), bool(possible & ~kept), later)
 
 
 def _is_sse(effect: Effect) -> bool:
@@ -170,4 +181,6 @@ def _joined(old: DescriptorSite | None, new: DescriptorSite) -> DescriptorSite:
     """What two ways to the same site tell: a cold part is read by itself and with its function."""
     if old is None:
         return new
-    return DescriptorSite(new.address, new.function, tuple(dict.fromkeys((*old.kept, *new.kept))), old.unsure or new.unsure)
+    return DescriptorSite(
+        new.address, new.function, tuple(dict.fromkeys((*old.kept, *new.kept))), old.unsure or new.unsure, old.later and new.later
+    )
