@@ -41,6 +41,19 @@ def test_the_model_does_what_the_loader_does(name: str, tmp_path: Path) -> None:
     assert min(tally.loads, tally.refusals, tally.closes) > count // 4, tally
 
 
+@pytest.mark.parametrize(
+    ("name", "seeds"), [pytest.param("riscv64", (91020, 91066), marks=pytest.mark.emulated), ("musl", (91220, 91245))], ids=["riscv64", "musl"]
+)
+def test_of_two_refusals_the_first_is_told(name: str, seeds: tuple[int, ...], tmp_path: Path) -> None:
+    """riscv64 finds the name of a descriptor even where nobody defines it; musl relocates DT_JMPREL first."""
+    runtime, tally = RUNTIMES[name][0](), Tally()
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        compare(runtime, seed, folder, tally)
+    assert tally.differences == []
+
+
 def test_the_model_does_what_python_sees(tmp_path: Path) -> None:
     tally = Tally()
     for number in range(15):

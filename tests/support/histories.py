@@ -144,8 +144,7 @@ class _Maker:
             defined = bool(tls and tls.memsz and tls.align) and draw.random() < 0.8
             kind = draw.choice([k for k in ("TPOFF", "TPOFF", "DTPMOD", "TLSDESC") if k in self.numbers])
             symbols.append(Sym(name, defined=defined, unique=unique and defined, weak=not defined and draw.random() < 0.3))
-            # musl goes through DT_JMPREL first, which decides about its words where nobody defines the name.
-            relocs.insert(draw.randint(0, len(relocs)), Reloc(self.numbers[kind], name, plt=kind == "TLSDESC" and self.named is None))
+            relocs.insert(draw.randint(0, len(relocs)), Reloc(self.numbers[kind], name, plt=kind == "TLSDESC"))
 
     def module(self, number: int) -> Path:
         """One module; later ones may need, and reach into, earlier ones."""

@@ -299,3 +299,21 @@ def test_depth_of_a_frame() -> None:
 
 def test_names_of_registers() -> None:
     assert list(names(register_bits(3, 0b1) | register_bits(4, 0b1000) | register_bits(31) | mask_bit(33))) == ["xmm3", "ymm4", "zmm31", "k1"]
+
+
+def test_a_call_behind_another_one_of_its_function_is_never_a_first_use(tmp_path: Path) -> None:
+    """The block is there since the first call; where a way goes around that one, the later call may be the first."""
+    source = """
+    __thread char big[900]; __thread long n[2];
+    double once(double a) { return a + big[0]; }
+    double behind(const double *p) { double a = p[n[0] & 1]; return a * big[0] + a; }
+    double around(const double *p, long k) { double a = p[0]; if (k) a += n[0]; return a * big[0] + a; }
+    """
+    names = {"once": 0, "behind": 1, "around": 0}
+    data = compiled(tmp_path, 900, source=source)
+    result = sites_of(data)
+    nm = subprocess.run([require("nm"), "-D", "--defined-only", str(next(tmp_path.glob("*.so")))], capture_output=True, text=True, check=True)
+    starts = {int(row[0], 16): row[2] for row in map(str.split, nm.stdout.splitlines())}
+    later = {starts[site.function] for site in result.sites if site.kept and site.later}
+    assert {starts[site.function] for site in result.kept} == {name for name, hidden in names.items() if not hidden}
+    assert later >= {"behind"}

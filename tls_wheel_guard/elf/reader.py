@@ -138,7 +138,7 @@ def _search_path(dynamic: Dynamic, names: dict[int, str]) -> tuple[str, ...]:
 def _markers(source: Source, header: Header, image: Image, dynamic: Dynamic, strings: Strings, tally: Tally) -> tuple[str, ...]:
     """The marker versions that a file needs; looked for only where its machine and its accesses can have one."""
     kinds: dict[int, set[RelocKind]] = {EM_X86_64: {"TLSDESC"}, EM_386: {"TLSDESC", "DTPMOD"}}
-    if not kinds.get(header.e_machine, set()) & set(tally.first_table):
+    if not kinds.get(header.e_machine, set()) & {tally.row[number][0] for number, _ in tally.counts}:
         return ()
     found = needed_versions(source, header.format, image, dynamic, strings, tally.limits)
     return tuple(sorted(name for name in found if name in MARKERS))
@@ -251,7 +251,11 @@ def _local_exec(source: Source, header: Header, segments: list[Segment], tls: Tl
 
 def _accesses(tally: Tally, symbols: dict[int, Symbol]) -> tuple[TlsAccess, ...]:
     """The different accesses in the order of their first relocation."""
-    return tuple(dict.fromkeys(TlsAccess(tally.row[number][0], symbols.get(index)) for number, index in tally.counts))
+    return tuple(
+        dict.fromkeys(
+            TlsAccess(tally.row[number][0], symbols.get(index), tally.first_table[number, index] == "DT_JMPREL") for number, index in tally.counts
+        )
+    )
 
 
 def _summarise(tally: Tally, symbols: dict[int, Symbol]) -> tuple[InitialExec, DynamicTls]:
@@ -284,6 +288,5 @@ def _summarise(tally: Tally, symbols: dict[int, Symbol]) -> tuple[InitialExec, D
         addends=tuple(sorted(tally.addends)),
         relocs=tuple(TlsReloc(row[n][1], offset, addend, symbols.get(index)) for n, offset, addend, index in tally.kept),
     )
-    return initial_exec, DynamicTls(
-        kinds["DTPMOD"], kinds["TLSDESC"], kinds["DTPOFF"], owners["tlsdesc"], tuple(weak), tally.first_table.get("TLSDESC") == "DT_JMPREL"
-    )
+    in_plt = next((table for (number, _), table in tally.first_table.items() if row[number][0] == "TLSDESC"), "") == "DT_JMPREL"
+    return initial_exec, DynamicTls(kinds["DTPMOD"], kinds["TLSDESC"], kinds["DTPOFF"], owners["tlsdesc"], tuple(weak), in_plt)

@@ -29,7 +29,7 @@ MAX_KEPT = 4096
 class Tally:
     """TLS relocations as they are found. Keys of ``counts``, in the order of the first of each: (relocation number, symbol index).
 
-    ``table``: the dynamic tag of the table that is read now. ``first_table``: that of the first relocation of each kind.
+    ``table``: the dynamic tag of the table that is read now. ``first_table``: that of the first relocation of each key.
     """
 
     e_machine: int
@@ -40,7 +40,7 @@ class Tally:
     found: int = 0
     limits: Limits = DEFAULT_LIMITS
     table: str = ""
-    first_table: dict[RelocKind, str] = field(default_factory=dict)
+    first_table: dict[tuple[int, int], str] = field(default_factory=dict)
 
     @property
     def row(self) -> dict[int, tuple[RelocKind, str]]:
@@ -59,7 +59,7 @@ class Tally:
         if self.found > self.limits.tls_relocations:
             raise MalformedElf(f"{self.found} or more TLS relocations; {over(self.limits, 'tls-relocations')}")
         self.counts[number, symbol] += 1
-        self.first_table.setdefault(self.row[number][0], self.table)
+        self.first_table.setdefault((number, symbol), self.table)
         if self.row[number][0] == "TPOFF":
             if symbol == 0 and addend is not None:
                 self.addends.add(addend)

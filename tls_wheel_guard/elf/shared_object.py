@@ -60,10 +60,14 @@ class TlsReloc:
 
 @dataclass(frozen=True, slots=True)
 class TlsAccess:
-    """What one or more TLS relocations ask of a loader: the kind of access, and whose variable. ``symbol``: None for the file's own."""
+    """What one or more TLS relocations ask of a loader: the kind of access, and whose variable. ``symbol``: None for the file's own.
+
+    ``in_plt``: the first of them is in DT_JMPREL.
+    """
 
     kind: RelocKind
     symbol: Symbol | None
+    in_plt: bool = False
 
     @property
     def own(self) -> bool:

@@ -3,7 +3,7 @@
 Follows ldso/dynlink.c:do_relocs and load_library at 1.1.20 to 1.2.5: a TPOFF relocation is refused when the definer's tls_id
 is above static_tls_cnt, the number of modules that were there at the start. Up to 1.1.19 there was no such check
 (5c2f46a2, 2018-07-16): the module loads, and threads then use memory that is not theirs; no musllinux image is that old.
-dlclose does nothing.
+dlclose does nothing. reloc_all goes through DT_JMPREL, then DT_REL and DT_RELA, and the first refusal ends it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def fresh_state(version: tuple[int, ...] | None, machine: str) -> State:
 
 def step(state: State, event: Event) -> tuple[State, Step]:
     """What the process is after an event, and what the loader answered."""
-    return step_by(_answer, state, event, unloads=False, by_soname=False)
+    return step_by(_answer, state, event, unloads=False, by_soname=False, plt_first=True)
 
 
 def _answer(asked: Asked) -> Step:

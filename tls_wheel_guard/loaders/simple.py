@@ -69,16 +69,18 @@ class Asked:
 FINE = Step(True)
 
 
-def step_by(answer: Callable[[Asked], Step], state: State, event: Event, *, unloads: bool = True, by_soname: bool = True) -> tuple[State, Step]:
+def step_by(
+    answer: Callable[[Asked], Step], state: State, event: Event, *, unloads: bool = True, by_soname: bool = True, plt_first: bool = False
+) -> tuple[State, Step]:
     """One event. ``answer`` gives a Step a question: not ``loads`` refuses the dlopen, and without ``error`` the process has crashed.
 
-    ``unloads``: whether dlclose does anything; ``by_soname``: as for ``dependencies``.
+    ``unloads``: whether dlclose does anything; ``by_soname``: as for ``dependencies``; ``plt_first``: whether DT_JMPREL is relocated first.
     """
     if state.ended:
         return state, Step(False, unsafe="the process has ended")
     table: Table = {loaded.module.path: loaded for loaded in state.loaded}
     if isinstance(event, Open):
-        return _open(answer, state, table, event, by_soname)
+        return _open(answer, state, table, event, by_soname, plt_first)
     known = table.get(event.module.path)
     if known is None or not known.opens:
         return state, Step(False, error=f"{event.module.name}: not open", reason="other")
@@ -91,7 +93,7 @@ def step_by(answer: Callable[[Asked], Step], state: State, event: Event, *, unlo
     return replace(state, loaded=tuple(table.values())), FINE
 
 
-def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Open, by_soname: bool) -> tuple[State, Step]:
+def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Open, by_soname: bool, plt_first: bool) -> tuple[State, Step]:
     listed = dependencies(event.module, table, event.given, by_soname=by_soname)
     found = listed.modules
     new = [module for path, module in found.items() if path not in table]
@@ -103,7 +105,7 @@ def _open(answer: Callable[[Asked], Step], state: State, table: Table, event: Op
     after, total = state, Step(True, missing=listed.missing if event.assumes else ())
     scope = (*global_scope(table), *found.values())
     for module in new:
-        for access in (None, *module.accesses):
+        for access in (None, *sorted(module.accesses, key=lambda access: plt_first and not access.in_plt)):
             definer = definer_of(access, module, scope) if access else module
             if definer is not None and definer.path in after.placed:
                 continue

@@ -18,7 +18,7 @@ class Access:
 
     ``weak``: the load goes on when no module defines it. ``version``: the symbol version asked for. ``by_libc``: a variable of
     glibc itself, which is there from the start. ``defined``: the module defines the name itself, and others may do so before it;
-    ``unique``: as STB_GNU_UNIQUE, of which a process of glibc has one.
+    ``unique``: as STB_GNU_UNIQUE, of which a process of glibc has one. ``in_plt``: its relocation is in DT_JMPREL.
     """
 
     kind: RelocKind
@@ -28,6 +28,7 @@ class Access:
     by_libc: bool = False
     defined: bool = False
     unique: bool = False
+    in_plt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def names_asked(module: SharedObject) -> set[str]:
 def tls_module(module: SharedObject, path: str, exports: Iterable[str] = (), demand: TlsDemand | None = None) -> TlsModule:
     """The module as a loader meets it. ``exports``: those of the names that matter here which it defines."""
     accesses = tuple(
-        Access(access.kind)
+        Access(access.kind, in_plt=access.in_plt)
         if access.symbol is None or access.own
         else Access(
             access.kind,
@@ -96,6 +97,7 @@ def tls_module(module: SharedObject, path: str, exports: Iterable[str] = (), dem
             not access.symbol.defined and is_libc_variable(access.symbol),
             access.symbol.defined,
             access.symbol.defined and access.symbol.unique,
+            access.in_plt,
         )
         for access in module.accesses
     )

@@ -167,15 +167,14 @@ class _Run:
             if access.by_libc:
                 continue
             definer = self._only_one(access, definer_of(access, module, scope))
-            if definer is None:
-                self._undefined(module, access, assumes)
-            else:
-                self._bind(module, definer)
-            # The name is looked up before the type is looked at.
+            # The name is looked up first, and found even where nobody defines it: elf_machine_type_class does not know the type as one of
+            # TLS, and check_match then takes the module's own undefined symbol for a definition.
             if access.kind == "TLSDESC":
                 self._knows_descriptors(module)
             if definer is None:
+                self._undefined(module, access, assumes)
                 continue
+            self._bind(module, definer)
             if access.kind == "TPOFF":
                 self._make_static(definer)
             elif access.kind == "TLSDESC" or (access.kind == "DTPMOD" and module.tls_optimised and self.state.version >= (2, 22)):
