@@ -107,7 +107,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--programs", type=int, default=8, help="programs of each compiler's command; three of four begin their functions without floats"
+        "--programs", type=int, default=4, help="programs of each compiler's command; three of four begin their functions without floats"
     )
     parser.add_argument("--functions", type=int, default=60, help="functions of each program")
     arguments = parser.parse_args()
