@@ -186,10 +186,19 @@ def _between_registers(word: int, d: int, n: int, m: int) -> tuple[frozenset[int
     return None
 
 
-def _vectors(word: int) -> tuple[frozenset[int], frozenset[int]] | None:
-    """Only conversions, and copies of one element, have a general register."""
-    converts = word & 0x5F20FC00 == 0x1E200000 or word & 0x5F200000 == 0x1E000000
-    return None if converts or word & 0x9FE08400 == 0x0E000400 else (frozenset(), frozenset())
+def _vectors(word: int) -> tuple[frozenset[int], frozenset[int]]:
+    """Only conversions, and copies of one element, have a general register: most to write it, some to read it."""
+    none: frozenset[int] = frozenset()
+    writes, reads = (none, frozenset((word & 31,))), (frozenset((word >> 5 & 31,)), none)
+    if word & 0x5F20FC00 == 0x1E200000 or word & 0x5F200000 == 0x1E000000:
+        return reads if word >> 16 & 7 in (2, 3, 7) else writes  # scvtf, ucvtf, fmov from a general register
+    if word & 0x9FE08400 == 0x0E000400 and not word >> 29 & 1:
+        element = word >> 11 & 15  # 1 dup, 3 ins, 5 smov, 7 umov
+        if element in (1, 3):
+            return reads
+        if element in (5, 7):
+            return writes
+    return none, none
 
 
 def _system(word: int, d: int) -> tuple[frozenset[int], frozenset[int]]:
