@@ -13,6 +13,7 @@ import hashlib
 import json
 import random
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,6 +135,7 @@ def case(chance: random.Random, number: int, found: Sequence[bytes]) -> bytes:
 
 def _run(site: Site, lock: str | None = None, root: bool = False) -> list[dict[str, Any]] | str:
     """The entries of a run, or the message of its refusal."""
+    tempfile.tempdir = str(scratch())
     for module, name, value in SMALLER:
         setattr(module, name, value)
     answered_by(site)
