@@ -104,7 +104,16 @@ def test_no_document_makes_a_traceback(document: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "x.whl", "../pkg-1.0-py3-none-any.whl", "pkg-1.0-py3-none-any.whl.exe", "pkg-one-py3-none-any.whl", "a/b-1-py3-none-any.whl"]
+    "name",
+    [
+        "",
+        "x.whl",
+        "../pkg-1.0-py3-none-any.whl",
+        "pkg-1.0-py3-none-any.whl.exe",
+        "pkg-one-py3-none-any.whl",
+        "a/b-1-py3-none-any.whl",
+        "pkg-1.0-py3-no\0ne-any.whl",
+    ],
 )
 def test_names_that_are_no_wheels_are_left_out(name: str) -> None:
     assert listed_wheel(name) is None

@@ -57,7 +57,7 @@ def listed_wheel(
     uploaded: object = None,
 ) -> ListedWheel | None:
     """The wheel of a file name, None where it is no wheel's name (PEP 427). What a list says beside it is checked, and left out where wrong."""
-    if not filename.endswith(".whl") or "/" in filename or "\\" in filename or not is_text(f"{filename}{url}{path}"):
+    if not filename.endswith(".whl") or "/" in filename or "\\" in filename or not (filename.isprintable() and is_text(f"{filename}{url}{path}")):
         return None
     try:
         project, version, _, _ = parse_wheel_filename(filename)
