@@ -119,6 +119,34 @@ def test_names_that_are_no_wheels_are_left_out(name: str) -> None:
     assert listed_wheel(name) is None
 
 
+NO_ADDRESSES = ["http://[h/", "http://h:99999/", "http://h:x/", "http://\ud800/", "http://h/\ud800", "//h/"]
+
+
+@pytest.mark.parametrize("place", NO_ADDRESSES)
+def test_addresses_that_are_none(place: str) -> None:
+    """Each of them was an error of its own kind, which ended the run or was called a bug of ours."""
+    name = "pkg-1.0-py3-none-any.whl"
+    row = {"filename": name, "url": place + name}
+    found = project_wheels(json.dumps({"meta": {"api-version": "1.0"}, "files": [row]}), JSON, URL, URL)
+    assert [wheel.url for wheel in found] == ([f"http://h/{name}"] if place == "//h/" else [])
+    if place.isascii():
+        with pytest.raises(UnreadableIndex, match="is no address"):
+            read_lock("uv.lock", f'version = 1\n[[package]]\nwheels = [{{ url = "{place}{name}" }}]\n')
+        package = f'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "pkg"\n[[packages.wheels]]\nname = "{name}"\n'
+        with pytest.raises(UnreadableIndex, match="is no address"):
+            read_lock("pylock.toml", f'{package}url = "{place}{name}"\nhashes = {{ sha256 = "{A}" }}\n')
+
+
+def test_a_version_of_thousands_of_digits_is_no_wheels() -> None:
+    assert listed_wheel(f"pkg-{'9' * 5000}-py3-none-any.whl") is None
+
+
+def test_projects_whose_names_are_none() -> None:
+    names = ["../../x", "a?b", "\ud800", "a\0", "", "-a", "a b", "good"]
+    text = json.dumps({"meta": {"api-version": "1.0"}, "projects": [{"name": name} for name in names]})
+    assert project_names(text, JSON, URL) == ["good"]
+
+
 def test_what_a_list_says_wrongly_is_not_believed() -> None:
     found = listed_wheel("pkg-1.0-py3-none-any.whl", size=-4, sha256="A" * 63, uploaded="\x1b[31m")
     assert found is not None

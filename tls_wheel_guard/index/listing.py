@@ -5,11 +5,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-__all__ = ["ListedWheel", "is_text", "listed_wheel", "newest_releases", "safe_url", "wanted"]
+__all__ = ["ListedWheel", "is_address", "is_text", "listed_wheel", "newest_releases", "safe_url", "wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,16 @@ def safe_url(url: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
+def is_address(url: str) -> bool:
+    """Whether a text can be asked for as an address at all."""
+    try:
+        split = urlsplit(url)
+        # A port and a host are looked at when they are asked for; halves of surrogate pairs can't be sent or stored.
+        return bool(split.scheme and (split.port, split.hostname, url.encode()))
+    except ValueError:
+        return False
+
+
 def listed_wheel(
     filename: str,
     *,
@@ -61,7 +72,7 @@ def listed_wheel(
         return None
     try:
         project, version, _, _ = parse_wheel_filename(filename)
-    except InvalidWheelFilename:
+    except ValueError:  # also of a number that is too long for Python
         return None
     good_size = size if isinstance(size, int) and not isinstance(size, bool) and 0 < size < 1 << 53 else None
     digest = sha256.lower() if isinstance(sha256, str) and len(sha256) == 64 and set(sha256.lower()) <= set("0123456789abcdef") else None

@@ -15,7 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from tls_wheel_guard.errors import UnreadableIndex
-from tls_wheel_guard.index.listing import ListedWheel, listed_wheel
+from tls_wheel_guard.index.listing import ListedWheel, is_address, listed_wheel, safe_url
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,6 +73,9 @@ def _pylock(name: str, document: Mapping[str, Any]) -> Locked:
         lock = Pylock.from_dict(document)
     except (PylockValidationError, PylockUnsupportedVersionError) as error:
         raise UnreadableIndex(f"{name}: {error}", hint="write the lock file again") from error
+    for locked in (wheel for package in lock.packages for wheel in package.wheels or ()):
+        if locked.url is not None:
+            _require_address(name, locked.url)
     wheels = [
         listed_wheel(wheel.filename, url=wheel.url, path=wheel.path, size=wheel.size, sha256=wheel.hashes.get("sha256"))
         for package in lock.packages
@@ -92,10 +95,17 @@ def _uv(name: str, document: Mapping[str, Any]) -> Locked:
             url, path = row.get("url"), row.get("path")
             place = url if isinstance(url, str) else path
             if isinstance(place, str):
+                if place is url:
+                    _require_address(name, place)
                 digest = str(row.get("hash", "")).removeprefix("sha256:")
                 filename = unquote(urlsplit(place).path.rpartition("/")[2])
                 found.append(listed_wheel(filename, url=url, path=path if url is None else None, size=row.get("size"), sha256=digest))
     return Locked(tuple(wheel for wheel in found if wheel is not None))
+
+
+def _require_address(name: str, url: str) -> None:
+    if not is_address(url):
+        raise UnreadableIndex(f"{name}: {safe_url(url)[:200]!r} is no address", hint="write the lock file again")
 
 
 def _tables(rows: object) -> Iterator[Mapping[str, Any]]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from packaging.utils import canonicalize_name
 
 from tls_wheel_guard.errors import UnreadableIndex
-from tls_wheel_guard.index.listing import ListedWheel, listed_wheel
+from tls_wheel_guard.index.listing import ListedWheel, is_address, listed_wheel
 
 __all__ = ["ACCEPT", "project_names", "project_wheels"]
 
 JSON = "application/vnd.pypi.simple.v1+json"
 ACCEPT = f"{JSON}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.ASCII | re.IGNORECASE)
+"""A project's name (PyPA, "Names and normalization")."""
 MAX_FILES = 1_000_000
 """Files that one page may list; the longest page of a public index has some 20,000."""
 
@@ -28,7 +31,7 @@ def project_names(text: str, content_type: str, place: str) -> list[str]:
         names = [text for text, _ in _anchors(text, content_type, place)]
     if names is None:
         raise UnreadableIndex(f"{place}: it lists no projects", hint="give the address of a simple index, which ends in /simple/")
-    return sorted({canonicalize_name(name) for name in names if isinstance(name, str) and name})
+    return sorted({canonicalize_name(name) for name in names if isinstance(name, str) and NAME.fullmatch(name)})
 
 
 def project_wheels(text: str, content_type: str, url: str, place: str) -> list[ListedWheel]:
@@ -90,7 +93,7 @@ def _address(base: str, href: str) -> str | None:
     """An absolute address of http or https; None for any other, which no index of wheels has."""
     try:
         found = urljoin(base, href)
-        return found if urlsplit(found).scheme in ("http", "https") and urlsplit(found).hostname else None
+        return found if is_address(found) and urlsplit(found).scheme in ("http", "https") and urlsplit(found).hostname else None
     except ValueError:
         return None
 
