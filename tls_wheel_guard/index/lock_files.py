@@ -95,8 +95,8 @@ def _uv(name: str, document: Mapping[str, Any]) -> Locked:
             url, path = row.get("url"), row.get("path")
             place = url if isinstance(url, str) else path
             if isinstance(place, str):
-                if place is url:
-                    _require_address(name, place)
+                if isinstance(url, str):
+                    _require_address(name, url)
                 digest = str(row.get("hash", "")).removeprefix("sha256:")
                 filename = unquote(urlsplit(place).path.rpartition("/")[2])
                 found.append(listed_wheel(filename, url=url, path=path if url is None else None, size=row.get("size"), sha256=digest))
