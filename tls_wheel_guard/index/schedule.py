@@ -24,6 +24,13 @@ Result = TypeVar("Result")
 UNDER_WAY = 2
 """Batches under way for each worker."""
 
+LEAN = {
+    "distributed.admin.low-level-log-length": 10,
+    "distributed.admin.system-monitor.log-length": 100,
+    "distributed.worker.profile.enabled": False,
+}
+"""dask keeps the last thousand messages for its developers, here with the wheels of a batch in each; and it samples what its workers do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lost(Generic[Item]):
@@ -122,7 +129,10 @@ def _checked(work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence
 
 @contextlib.contextmanager
 def _client(distributed: Any, address: str | None, workers: int) -> Iterator[Any]:
+    import dask  # noqa: PLC0415  (comes with distributed)
+
     with contextlib.ExitStack() as ending:
+        ending.enter_context(dask.config.set(LEAN))
         try:
             if address is None:
                 cluster = distributed.LocalCluster(
