@@ -115,7 +115,8 @@ def test_a_report_beside_another_from_the_command_line(tmp_path: Path, capsys: p
     assert "pkg 1.0" in capsys.readouterr().out
     assert "pkg 1.0" in Page(page.read_text(encoding="utf-8")).text
     assert "| pkg 1.0 |" in table.read_text(encoding="utf-8")
-    assert main([*command, "--report", f"html={tmp_path / 'no' / 'x.html'}"]) == 2
+    (tmp_path / "folder").mkdir()
+    assert main([*command, "--report", f"html={tmp_path / 'folder'}"]) == 2
     assert "it can't be written" in capsys.readouterr().err
     assert main([*command, "--report", "sarif=x"]) == 2
     assert "no format is called 'sarif'; hint: formats: text, json, markdown, html" in capsys.readouterr().err

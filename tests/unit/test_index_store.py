@@ -185,8 +185,10 @@ def test_a_folder_as_a_new_user_would(tmp_path: Path, capsys: pytest.CaptureFixt
     make_wheel(folder, {"pkg/a.so": ie(64)}, "cp312-cp312-musllinux_1_2_x86_64")
     make_wheel(folder, {"pkg/a.py": b""}, "py3-none-any", name="plain")
     store = str(tmp_path / "s.sqlite")
-    assert main(["index", str(folder), "--no-config", "--store", store]) == 1
-    said = capsys.readouterr().out
+    assert main(["index", str(folder), "--no-config", "--store", store, "--since", "last"]) == 1
+    shown = capsys.readouterr()
+    assert "no earlier run has ended in this store" in shown.err
+    said = shown.out
     assert "pkg 1.0" in said
     assert "2 wheels" in said
     assert main(["index", str(folder), "--no-config", "--store", store, "--since", "last", "--format", "markdown"]) == 1
@@ -201,6 +203,14 @@ def test_a_folder_as_a_new_user_would(tmp_path: Path, capsys: pytest.CaptureFixt
     ("words", "code", "said"),
     [
         (["nowhere"], 2, "no such folder"),
+        (["pkg-1.0-py3-none-any.whl"], 2, "it is a file and no folder; hint: tls-wheel-guard check"),
+        ([".", "--project", "other"], 2, ".: it has no wheel that was asked for"),
+        ([".", "--store", "s.sqlite", "--since", "9"], 2, "--since 9: the store has no such run; hint: its runs are 1 to 1"),
+        ([".", "--store", "no/s.sqlite"], 2, "--store no/s.sqlite: it can't be opened"),
+        ([".", "-o", "no/x.txt"], 2, "--output no/x.txt: it can't be written: there is no folder no"),
+        ([".", "--report", "html=no/x.html"], 2, "--report no/x.html: it can't be written"),
+        ([".", "--export", "no/x.parquet"], 2, "--export no/x.parquet: it can't be written"),
+        ([".", "--downloads", "none.csv"], 2, "none.csv: No such file or directory; hint: give a text file with lines of `project,downloads`"),
         (["--since", "last", "x"], 2, "--since needs a store"),
         (["--lock", "pylock.toml", "a", "b"], 2, "--lock takes one SOURCE at most"),
         (["--lock", "pylock.toml"], 2, "no such file"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     if (options.since or options.fresh) and not options.store:
         raise UsageError(f"{'--since' if options.since else '--fresh'} needs a store", hint="name it with --store FILE")
     config = config_from(options)
-    wanted_reports(options, FORMATS)
+    _check_outputs(options)
     downloads = _downloads(options.downloads) if options.downloads else {}
     projects = (*options.project, *(_lines(options.projects_from) if options.projects_from else ()))
     with _needs_extra():
@@ -99,9 +100,24 @@ def run(options: argparse.Namespace) -> int:
     with Status(options.quiet) as status:
         done = index_run(asked, config, Asked(own_tags=not options.no_own_tags), _progress(status))
     try:
+        if not done.counts["wheels"] + done.counts["failed"]:
+            raise UsageError(f"{done.source}: it has no wheel that was asked for", hint="see --project, --wheels, --latest 0")
+        if options.since and done.since is None:
+            say(f"--since {options.since}: no earlier run has ended in this store, so nothing is compared")
         return _reported(done, downloads, options, config)
     finally:
         done.store.close()
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse what can't be written before hours are spent on it."""
+    named = [("--report", path) for _, path in wanted_reports(options, FORMATS)]
+    named += [(name, path) for name, path in (("--output", options.output), ("--export", options.export)) if path is not None]
+    for name, path in named:
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f"{name} {path}: it can't be written: there is no folder {path.parent}", hint="name a file in a folder that exists")
+    if options.export and importlib.util.find_spec("pyarrow") is None:
+        raise UsageError("--export needs pyarrow", hint="pip install pyarrow")
 
 
 def _reported(done: IndexRun, downloads: Mapping[str, int], options: argparse.Namespace, config: Config) -> int:
@@ -158,27 +174,27 @@ def _progress(status: Status) -> Callable[[int, int], None]:
     """Wheels done of those that are known so far, and the rate."""
     since = time.monotonic()
 
-    def say(done: int, known: int) -> None:
+    def show(done: int, known: int) -> None:
         rate = done / max(time.monotonic() - since, 0.001)
         left = f", {(known - done) / rate:,.0f} s left for those" if rate and known > done else ""
         status(f"{done:,} of {known:,} wheels, {rate:,.1f} a second{left}")
 
-    return say
+    return show
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path, what: str = "one project a line") -> Iterator[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise UsageError(f"{path}: {reason}", hint="give a text file with one project a line") from error
+        raise UsageError(f"{path}: {reason}", hint=f"give a text file with {what}") from error
     yield from (line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
 
 def _downloads(path: Path) -> dict[str, int]:
     found = {}
-    for number, row in enumerate(csv.reader(_lines(path)), 1):
-        if len(row) < 2 or not (row[1].strip().isascii() and row[1].strip().isdecimal() and len(row[1]) < 20):
+    for number, row in enumerate(csv.reader(_lines(path, "lines of `project,downloads`")), 1):
+        if len(row) < 2 or not (row[1].strip().isascii() and row[1].strip().isdecimal() and len(row[1].strip()) < 19):
             if number == 1:
                 continue
             raise UsageError(f"{path}:{number}: it is not `project,downloads`", hint="such as polars,12345678")

@@ -41,7 +41,7 @@ class IndexOptions:
     """What is asked. ``sources``: addresses and folders; without one the index that pip is configured with. ``store``: None keeps nothing.
 
     ``screening``: whether wheels are read by ranges where their modules are clear. ``fresh``: whether what is stored is read again.
-    ``since``: an earlier run to compare with, ``last`` or its number.
+    ``since``: an earlier run to compare with: its number, or ``last`` where there may be none yet.
     """
 
     sources: tuple[str, ...] = ()
@@ -91,8 +91,8 @@ def _run(options: IndexOptions, config: Config, asked: Asked, store: Store, on_d
     name = str(options.lock) if options.lock else ", ".join(safe_url(source) for source in sources)
     run = store.begin(name, _now())
     since = None if options.since is None else store.run_before(run, options.since)
-    if options.since is not None and since is None:
-        raise UsageError(f"--since {options.since}: the store has no such run", hint="`--since last`, or the number of a run in its table runs")
+    if options.since not in (None, "last") and since is None:
+        raise UsageError(f"--since {options.since}: the store has no such run", hint=f"its runs are 1 to {run}, this one; or --since last")
     listed: Iterator[Listed]
     if options.lock:
         listed = locked_wheels(options.lock, sources[0] if sources else None, connection)

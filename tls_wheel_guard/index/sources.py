@@ -84,6 +84,8 @@ def _chosen(wheels: Iterator[Listed], choice: Selection) -> Iterator[Listed]:
 
 def _of_folder(root: Path, limits: Limits) -> Iterator[Listed]:
     """The wheels below a folder, at any depth, in no order; a bandersnatch mirror has them below ``web/packages``."""
+    if root.is_file():
+        raise UsageError(f"{root}: it is a file and no folder", hint="tls-wheel-guard check judges wheels; --lock reads a lock file")
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder", hint="give a folder of wheels, or the address of an index")
     count = 0
