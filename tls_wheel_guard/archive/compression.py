@@ -20,8 +20,10 @@ __all__ = ["Manner", "Readable", "first_bytes", "raw_pieces"]
 
 INPUT, OUTPUT = 64 << 10, 256 << 10
 """Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module."""
-AHEAD = (256 << 10, 1 << 20)
-"""The same where a thread inflates ahead: with smaller pieces, handing them over costs a tenth of the time."""
+LARGE = 1 << 20
+"""Compressed bytes of a large member."""
+OF_LARGE = (256 << 10, 1 << 20)
+"""The same for large members: handing over smaller pieces, from a thread to another, costs a tenth of the time."""
 FIRST_INPUT = 1 << 10
 """Compressed bytes that are tried first where only a member's beginning is wanted."""
 RATIO_FROM = 64 << 20
@@ -129,7 +131,13 @@ def _inflated(file: Readable, info: zipfile.ZipInfo, limits: Limits, manner: Man
     if info.compress_type == zipfile.ZIP_STORED:
         return _stored(file, position, info.compress_size)
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        return _deflated(_zlib(manner.fast).decompressobj(-15), file, position, info.compress_size, AHEAD if manner.ahead else (INPUT, OUTPUT))
+        return _deflated(
+            _zlib(manner.fast).decompressobj(-15),
+            file,
+            position,
+            info.compress_size,
+            OF_LARGE if info.compress_size >= LARGE else (INPUT, OUTPUT),
+        )
     return _others(file, position, info, limits)
 
 

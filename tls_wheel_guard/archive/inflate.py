@@ -8,7 +8,6 @@ them is inflated a second time, up to there. Memory stays the same for a member 
 from __future__ import annotations
 
 import io
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
@@ -37,7 +36,7 @@ class MemberSource:
         self._limits = limits
         self._stream = start()
         self._head = bytearray()
-        self._tail: deque[bytes] = deque()
+        self._tail: list[bytes] = []
         self._tail_at = size
         # The newest piece, what was before it, and their offsets in the file; ``_next`` is where the stream goes on.
         self._piece = self._previous = b""
@@ -108,13 +107,11 @@ class MemberSource:
         if len(self._head) == self._next < HEAD:
             self._head += piece[: HEAD - self._next]
         self._next += len(piece)
-        if not self._checked and self.size > HEAD:
+        if not self._checked and self.size > HEAD and self._next > self.size - TAIL:
             # The tail is kept even where the head has the same bytes, so that memory does not depend on the member's size.
             if not self._tail:
                 self._tail_at = self._piece_at
             self._tail.append(piece)
-            while self._tail and self._next - self._tail_at - len(self._tail[0]) >= TAIL:
-                self._tail_at += len(self._tail.popleft())
 
     def _restart(self) -> None:
         self._restarts += 1

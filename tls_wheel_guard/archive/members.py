@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from tls_wheel_guard.archive.central_directory import require_directory, require_no_overlap
-from tls_wheel_guard.archive.compression import Manner, Readable, first_bytes, raw_pieces
+from tls_wheel_guard.archive.compression import LARGE, Manner, Readable, first_bytes, raw_pieces
 from tls_wheel_guard.archive.inflate import MemberSource
 from tls_wheel_guard.errors import TlsWheelGuardError, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
@@ -22,7 +22,7 @@ _FAILURES = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSEr
 
 ISAL_PAYS_FROM = 512 << 10
 """Bytes of a wheel from which isal saves more than the 3 ms of its import."""
-AHEAD_FROM = 1 << 20
+AHEAD_FROM = LARGE
 """Compressed bytes from which a member is inflated by a thread of its own, which costs a tenth of a millisecond."""
 
 
