@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -27,15 +28,17 @@ sys.exit(main(sys.argv[1:]))
 """``index`` with small batches, so that a kill finds some of them done."""
 
 ENDS = 120
+KILLED = {1: "a worker of two", 0: "the scheduler"}
+"""Place among the processes of a cluster, and what it is."""
 
 
-def cluster_kills(wheels: list[Path], expected: dict[str, Any], folder: Path, count: int, seed: int) -> None:
-    """``count`` kills of a worker and of the scheduler each, at random moments of a run. ``folder`` is empty, and nginx can read it."""
-    rng = random.Random(seed)
+def cluster_kills(wheels: list[Path], expected: dict[str, Any], folder: Path, count: int, seed: int, places: dict[int, str] = KILLED) -> None:
+    """``count`` kills of each of ``places``, at random moments of a run. ``folder`` is empty, and nginx can read it."""
     heading("killed", "runs", "killed on the way", "ends of that run", "stored before the next run", "wrong verdicts", "fetched again", "hangs")
     with index_of(folder, wheels) as url:
         takes = _whole_run(url, folder / "whole.sqlite")
-        for place, who in ((1, "a worker of two"), (0, "the scheduler")):
+        for place, who in places.items():
+            rng = random.Random(f"{seed} {who}")
             seen: Counter[str] = Counter()
             ends: Counter[str] = Counter()
             stored = []
@@ -44,7 +47,7 @@ def cluster_kills(wheels: list[Path], expected: dict[str, Any], folder: Path, co
                 ends[_killed_run(url, store, place, rng.uniform(0, takes), seen)] += 1
                 stored.append(_next_run(url, store, folder / "access.log", expected, seen))
             spread = f"{min(stored)} to {max(stored)} of {len(wheels)} wheels"
-            said = ", ".join(f"{number} {end}" for end, number in ends.most_common())
+            said = "; ".join(f"{number} {end}" for end, number in ends.most_common())
             row(who, count, seen["killed"], said, spread, seen["wrong"], seen["again"], seen["hangs"])
 
 
@@ -82,7 +85,8 @@ def _killed_run(url: str, store: Path, place: int, moment: float, seen: Counter[
 
 def _why(said: str) -> str:
     known = [words for words in ("the scheduler is gone", "no scheduler answers there") if words in said]
-    return f" ({(known or said.splitlines()[-1:] or ['no word'])[0]})"
+    last = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", (said.splitlines() or ["no word"])[-1])
+    return f" ({known[0] if known and len(said.splitlines()) == 1 else last})"
 
 
 def _next_run(url: str, store: Path, log: Path, expected: dict[str, Any], seen: Counter[str]) -> int:
