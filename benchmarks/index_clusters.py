@@ -21,8 +21,9 @@ from tests.support.index_server import index_of
 _DRIVER = """
 import sys
 import tls_wheel_guard.commands.index as module
+import tls_wheel_guard.commands.index_keeper as keeper
 from tls_wheel_guard.__main__ import main
-module.BATCH = module.WRITE_AT = 4
+module.BATCH = keeper.WRITE_AT = 4
 sys.exit(main(sys.argv[1:]))
 """
 """``index`` with small batches, so that a kill finds some of them done."""
