@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--growth", default="1000,10000,100000")
+    parser.add_argument("--sources", default="folder,nginx", help="what growth is measured of")
     parser.add_argument("--facts", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -227,7 +228,7 @@ def _clusters(options: argparse.Namespace, folder: Path) -> None:
 def _growth(options: argparse.Namespace, folder: Path) -> None:
     del folder
     print("\n## Growth\n")
-    growth([int(word) for word in options.growth.split(",") if word])
+    growth([int(word) for word in options.growth.split(",") if word], options.sources.split(","))
 
 
 def _rejudged(options: argparse.Namespace, folder: Path) -> None:

@@ -69,17 +69,18 @@ def _wheels(folder: Path, count: int) -> list[Path]:
 
 
 class Said(NamedTuple):
-    """A run in a process of its own: seconds, its peak memory and that of its largest worker (MB), and what it counted."""
+    """A run in a process of its own: seconds, its peak memory and that of its largest worker (MB), CPU seconds of both, and what it counted."""
 
     seconds: float
     driver: float
     worker: float
+    cpu: float
     counts: dict[str, int]
 
 
-def growth(sizes: list[int]) -> None:
-    """From a folder, from nginx, and judged anew from the store."""
-    heading("wheels", "what", "a second", "driver, MB", "largest worker, MB")
+def growth(sizes: list[int], names: list[str]) -> None:
+    """From a folder, from nginx, and judged anew from the store; those sources that are named. CPU is compared: other work may run beside."""
+    heading("wheels", "what", "a second", "CPU, ms a wheel", "driver, MB", "largest worker, MB")
     taken: dict[str, list[tuple[int, float]]] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as made:
@@ -92,14 +93,17 @@ def growth(sizes: list[int]) -> None:
                     ("folder", str(root / "wheels"), "folder", None), ("folder, judged anew", str(root / "wheels"), "folder", 64),
                     ("nginx", url, "nginx", None), ("nginx, judged anew", url, "nginx", 64), ("nginx, all known", url, "nginx", 64),
                 ):  # fmt: skip
+                    if store not in names:
+                        continue
                     said = _said(source, root / f"{store}.sqlite", room)
-                    taken.setdefault(what, []).append((size, said.seconds))
-                    row(f"{size:,}", what, f"{size / said.seconds:,.0f}", f"{said.driver:.0f}", f"{said.worker:.0f}")
+                    taken.setdefault(what, []).append((size, said.cpu))
+                    cpu = f"{1000 * said.cpu / size:.2f}"
+                    row(f"{size:,}", what, f"{size / said.seconds:,.0f}", cpu, f"{said.driver:.0f}", f"{said.worker:.0f}")
     _exponents(taken)
 
 
 def _exponents(taken: dict[str, list[tuple[int, float]]]) -> None:
-    print("\nTime grows with the number of wheels to the power of (from the two largest sizes): ", end="")
+    print("\nCPU time grows with the number of wheels to the power of (from the two largest sizes): ", end="")
     said = []
     for what, points in taken.items():
         if len(points) > 1:
@@ -115,8 +119,8 @@ def _said(source: str, store: Path, room: int | None, *more: str) -> Said:
         while driver.poll() is None:
             time.sleep(0.25)
             worker = max(worker, *(_peak(child) for child in _children(driver.pid)), 0.0)
-        seconds, most, counts = json.loads((driver.stdout.read() if driver.stdout else "").splitlines()[-1])
-    return Said(seconds, most, worker, counts)
+        seconds, most, cpu, counts = json.loads((driver.stdout.read() if driver.stdout else "").splitlines()[-1])
+    return Said(seconds, most, worker, sum(cpu), counts)
 
 
 def _children(pid: int) -> Iterator[int]:
@@ -144,13 +148,13 @@ def rejudged(count: int) -> None:
         _fill(root, count)
         with serve_pages(root) as url:
             filled = time.monotonic() - started
-            heading("stored facts", "what", "a second", "seconds", "driver, MB", "largest worker, MB", "bytes read", "store, MB")
-            row(f"{count:,}", "put by a script", f"{count / filled:,.0f}", f"{filled:.0f}", "-", "-", "-", "-")
+            heading("stored facts", "what", "a second", "CPU, ms a wheel", "driver, MB", "largest worker, MB", "bytes read", "store, MB")
+            row(f"{count:,}", "put by a script", f"{count / filled:,.0f}", "-", "-", "-", "-", "-")
             for what in ("judged anew", "all known"):
                 said = _said(url, root / "store.sqlite", 64)
                 size = (root / "store.sqlite").stat().st_size / 1e6
                 row(
-                    f"{said.counts['wheels']:,}", what, f"{count / said.seconds:,.0f}", f"{said.seconds:.0f}", f"{said.driver:.0f}",
+                    f"{said.counts['wheels']:,}", what, f"{count / said.seconds:,.0f}", f"{1000 * said.cpu / count:.2f}", f"{said.driver:.0f}",
                     f"{said.worker:.0f}", said.counts["bytes_read"], f"{size:,.0f}",
                 )  # fmt: skip
 

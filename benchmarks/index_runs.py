@@ -1,6 +1,7 @@
 """Runs of ``index`` over a local server, for the beds.
 
-usage: python -m benchmarks.index_runs SOURCE STORE ROOM [SCHEDULER]: one run; prints seconds, its peak memory in MB, and its counts.
+usage: python -m benchmarks.index_runs SOURCE STORE ROOM [SCHEDULER]: one run; prints seconds, its peak memory in MB,
+CPU seconds (its own and of its workers), and its counts.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import resource
 import sys
 import tempfile
 import time
@@ -61,8 +63,10 @@ def main() -> None:
     for _ in document_pieces(done.store.entries(done.run), summary_of(done, found)):
         pass
     done.store.close()
+    below = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = time.process_time(), below.ru_utime + below.ru_stime
     most = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    print(json.dumps([seconds, int(most[1]) / 1024 if most else 0, done.counts]))
+    print(json.dumps([seconds, int(most[1]) / 1024 if most else 0, cpu, done.counts]))
 
 
 if __name__ == "__main__":
