@@ -14,8 +14,6 @@ import itertools
 import json
 import random
 import resource
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from packaging.utils import canonicalize_name
 
-from benchmarks.index_clusters import cluster_kills
+from benchmarks.index_clusters import kills
 from benchmarks.index_growth import growth, rejudged, speed_up
 from benchmarks.index_projects import projects
 from benchmarks.index_runs import run, served, told
@@ -43,6 +41,9 @@ from tls_wheel_guard.config.model import Config
 from tls_wheel_guard.errors import UnreadableIndex
 from tls_wheel_guard.index.connection import Connection
 from tls_wheel_guard.index.sources import Selection
+
+KILLED_BYTES = 600_000
+"""The largest wheel of a run that is killed: many runs, each of some seconds."""
 
 
 def agreement(wheels: list[Path]) -> None:
@@ -129,35 +130,6 @@ def faults(wheels: list[Path], requests: int, seed: int) -> None:
     print(f"| longest run over {len(wheels)} wheels | {longest:.1f} s |")
 
 
-def kills(wheels: list[Path], count: int, seed: int) -> None:
-    """SIGKILL of the driver at random moments; the next run ends with the same, and fetches nothing that was stored."""
-    rng = random.Random(seed)
-    expected = {w.name: told(check_wheel(w).to_dict()) for w in wheels}
-    killed = wrong = twice = 0
-    with served(wheels) as (url, root):
-        for number in range(count):
-            store = root / f"store-{number}.sqlite"
-            command = [
-                sys.executable, "-m", "tls_wheel_guard", "index", url, "--latest", "0", "--no-config", "--fail-on", "never",
-                "--store", str(store),
-            ]  # fmt: skip
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
-                try:
-                    driver.wait(rng.uniform(0.3, 6))
-                except subprocess.TimeoutExpired:
-                    driver.send_signal(signal.SIGKILL)
-                    killed += 1
-            probe = index_run(IndexOptions(sources=(url,), choice=Selection(latest=0), store=str(store)), Config(), Asked())
-            known = probe.counts["known"]
-            wrong += sum(told(e) != expected[e["wheel"]] for e in probe.store.entries(probe.run))
-            probe.store.close()
-            again = index_run(IndexOptions(sources=(url,), choice=Selection(latest=0), store=str(store)), Config(), Asked())
-            twice += again.counts["bytes_read"] > 0 or known > len(wheels)
-            again.store.close()
-    print(f"| drivers started, killed on the way | {count}, {killed} |")
-    print(f"| wrong verdicts afterwards, wheels fetched twice that were stored | {wrong}, {twice} |")
-
-
 def main() -> None:
     """All parts, one after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -212,17 +184,9 @@ def _faults(options: argparse.Namespace, folder: Path) -> None:
 
 
 def _kills(options: argparse.Namespace, folder: Path) -> None:
-    del folder
-    if real := _real(options.wheels, 3e6):
-        print("\n## Killed\n\n| what | measured |\n|---|---|")
-        kills(real, options.kills, options.seed)
-
-
-def _clusters(options: argparse.Namespace, folder: Path) -> None:
-    if real := _real(options.wheels, 3e6):
-        print("\n## Workers and schedulers killed\n")
-        expected = {w.name: told(check_wheel(w).to_dict()) for w in real}
-        cluster_kills(real, expected, folder, options.kills, options.seed)
+    if real := _real(options.wheels, KILLED_BYTES):
+        print("\n## Killed\n")
+        kills(real, {w.name: told(check_wheel(w).to_dict()) for w in real}, folder, options.kills, options.seed)
 
 
 def _growth(options: argparse.Namespace, folder: Path) -> None:
@@ -245,7 +209,7 @@ def _workers(options: argparse.Namespace, folder: Path) -> None:
 
 
 _PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
-    "agreement": _agreement, "projects": _projects, "objects": _objects, "faults": _faults, "kills": _kills, "clusters": _clusters,
+    "agreement": _agreement, "projects": _projects, "objects": _objects, "faults": _faults, "kills": _kills,
     "growth": _growth, "rejudged": _rejudged, "workers": _workers,
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Kills of dask workers and of the scheduler under ``index``: the next run with the same store ends with what ``check`` says."""
+"""Kills of the driver, of dask workers and of the scheduler under ``index``: the next run with the same store ends with what ``check`` says."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,16 @@ sys.exit(main(sys.argv[1:]))
 """``index`` with small batches, so that a kill finds some of them done."""
 
 ENDS = 120
-KILLED = {1: "a worker of two", 0: "the scheduler"}
-"""Place among the processes of a cluster, and what it is."""
+KILLED: dict[str, int | None] = {"the driver": None, "a worker of two": 1, "the scheduler": 0}
+"""What is killed, and its place among the processes of a cluster."""
 
 
-def cluster_kills(wheels: list[Path], expected: dict[str, Any], folder: Path, count: int, seed: int, places: dict[int, str] = KILLED) -> None:
-    """``count`` kills of each of ``places``, at random moments of a run. ``folder`` is empty, and nginx can read it."""
+def kills(wheels: list[Path], expected: dict[str, Any], folder: Path, count: int, seed: int) -> None:
+    """``count`` kills of the driver, a worker and the scheduler each, at random moments of a run. ``folder`` is empty, and nginx can read it."""
     heading("killed", "runs", "killed on the way", "ends of that run", "stored before the next run", "wrong verdicts", "fetched again", "hangs")
     with index_of(folder, wheels) as url:
-        takes = _whole_run(url, folder / "whole.sqlite")
-        for place, who in places.items():
+        for who, place in KILLED.items():
+            takes = _whole_run(url, folder / f"whole-{place}.sqlite", place)
             rng = random.Random(f"{seed} {who}")
             seen: Counter[str] = Counter()
             ends: Counter[str] = Counter()
@@ -52,9 +53,18 @@ def cluster_kills(wheels: list[Path], expected: dict[str, Any], folder: Path, co
             row(who, count, seen["killed"], said, spread, seen["wrong"], seen["again"], seen["hangs"])
 
 
-def _whole_run(url: str, store: Path) -> float:
-    """Seconds that a run on a cluster takes from its beginning in the store, undisturbed."""
-    with cluster(2) as (address, _), _driver(url, store, "--scheduler", address) as driver:
+@contextlib.contextmanager
+def _run_of(url: str, store: Path, place: int | None) -> Iterator[tuple[subprocess.Popen[str], list[subprocess.Popen[Any]]]]:
+    """A driver under way, and the processes of its cluster; without one where the driver is to be killed."""
+    with contextlib.ExitStack() as ending:
+        address, processes = ending.enter_context(cluster(2)) if place is not None else (None, [])
+        driver = ending.enter_context(_driver(url, store, *(("--scheduler", address) if address else ("--jobs", "1"))))
+        yield driver, processes
+
+
+def _whole_run(url: str, store: Path, place: int | None) -> float:
+    """Seconds that a run takes from its beginning in the store, undisturbed."""
+    with _run_of(url, store, place) as (driver, _):
         _begun(driver, store)
         started = time.monotonic()
         driver.communicate(timeout=ENDS)
@@ -67,20 +77,22 @@ def _begun(driver: subprocess.Popen[str], store: Path) -> None:
         time.sleep(0.01)
 
 
-def _killed_run(url: str, store: Path, place: int, moment: float, seen: Counter[str]) -> str:
+def _killed_run(url: str, store: Path, place: int | None, moment: float, seen: Counter[str]) -> str:
     """A run of which one process is killed ``moment`` seconds after its beginning. Returns how it ended."""
-    with cluster(2) as (address, processes), _driver(url, store, "--scheduler", address) as driver:
+    with _run_of(url, store, place) as (driver, processes):
         _begun(driver, store)
         with contextlib.suppress(subprocess.TimeoutExpired):
             driver.wait(moment)
         seen["killed"] += driver.poll() is None
-        processes[place].kill()
+        (driver if place is None else processes[place]).kill()
         try:
             said = driver.communicate(timeout=ENDS)[1]
         except subprocess.TimeoutExpired:
             driver.kill()
             seen["hangs"] += 1
             return "without an end"
+    if place is None:
+        return "killed" if driver.returncode < 0 else f"before, with exit code {driver.returncode}"
     return "with exit code 0" if driver.returncode == 0 else f"with exit code {driver.returncode}{_why(said)}"
 
 
