@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from packaging.utils import canonicalize_name
 
+from benchmarks.index_agreement import agreement
 from benchmarks.index_clusters import kills
 from benchmarks.index_growth import growth, rejudged, speed_up
 from benchmarks.index_projects import projects
-from benchmarks.index_runs import run, served, told
+from benchmarks.index_runs import served, told
 from benchmarks.markdown import heading, row
 from tests.support.bad_server import serving
 from tests.support.layouts import LINKERS, judged, layouts
@@ -44,27 +45,6 @@ from tls_wheel_guard.index.sources import Selection
 
 KILLED_BYTES = 600_000
 """The largest wheel of a run that is killed: many runs, each of some seconds."""
-
-
-def agreement(wheels: list[Path]) -> None:
-    """Verdicts equal to check's; bytes and requests."""
-    with served(wheels) as (url, root):
-        before = time.process_time(), time.monotonic()
-        done = run(url)
-        spent = time.process_time() - before[0], time.monotonic() - before[1]
-        requests = (root / "access.log").read_text().count("/files/")
-        found = {entry["wheel"]: entry for entry in done.store.entries(done.run)}
-    differ = [w.name for w in wheels if "error" in found[w.name] or told(check_wheel(w).to_dict()) != told(found[w.name])]
-    clean = [w for w in wheels if not found[w.name].get("findings")]
-    whole, read = sum(w.stat().st_size for w in wheels), sum(e["bytes_read"] for e in found.values())
-    whole_clean, read_clean = sum(w.stat().st_size for w in clean), sum(found[w.name]["bytes_read"] for w in clean)
-    print(f"| wheels | {len(wheels)}, {whole / 1e6:,.0f} MB |")
-    print(f"| verdicts that differ from `check` | {len(differ)} {', '.join(differ)}|")
-    print(f"| clear by their beginnings | {done.counts['clear']} |")
-    print(f"| bytes read, all | {read / whole:.1%} |")
-    print(f"| bytes read of the {len(clean)} wheels without a finding | {read_clean / whole_clean:.1%} |")
-    print(f"| requests a wheel | {requests / len(wheels):.1f} |")
-    print(f"| seconds, CPU seconds | {spent[1]:.0f}, {spent[0]:.0f} |")
 
 
 def objects(count: int, seed: int) -> None:
@@ -160,7 +140,7 @@ def _real(folder: Path | None, most: float = 1e15) -> list[Path]:
 def _agreement(options: argparse.Namespace, folder: Path) -> None:
     del folder
     if real := _real(options.wheels, options.most_mb * 1e6):
-        print("\n## Real wheels\n\n| what | measured |\n|---|---|")
+        print("\n## Real wheels")
         agreement(real)
 
 

@@ -33,7 +33,11 @@ HOST_RULES = frozenset({"grafted-initial-exec", "needed-initial-exec"})
 
 def told(entry: dict[str, Any]) -> list[tuple[Any, ...]]:
     """What an entry says, without what depends on this machine."""
-    return [(f["rule"], f["severity"], f["module"], f["message"]) for f in entry["findings"] if f["rule"] not in HOST_RULES]
+    return [
+        (f["rule"], f["severity"], f["module"], f["message"], f["hint"], tuple((c["id"], c["confidence"]) for c in f["culprits"]))
+        for f in entry["findings"]
+        if f["rule"] not in HOST_RULES
+    ]
 
 
 def run(url: str, **more: Any) -> IndexRun:
@@ -42,12 +46,12 @@ def run(url: str, **more: Any) -> IndexRun:
 
 
 @contextlib.contextmanager
-def served(wheels: list[Path]) -> Iterator[tuple[str, Path]]:
-    """An index of some wheels, and the folder of its server."""
+def served(wheels: list[Path], settings: str = "") -> Iterator[tuple[str, Path]]:
+    """An index of some wheels, and the folder of its server. ``settings``: of nginx."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         root.chmod(0o755)
-        with index_of(root, wheels) as url:
+        with index_of(root, wheels, settings) as url:
             yield url, root
 
 

@@ -89,8 +89,8 @@ def judged(path: Path) -> tuple[str, bool]:
 
 
 def _has_dialects(linker: str) -> bool:
-    """Whether the compiler of a linker knows -mtls-dialect=gnu2."""
-    return linker in _HERE or (linker.endswith((", i386", ", arm")) and LINKERS[linker][0] != "clang-19")
+    """Whether compiler and linker know -mtls-dialect=gnu2: gold has no descriptors for arm."""
+    return linker in _HERE or (linker.endswith((", i386", "bfd, arm")) and LINKERS[linker][0] != "clang-19")
 
 
 def _strip(linker: str) -> str:

@@ -33,6 +33,8 @@ STEP = 64 << 10
 """Bytes that are read at a time: what is not read is not inflated, and over a network not fetched."""
 FILLED = (b"Z" * 24, b"X" * 24)
 """What patchelf writes over a section that it has moved."""
+MOST = 128 << 20
+"""Bytes of a file's beginning that are held for it; the largest tables of 2,000 real modules end at 50 MB."""
 MARKER = b"GLIBC_ABI_GNU"
 """The beginning of marker versions' names."""
 LIBRARY = re.compile(rb"(?<=\x00)[^\x00/]{0,200}\.so[^\x00/]{0,50}(?=\x00)")
@@ -133,6 +135,8 @@ class Screener:
         self.at += len(piece)
         if self._search.settled or self.at >= self.end or "TPOFF" in self._kinds():
             self.answer = self._judge()
+        elif self.at > MOST:
+            self.answer = Screening("unknown", "its relocation tables end too far behind its start", self.at)
 
     def _kinds(self) -> set[str]:
         return {self._tls[number] for number in self._search.types if number in self._tls}

@@ -37,6 +37,8 @@ MOST_HEADER = 64 << 10
 LONGEST_HEADER = 64
 """Bytes of an ELF header without its program headers."""
 MOST_ROUNDS = 24
+MOST_HELD = 256 << 20
+"""Bytes of members' beginnings that are held while more is wanted: a small wheel may become very many."""
 PIECE = 1 << 20
 
 Format = Literal["unknown", "elf", "no module"]
@@ -68,6 +70,11 @@ class _Member:
         self._first = bytearray()
         self._inflated = self._skip = 0
         self._screener: Screener | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes of it that are kept."""
+        return 0 if self.is_done else self._inflated
 
     def wants(self, at_once: bool) -> tuple[int, int]:
         """The bytes of the wheel that are wanted next, from and to. ``at_once``: what an ELF member wants is worth one request at most."""
@@ -168,8 +175,12 @@ def look_at(archive: Archive, file: RangeFile, most: int) -> Iterator[Looked]:
         if file.bytes_read + file.cost(wanted) > most:
             break
         file.fetch(wanted)
+        held = 0
         for member, (low, high) in zip(open_members, wanted, strict=True):
             _take(file, member, low, min(high, file.size))
+            held += member.held
+            if held > MOST_HELD:
+                raise TooMuch
         yield from _known(open_members)
         open_members = [m for m in open_members if not m.is_done]
     raise TooMuch

@@ -93,7 +93,8 @@ class _Reading:
             self.close()
             try:
                 self._file = RangeFile(self._connection, self._url, self._path, self._wheel.size)
-                if (read := self._by_ranges(self._file, targets, policy)) is not None:
+                read = self._by_ranges(self._file, targets, policy) if self._file.size > SMALL else None
+                if read is not None:
                     return read
                 break
             except FileChanged:
