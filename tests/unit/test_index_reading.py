@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.elf_beginnings import beginning_of, table_of
 from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
 from tests.support.modules import CLEAN, ie
 from tests.support.wheel_builder import DEFLATED, STORED, make_wheel
@@ -20,8 +21,9 @@ from tls_wheel_guard.archive.beginning import Beginning
 from tls_wheel_guard.commands.check import check_wheel, judge_contents
 from tls_wheel_guard.commands.facts import StoredWheel, facts_of, is_certain
 from tls_wheel_guard.config.model import Config
-from tls_wheel_guard.elf import TlsSegment
+from tls_wheel_guard.elf import TlsSegment, screening
 from tls_wheel_guard.errors import UnreadableMember
+from tls_wheel_guard.index import beginnings
 from tls_wheel_guard.index.beginnings import TooMuch, look_at
 from tls_wheel_guard.index.connection import FileChanged, NoRanges, Part, Told
 from tls_wheel_guard.index.facts import decoded, encoded
@@ -236,6 +238,22 @@ def test_much_that_is_asked_for_is_too_much(tmp_path: Path) -> None:
     path, _ = wheel_of(tmp_path, random.Random(1), 60)
     with ranged(Bytes(path.read_bytes()), tmp_path) as file, pytest.raises(TooMuch):
         list(look_at(open_archive(file), file, 100))  # type: ignore[arg-type]
+
+
+def test_beginnings_that_become_very_many_bytes_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that never end, of nothing but zeros: a thousandth of them is sent."""
+    endless = beginning_of("x86_64", table_of("x86_64"), 40 << 20) + bytes(40 << 20)
+    path = make_wheel(tmp_path, {f"pkg/{n}.so": endless for n in range(3)}, TAG)
+    for module, name in ((screening, "MOST"), (beginnings, "MOST_HELD")):
+        with monkeypatch.context() as patch, ranged(Bytes(path.read_bytes()), tmp_path) as file:
+            patch.setattr(module, name, 1 << 20)
+            archive = open_archive(file)  # type: ignore[arg-type]
+            if module is screening:
+                whys = {found.screening.why for found in look_at(archive, file, 1 << 40) if found.screening}
+                assert whys == {"its relocation tables end too far behind its start"}
+            else:
+                with pytest.raises(TooMuch):
+                    list(look_at(archive, file, 1 << 40))
 
 
 def read(path: Path, connection: Bytes, policy: Policy | None = POLICY) -> tuple[str, int]:

@@ -169,7 +169,7 @@ class RecordSearch:
 
     def _next(self, at: int, count: int) -> int | None:
         """The next word from ``at`` on where a record begins."""
-        word, anywhere = self._kinds.word, self.end is not None
+        word, anywhere = self._kinds.word, self.end is not None and self._kinds.rela
         for match in self._pattern.finditer(self.data, word * (at + 1), word * count):
             place, odd = divmod(match.start() - word, word)
             if not odd and self._words[place] < self._high and place + self._step <= count and self._is_record(place, anywhere):
@@ -185,11 +185,12 @@ class RecordSearch:
         """Whether all are a type with a symbol's index that can be, or without one: a file's symbols stand before its tables.
 
         Inside a table any type will do. GNU ld leaves records of type 0 where it has counted too many, ten thousand bytes of them in ruff's.
+        Without addends only those empty ones will: what follows a table, such as .eh_frame_hdr, looks too much like records.
         """
         most = min((self.base + self._kinds.word * at) // self._symbol_size, MAX_SYMBOLS)
         for info in infos:
             kind, symbol = info & self._mask, info >> self._shift
-            if symbol >= most or kind >= MOST_TYPES:
+            if symbol >= most or kind >= MOST_TYPES or (info and not self._kinds.rela and kind not in self._known):
                 return False
             if not anywhere and (kind not in self._known or (kind not in self._tls and bool(symbol) == (kind in self._without))):
                 return False
