@@ -30,7 +30,7 @@ from benchmarks.index_agreement import agreement
 from benchmarks.index_clusters import kills
 from benchmarks.index_growth import growth, rejudged, speed_up
 from benchmarks.index_projects import projects
-from benchmarks.index_runs import served, told
+from benchmarks.index_runs import told
 from benchmarks.markdown import heading, row
 from tests.support.bad_server import serving
 from tests.support.layouts import LINKERS, judged, layouts
