@@ -47,7 +47,9 @@ def some(machine: TestedMachine) -> list[Any]:
 
 def layouts(machine: TestedMachine) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Name of a layout -> flags of the linker, and a command that has changed the object before the repair."""
-    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {name: (flags, ()) for name, flags in machine.linkers.items()}
+    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+        name: (flags, ()) for name, flags in machine.linkers.items() if not machine.for_tools or name in machine.for_tools
+    }
     for version in (PATCHELFS[0], PATCHELFS[-1]):
         program = patchelf(version)
         if program is not None:

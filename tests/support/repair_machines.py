@@ -27,7 +27,8 @@ class TestedMachine:
     ``more``: flags of which each object gets one; ``may_refuse``: flags that explain a refusal; ``refusal_words``: the same in words.
     ``truth``: a pattern of the linker's relocations of reads, with the address as its group; ``truth_shift``: from there back to the read;
     ``truth_word``: (mask, value) of the word there, for a linker whose relocations may lie elsewhere.
-    ``binutils``: what stands before the names of binutils; ``probe_flags``: of objects of probes. ``rust``: flags of rustc.
+    ``binutils``: what stands before the names of binutils; ``probe_flags``: of objects of probes;
+    ``for_tools``: the layouts that other tools get, all where there is none. ``rust``: flags of rustc.
     """
 
     name: str
@@ -48,6 +49,7 @@ class TestedMachine:
     probes: Any
     binutils: str = ""
     probe_flags: tuple[str, ...] = ("-nostdlib",)
+    for_tools: tuple[str, ...] = ()
     rust: tuple[str, ...] = ()
     widths: tuple[str, ...] = ()
     releases: tuple[str, ...] = ("bullseye", "trixie", "sid")
@@ -170,6 +172,7 @@ AARCH64 = TestedMachine(
     probes=repair_probes_aarch64,
     binutils="aarch64-linux-gnu-",
     # Debian's gcc asks for veneers by itself, and a veneer has no frame that could be found.
+    for_tools=("bfd", "bfd, 4 KiB", "bfd, bti", "bfd, now", "bfd, stripped", "gold", "lld", "lld, stripped", "lld, relr", "mold"),
     probe_flags=("-nostdlib", "-mno-fix-cortex-a53-843419"),
     rust=("--target=aarch64-unknown-linux-gnu", "-Clinker=aarch64-linux-gnu-gcc"),
     widths=("q0 to q31",),
