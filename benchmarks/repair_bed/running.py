@@ -84,9 +84,8 @@ def report(folder: Path, threads: int, cycles: int, machine: TestedMachine) -> l
             cells.append(cell)
             wrong += faults
         row(runtime, *cells)
-    print(
-        "\nSingle steps through probes (all on the first loader), and at how many `_Unwind_Backtrace` did not find the caller and its stack pointer:\n"
-    )
+    print("\nSingle steps through probes, all of them on the first loader, and at how many `_Unwind_Backtrace` did not find the caller and its")
+    print("stack pointer:\n")
     heading("loader", "steps", "caller lost")
     for make in machine.places():
         runtime = make()
