@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.markdown import heading, row
+from tests.support.repair_breakers_aarch64 import BREAKERS, FRAME_BREAKERS, broken
 from tests.support.repair_forms_aarch64 import FORMS, Form, form_source
 from tests.support.repair_machines import TestedMachine
 from tests.support.repairing import build_object, linker_truth, repair_file, run_host
@@ -47,4 +48,33 @@ def report(folder: Path, machine: TestedMachine) -> list[str]:
             cells.append(cell)
             wrong += [f"{name}, {linker}: {fault}"] if fault else []
         row(name, "refused" if form.refused else "right or refused" if form.may_refuse else "right", *cells)
+    return wrong + _broken(folder, machine)
+
+
+def _broken(folder: Path, machine: TestedMachine) -> list[str]:
+    """Thunks with a fault each: what sees it."""
+    wrong, few = [], machine.probes.few_probes()
+    objects = {}
+    for mode in ("probes", "steps"):
+        (folder / "b.s").write_text(machine.probes.probe_source(few, trap=mode == "steps"))
+        objects[mode] = build_object(folder / "b.s", folder / f"b-{mode}.so", "gcc", *machine.probe_flags, machine=machine)
+    print(f"\nThunks with a fault each, in {len(few)} register probes or single steps:\n")
+    heading("fault", "the run", "the proof")
+    for breakers, mode in ((BREAKERS, "probes"), (FRAME_BREAKERS, "steps")):
+        expected = run_host(machine.runtime(), mode, objects[mode], str(len(few)), "0", clobber=True).stdout.splitlines()
+        for name, breaker in breakers.items():
+            said = broken(objects[mode], folder / "broken.so", breaker)
+            run = run_host(machine.runtime(), mode, folder / "broken.so", str(len(few)), "0", clobber=True)
+            found = run.stdout.splitlines()
+            differing = sum(a != b for a, b in zip(expected, found, strict=False))
+            seen = (
+                f"ends with signal {-run.returncode}"
+                if run.returncode
+                else f"{differing} of {len(expected)} differ"
+                if mode == "probes"
+                else found[0]
+            )
+            row(name, seen, said[0] if said else "nothing")
+            caught = run.returncode or (differing if mode == "probes" else "lost 0" not in found[0])
+            wrong += [] if caught and said else [f"{name}: {seen}, {said[:1]}"]
     return wrong

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.repair_breakers_aarch64 import BREAKERS, FRAME_BREAKERS, broken
 from tests.support.repair_forms_aarch64 import FORMS, form_source
 from tests.support.repair_machines import AARCH64
 from tests.support.repair_probes_aarch64 import few_probes, probe_source
 from tests.support.repair_sources import EXCEPTIONS, c_source
 from tests.support.repairing import build_object, is_true, linker_truth, planned, repair_file, run_host
 from tests.support.runtimes import cases, emulated, musl, release
-from tls_wheel_guard.repair.machine import Piece, Step
 from tls_wheel_guard.repair.patch import apply_to
-from tls_wheel_guard.repair.plan import MACHINES, plan_repair
+from tls_wheel_guard.repair.plan import plan_repair
 from tls_wheel_guard.repair.prove import faults
 from tls_wheel_guard.repair.refusal import CannotRepair
 
@@ -127,69 +123,21 @@ def refused(path: Path) -> bool:
     return False
 
 
-def with_words(change: Callable[[int], int]) -> Callable[..., Piece]:
-    """Thunks whose instructions are changed one by one."""
-    thunk = MACHINES[183].thunk
-
-    def broken(*arguments: Any) -> Piece:
-        piece = thunk(*arguments)
-        words = struct.unpack(f"<{len(piece.code) // 4}I", piece.code)
-        return replace(piece, code=struct.pack(f"<{len(words)}I", *map(change, words)))
-
-    return broken
-
-
-def begun_with(word: int) -> Callable[..., Piece]:
-    """Thunks with one more instruction before the others."""
-    thunk = MACHINES[183].thunk
-
-    def broken(site: Any, flavour: Any, at: int, *rest: Any) -> Piece:
-        piece = thunk(site, flavour, at + 4, *rest)
-        steps = tuple(replace(step, offset=step.offset + 4) for step in piece.steps)
-        return Piece(word.to_bytes(4, "little") + piece.code, steps)
-
-    return broken
-
-
-NOP = 0xD503201F
-BREAKERS: dict[str, Callable[[], Callable[..., Piece]]] = {
-    "flags not restored": lambda: with_words(lambda word: NOP if word & 0xFFFFFFE0 == 0xD51B4200 else word),  # msr nzcv
-    "a vector register lost": lambda: begun_with(0x4F00E405),  # movi v5.16b, #0
-    "a general register lost": lambda: begun_with(0xD2800005),  # mov x5, #0
-    "stack pointer off": lambda: begun_with(0xD10043FF),  # sub sp, sp, #16
-}
-"""A fault of a thunk -> how it is made."""
-
-
 @pytest.mark.parametrize("name", BREAKERS)
-def test_each_fault_of_a_thunk_is_seen(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_fault_of_a_thunk_is_seen(name: str, tmp_path: Path) -> None:
     """By the probes, and by the proof before."""
-    before = make(tmp_path, probe_source(FEW), "gcc", *AARCH64.probe_flags, name="p.s")
-    data, after = before.read_bytes(), tmp_path / "after.so"
-    monkeypatch.setitem(MACHINES, 183, replace(MACHINES[183], thunk=BREAKERS[name]()))
-    plan = planned(data)
-    after.write_bytes(apply_to(data, plan.patches, plan.tail, plan.appended))
-    monkeypatch.undo()
+    before, after = make(tmp_path, probe_source(FEW), "gcc", *AARCH64.probe_flags, name="p.s"), tmp_path / "after.so"
+    assert broken(before, after, BREAKERS[name]) != []
     runs = [run_host(emulated("aarch64"), "probes", path, str(len(FEW)), "0", clobber=True) for path in (before, after)]
     assert (runs[0].returncode, runs[0].stdout) != (runs[1].returncode, runs[1].stdout)
-    assert list(faults(data, after.read_bytes(), plan)) != []
 
 
-def test_wrong_frames_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A frame address that is wrong by sixteen: single steps lose the caller, and the proof says so before."""
-    before = make(tmp_path, probe_source(FEW[:12], trap=True), "gcc", *AARCH64.probe_flags, name="s.s")
-    data, after, thunk = before.read_bytes(), tmp_path / "after.so", MACHINES[183].thunk
-
-    def wrong(*arguments: Any) -> Piece:
-        piece = thunk(*arguments)
-        return Piece(piece.code, tuple(Step(step.offset, step.pushed and step.pushed + 16, step.rules) for step in piece.steps))
-
-    monkeypatch.setitem(MACHINES, 183, replace(MACHINES[183], thunk=wrong))
-    plan = planned(data)
-    after.write_bytes(apply_to(data, plan.patches, plan.tail, plan.appended))
-    monkeypatch.undo()
+@pytest.mark.parametrize("name", FRAME_BREAKERS)
+def test_wrong_frames_are_seen(name: str, tmp_path: Path) -> None:
+    """Single steps lose the caller, or the unwinder crashes; the proof says so before."""
+    before, after = make(tmp_path, probe_source(FEW[:12], trap=True), "gcc", *AARCH64.probe_flags, name="s.s"), tmp_path / "after.so"
+    assert any("frame" in fault for fault in broken(before, after, FRAME_BREAKERS[name]))
     assert "lost 0" not in run_host(emulated("aarch64"), "steps", after, "12", clobber=True).stdout
-    assert any("frame" in fault for fault in faults(data, after.read_bytes(), plan))
 
 
 def test_a_missed_site_faults(tmp_path: Path) -> None:
