@@ -98,7 +98,7 @@ def generated(count: int, seed: int, folder: Path, machine: TestedMachine) -> di
     for number in range(count):
         compiler = draw.choice(list(machine.compilers))
         level, more, linker = draw.choice(machine.levels[compiler]), draw.choice(machine.more), draw.choice(list(machine.linkers))
-        if ("flto" in level and "lld" in linker) or ("tiny" in more and linker.startswith(("lld", "mold"))):
+        if ("flto" in level and "lld" in linker) or ("tiny" in more and not linker.startswith("bfd")):
             linker = "bfd"  # what the other does not know
         source = folder / ("m.cc" if "++" in compiler else "m.c")
         source.write_text(c_source(seed * 100_000 + number, functions=draw.randint(2, 10)))
