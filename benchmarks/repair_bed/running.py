@@ -18,8 +18,8 @@ def probes(folder: Path, machine: TestedMachine, runtime: Runtime, wide: int) ->
     (folder / "p.s").write_text(machine.probes.probe_source(every, wide))
     before = build_object(folder / "p.s", folder / "p.so", "gcc", *machine.probe_flags, machine=machine)
     repair_file(before, folder / "q.so", (machine.musl if runtime.libc == "musl" else machine.glibc,))
-    expected = run_host(machine.runtime(), "probes", before, str(len(every)), str(wide), clobber=True)
-    found = run_host(runtime, "probes", folder / "q.so", str(len(every)), str(wide), clobber=True)
+    expected = run_host(machine.runtime(), "probes", before, str(len(every)), str(wide), clobber=True, timeout=600)
+    found = run_host(runtime, "probes", folder / "q.so", str(len(every)), str(wide), clobber=True, timeout=600)
     differing = sum(a != b for a, b in zip(expected.stdout.splitlines(), found.stdout.splitlines(), strict=False))
     differing += abs(len(expected.stdout.splitlines()) - len(found.stdout.splitlines()))
     slow, wrong = found.stderr.count("slow"), []
