@@ -81,7 +81,7 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
 
 def test_the_index_of_proofs_names_every_proof() -> None:
     proofs = ROOT / "docs" / "proofs"
-    linked = set(re.findall(r"\]\(([a-z]+\.md)\)", (proofs / "index.md").read_text(encoding="utf-8")))
+    linked = set(re.findall(r"\]\(([a-z0-9-]+\.md)\)", (proofs / "index.md").read_text(encoding="utf-8")))
     assert linked == {path.name for path in proofs.glob("*.md")} - {"index.md"}
 
 

@@ -45,7 +45,7 @@ def report(folder: Path, machine: TestedMachine) -> list[str]:
                     module.rpartition("/")[2],
                     len(plan.sites),
                     said,
-                    f"{plan.layout.how} {plan.layout.place}, {plan.descriptors}",
+                    f"{plan.layout.how} {plan.layout.place}".strip() + f", {plan.descriptors}",
                     plan.bytes_added,
                     "",
                 )
