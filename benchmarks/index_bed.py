@@ -183,7 +183,7 @@ def _rejudged(options: argparse.Namespace, folder: Path) -> None:
 
 def _workers(options: argparse.Namespace, folder: Path) -> None:
     del folder
-    if real := _real(options.wheels):
+    if real := _real(options.wheels, options.most_mb * 1e6):
         print("\n## Workers of a cluster\n")
         speed_up(real)
 

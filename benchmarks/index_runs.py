@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import tls_wheel_guard.commands.index as module
 from tests.support.index_server import index_of
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.index import IndexOptions, IndexRun, index_run
@@ -60,6 +61,8 @@ def main() -> None:
     source, store, room, *scheduler = sys.argv[1:]
     config = Config(room=int(room)) if int(room) else Config()
     options = IndexOptions(sources=(source,), choice=Selection(latest=0), store=store, scheduler=scheduler[0] if scheduler else None)
+    if options.scheduler:
+        module.BATCH = 10  # some hundred wheels, and four workers to keep busy
     started = time.monotonic()
     done = index_run(options, config, Asked())
     seconds = time.monotonic() - started
