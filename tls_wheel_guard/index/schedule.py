@@ -136,8 +136,10 @@ def _client(distributed: Any, address: str | None, workers: int) -> Iterator[Any
         try:
             if address is None:
                 cluster = distributed.LocalCluster(
-                    n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=50
-                )
+                    n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=50,
+                    # Without a dashboard there is a page for probes, by default on a port that another cluster may have.
+                    scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+                )  # fmt: skip
                 ending.callback(cluster.close)
                 client = distributed.Client(cluster)
             else:
