@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their own set-up. The rest is for working on the guard.
-.PHONY: demo test lint unit truth truth-env truth-advice proof-builds proof-fix matrix rewritten culprits docs index-bed repair-bed report-proof truth-descriptors clean
+.PHONY: demo test lint unit truth truth-env truth-advice proof-builds proof-fix matrix rewritten culprits docs index-bed repair-bed report-proof truth-descriptors descriptor-mpfr descriptor-drjit clean
 
 demo:
 	@tools/setup.sh demo
@@ -86,10 +86,22 @@ report-proof:
 	cd benchmarks/html_pages && npm install --silent --no-audit --no-fund && node look.mjs ../../.report-proof.html
 	rm .report-proof.html
 
-# Descriptor calls of random C and C++ beside relocations and destroyed registers: a quarter of an hour. Its table is in docs/proofs/descriptors.md.
+# Descriptor calls of random C and C++ beside relocations, destroyed registers, gcc's live sets and a malloc that destroys: ten minutes on an idle
+# machine. The tables are in docs/proofs/descriptors.md.
 truth-descriptors:
 	@tools/setup.sh test
 	.venv/bin/python benchmarks/descriptor_calls.py
+	.venv/bin/python -m benchmarks.descriptor_gcc
+	.venv/bin/python -m benchmarks.descriptor_first_use
+
+# MPFR from Debian's source, and drjit's released wheel; the same page. MPFR needs libgmp-dev.
+descriptor-mpfr:
+	@tools/setup.sh test
+	.venv/bin/python -m benchmarks.descriptor_mpfr
+
+descriptor-drjit:
+	@tools/setup.sh test
+	.venv/bin/python -m benchmarks.descriptor_drjit
 
 clean:
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
