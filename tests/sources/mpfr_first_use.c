@@ -18,7 +18,7 @@ extern void *__libc_malloc(size_t);
 static int destroying;
 
 void *malloc(size_t size) {
-    static const unsigned char garbage[16] = {0x35, 0x40, 0x4b, 0x56, 0x61, 0x6c, 0x77, 0x82, 0x8d, 0x98, 0xa3, 0xae, 0xb9, 0xc4, 0xcf, 0x3f};
+    static const unsigned char garbage[16] = {0x35, 0x40, 0x4b, 0x56, 0x61, 0x6c, 0x77, 0x82, 0x8d, 0x98, 0xa3, 0xae, 0xb9, 0xc4, 0xcf, 0xc1};
     void *made = __libc_malloc(size);
     if (destroying) __asm__ volatile(".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n movups (%0), %%xmm\\n\n.endr" ::"r"(garbage));
     return made;
@@ -36,7 +36,7 @@ static void call(char *answer) {
     void *function = f(name);
     double value;
     if (!strcmp(name, "mpfr_set_d")) ((int (*)(void *, double, int))function)(result, 2.5, 0), value = get_d(result, 0);
-    else if (!strcmp(name, "mpfr_set_float128")) ((int (*)(void *, __float128, int))function)(result, 2.5, 0), value = get_d(result, 0);
+    else if (!strcmp(name, "mpfr_set_float128")) ((int (*)(void *, __float128, int))function)(result, -2.5, 0), value = get_d(result, 0);
     else if (!strcmp(name, "mpfr_cmp_d")) value = ((int (*)(const void *, double))function)(ten, 20.5);
     else if (!strncmp(name, "mpfr_d_", 7)) ((d_binary *)function)(result, 2.5, ten, 0), value = get_d(result, 0);
     else if (!strcmp(name, "mpfr_pow")) ((int (*)(void *, const void *, const void *, int))function)(result, ten, five_halves, 0), value = get_d(result, 0);
