@@ -174,6 +174,9 @@ def test_one_wheel_is_read_by_threads_and_not_by_workers(tmp_path: Path, monkeyp
     from tls_wheel_guard.commands.workers import check_many  # noqa: PLC0415
     from tls_wheel_guard.config.model import Config  # noqa: PLC0415
 
-    assert [report.error for report in check_many([path], Config(), 2)] == [None]
+    other = make_wheel(tmp_path, {"x.so": ie()}, name="small")
+    monkeypatch.setattr("tls_wheel_guard.commands.workers.WORKERS_PAY_FROM", 0)
+    # One of them has nearly all of the bytes.
+    assert [report.error for report in check_many([path, other], Config(), 2)] == [None, None]
     assert check_path(path, Config()).error is None
-    assert seen == [2]
+    assert seen == [2, 2]

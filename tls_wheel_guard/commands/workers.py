@@ -22,6 +22,8 @@ __all__ = ["check_many"]
 
 WORKERS_PAY_FROM = 128 << 20
 """Bytes of wheels from which worker processes pay for their start: two cost 0.3 s of CPU time, in which one process reads 90 MB."""
+MOST_IN_ONE = 0.75
+"""Share of all bytes in one wheel from which a worker would be left alone with it: threads share its members."""
 
 
 def check_many(
@@ -36,7 +38,7 @@ def check_many(
     ``on_done`` is called with each path as soon as it is done, from another thread where there are workers.
     """
     done = on_done or (lambda _: None)
-    if jobs > 1 and len(paths) > 1 and sum(_size(path) for path in paths) >= WORKERS_PAY_FROM:
+    if jobs > 1 and len(paths) > 1 and _workers_pay([_size(path) for path in paths]):
         yield from _by_workers(paths, partial(check_path, config=config, asked=replace(asked, on_file=None)), min(jobs, len(paths)), done)
     else:
         alone = replace(asked, threads=jobs)
@@ -44,6 +46,10 @@ def check_many(
             report = check_path(path, config, alone)
             done(path)
             yield report
+
+
+def _workers_pay(sizes: Sequence[int]) -> bool:
+    return sum(sizes) >= WORKERS_PAY_FROM and max(sizes) <= MOST_IN_ONE * sum(sizes)
 
 
 def _by_workers(paths: Sequence[Path], check: Callable[[Path], Report], workers: int, done: Callable[[Path], None]) -> Iterator[Report]:
