@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tls_wheel_guard.index.facts import decoded, encoded, shape_of
 from tls_wheel_guard.index.listing import ListedWheel
 from tls_wheel_guard.index.results import Results
 from tls_wheel_guard.index.rows import PackedRow, Row, packed_row, unpacked
+from tls_wheel_guard.index.spool import Spool
 from tls_wheel_guard.index.store import Known, Store
 from tls_wheel_guard.index.summary import CulpritRow, ProjectRow, WorseRow
 from tls_wheel_guard.inputs.opening import open_input
@@ -48,6 +50,7 @@ class Outer:
     st.frozensets(st.text()),
     st.booleans(),
 )
+@settings(deadline=None)
 def test_facts_survive_json(many: list[tuple[int, Any]], pair: tuple[str, int] | None, names: frozenset[str], flag: bool) -> None:
     value = Outer(tuple(Inner(*each) for each in many), pair, names, flag)
     assert decoded(Outer, json.loads(json.dumps(encoded(value)))) == value
@@ -60,7 +63,7 @@ JUNK = st.recursive(
 
 
 @given(JUNK)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_facts_that_do_not_fit_are_refused(data: object) -> None:
     try:
         found = decoded(StoredWheel, data)
@@ -232,6 +235,26 @@ def test_wrong_input_is_one_line(
     assert said in shown.err + shown.out
     assert "Traceback" not in shown.err
     assert "a bug in" not in shown.err + shown.out
+
+
+def test_a_list_on_disk_gives_back_what_was_put() -> None:
+    some = [
+        ListedWheel(f"{project}-{n}-py3-none-any.whl", project, str(n), path=f"/w/{n}", size=n, yanked=n % 2 == 0, stamp="7")
+        for n in range(3) for project in ("b", "a")
+    ]  # fmt: skip
+    with Spool() as spool:
+        spool.add(some)
+        assert list(spool) == some
+        assert [[(w.project, w.version) for w in of] for of in spool.by_project()] == [[(p, str(n)) for n in range(3)] for p in "ab"]
+
+
+def test_a_name_that_is_no_text_is_said_and_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_wheel(tmp_path, {"pkg/a.py": b""}, "py3-none-any")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff-1.0-py3-none-any.whl")).write_bytes(b"x")
+    assert main(["index", str(tmp_path), "--no-config"]) == 3
+    shown = capsys.readouterr().out
+    assert "its name is no text in UTF-8" in " ".join(shown.split())
+    assert "1 wheel, " in shown
 
 
 def test_two_wheels_of_one_name_are_both_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
