@@ -16,7 +16,7 @@ from benchmarks.mutations import broken
 
 __all__ = ["DAMAGED", "FUZZED", "Kind", "Wrong", "kind_of"]
 
-DAMAGED = ("check", "repair", "descriptors", "reports", "index", "fix")
+DAMAGED = ("check", "elf", "wheel", "repair", "descriptors", "reports", "index", "fix")
 FUZZED = ("elf", "wheel", "repair", "descriptors", "reports", "index", "fix")
 
 
