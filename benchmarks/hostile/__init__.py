@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 from benchmarks.mutations import broken
 
-__all__ = ["DAMAGED", "FUZZED", "Kind", "Wrong", "kind_of"]
+__all__ = ["DAMAGED", "Kind", "Wrong", "kind_of"]
 
 DAMAGED = ("check", "elf", "wheel", "repair", "descriptors", "reports", "index", "fix")
-FUZZED = ("elf", "wheel", "repair", "descriptors", "reports", "index", "fix")
 
 
 class Wrong(AssertionError):  # noqa: N818  (the guard is wrong, and not the program)
