@@ -3,9 +3,10 @@
 
 usage: python -m benchmarks.damage [KIND] [--count N] [--seed N] [--jobs N] [--wheels FOLDER]
 
-``check`` is wheels and ELF files by the command line (with ``--wheels`` the small wheels of a folder are seeds too), ``repair`` shared objects that are
-repaired, ``descriptors`` code with descriptor calls, ``reports`` names in reports, ``index`` pages, lock files and servers, ``fix`` build
-files. benchmarks/hostile/ has a module for each, with its seeds and with what must hold; beside that, ten seconds of CPU time and 200 MB.
+``check`` is wheels and ELF files by the command line (with ``--wheels`` the small wheels of a folder are seeds too), ``elf`` and ``wheel``
+the same without it, ``repair`` shared objects that are repaired, ``descriptors`` code with descriptor calls, ``reports`` names in reports,
+``index`` pages, lock files and servers, ``fix`` build files. benchmarks/hostile/ has a module for each, with its seeds and with what must
+hold; beside that, ten seconds of CPU time and 200 MB.
 A case is named by the seed and its number; ``--only K`` runs one again.
 """
 
