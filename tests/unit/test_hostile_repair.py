@@ -137,6 +137,10 @@ def test_rows_of_frames_too_far_apart() -> None:
             debug_frame(X86_64.frame, [(0x1000, True, b""), (0x1000 + distance, False, b"")], 0x2000)
 
 
+def test_a_refusal_is_one_line_whatever_a_section_is_called() -> None:
+    assert CannotRepair("relocation", "in .g\not").line().startswith("in .g\\not [relocation]")
+
+
 def test_damage_is_told_of_no_object_cut_anywhere(whole: bytes) -> None:
     """A file cut at any header ends in a refusal, never in another error."""
     for end in (0, EHDR.size - 1, EHDR.size, EHDR.size + PHDR.size, len(whole) // 2, len(whole) - 1):

@@ -28,7 +28,9 @@ class CannotRepair(Refused):
 
     def __init__(self, rule: str, reason: str, *, address: int | None = None, found: bytes = b"", hint: str | None = None) -> None:
         place = "" if address is None else f" at {address:#x}" + (f" ({found.hex(' ')})" if found else "")
-        super().__init__(f"{reason}{place} [{rule}]", hint=hint or HINTS.get(rule, REBUILD))
+        # A section's name may hold anything.
+        words = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in reason)
+        super().__init__(f"{words}{place} [{rule}]", hint=hint or HINTS.get(rule, REBUILD))
         self.rule, self.reason, self.address, self.found = rule, reason, address, found
 
     def __reduce__(self) -> tuple[object, ...]:
