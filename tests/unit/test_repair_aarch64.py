@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.toolchain import require
 from tls_wheel_guard.machine_code.disassembly import Disassembler
-from tls_wheel_guard.repair.aarch64 import MACHINE
+from tls_wheel_guard.repair.aarch64 import MACHINE, thunks
 from tls_wheel_guard.repair.aarch64.proof import prove
 from tls_wheel_guard.repair.aarch64.reading import is_redirected, read_thunks
 from tls_wheel_guard.repair.aarch64.thunks import redirect, thunk
@@ -22,20 +22,8 @@ from tls_wheel_guard.repair.refusal import CannotRepair
 AT, DESCRIPTOR = 0x45000, 0x79FF0
 SITES = [Site(0x1000 + 8 * register, 0x8000, "ldr", register, 4, True, "") for register in range(31)]
 NOP = struct.pack("<I", 0xD503201F)
-THUNK_OF_X5 = """
-    stp    x0, x30, [sp, #-32]!
-    mrs    x30, nzcv
-    stp    x1, x30, [sp, #16]
-    adrp   x0, descriptor
-    ldr    x1, [x0, #:lo12:descriptor]
-    add    x0, x0, #:lo12:descriptor
-    blr    x1
-    mov    x5, x0
-    ldp    x1, x30, [sp, #16]
-    msr    nzcv, x30
-    ldp    x0, x30, [sp], #32
-    b      back
-"""
+THUNK = "\n".join(line for line in (thunks.__doc__ or "").splitlines() if line.startswith("    "))
+"""As the module itself says it."""
 MISREAD = ("sbf", "ubf", "asr", "lsl", "lsr", "sxt", "uxt", "bf", "adds", "cm", "tst", "umulh", "smulh", "addg", "subg", "sysl", "pacga", "subp",
            "irg", "gmi", "ld1", "ld2", "ld3", "ld4", "st1", "st2", "st3", "st4", "swp", "cas", "ldadd", "ldclr", "ldeor", "ldset", "ldsm", "ldum",
            "stadd", "stclr", "steor", "stset", "stsm", "stum", "tlbi", "sys", "ic", "dc", "at", "ldrab", "ldraa",
@@ -97,7 +85,8 @@ def assembled(text: str, folder: Path, at: int, **names: int) -> tuple[int, ...]
 @pytest.mark.compiler
 def test_a_thunk_is_its_text(tmp_path: Path) -> None:
     code = thunk(SITES[5], "plain", AT, DESCRIPTOR, 0).code
-    assert struct.unpack("<12I", code) == assembled(THUNK_OF_X5, tmp_path, AT, descriptor=DESCRIPTOR, back=SITES[5].address + 4)
+    text = THUNK.replace("xM", "x5").replace("site + 4", "back")
+    assert struct.unpack("<12I", code) == assembled(text, tmp_path, AT, descriptor=DESCRIPTOR, back=SITES[5].address + 4)
 
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: f"x{site.register}")
