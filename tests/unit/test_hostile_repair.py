@@ -130,6 +130,17 @@ def test_frames_that_are_not_understood_leave_thunks_without_a_caller(whole: byt
     assert damage_of(repaired(data, plan)) == ()
 
 
+def test_frames_without_a_caller_leave_thunks_without_one(whole: bytes) -> None:
+    """A CIE whose rule for the return address is gone: the thunks' own CIE must not put one in its place."""
+    section = read_elf_file(whole).section(".eh_frame")
+    assert section is not None
+    at = whole.index(b"\x90\x01", section.offset)  # DW_CFA_offset rip, cfa-8
+    data = put(whole, at, "<H", 0)
+    plan = plan_repair(data, [GLIBC])
+    assert plan is not None
+    assert damage_of(repaired(data, plan)) == ()
+
+
 def test_rows_of_frames_too_far_apart() -> None:
     """An advance has 32 bits; a row that is wrong ended in a traceback."""
     for distance in (-1, 1 << 33):

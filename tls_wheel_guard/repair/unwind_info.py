@@ -115,7 +115,9 @@ def _stop(numbers: FrameNumbers) -> bytes:
 
 
 def _row_bytes(numbers: FrameNumbers, row: Row) -> bytes | None:
-    """Instructions for a row; None where it can't be said, or where it would not be true in a thunk."""
+    """Instructions for a row; None where it can't be said, would not be true in a thunk, or does not know the caller."""
+    if numbers.returns_on_stack and not any(register == numbers.return_register for register, _ in row.rules):
+        return None
     if isinstance(row.cfa, bytes):
         if _reads_stack(numbers, row.cfa):
             return None
