@@ -18,6 +18,8 @@ from tls_wheel_guard.archive.members import open_archive
 from tls_wheel_guard.commands.check import Asked
 from tls_wheel_guard.commands.index import IndexOptions, index_run
 from tls_wheel_guard.config.model import Config
+from tls_wheel_guard.elf import BytesSource
+from tls_wheel_guard.elf.got_entries import read_got_entries
 from tls_wheel_guard.errors import UnreadableIndex, UnreadableWheel
 from tls_wheel_guard.fix.edit import Unparsable
 from tls_wheel_guard.index.connection import Connection
@@ -36,6 +38,13 @@ def test_a_variable_of_another_module_without_a_name(tmp_path: Path, capsys: Cap
     (tmp_path / "x.so").write_bytes(data.replace(b"foo\0", b"\0oo\0"))
     assert main(["show", "--no-config", str(tmp_path / "x.so")]) == 0
     assert "reaches `` of another module" in capsys.readouterr().out
+
+
+def test_a_function_without_a_symbol() -> None:
+    """A JUMP_SLOT of symbol 0 calls nothing that has a name; it ended the reading of descriptors in a traceback."""
+    entries = read_got_entries(BytesSource(build(Spec(relocs=(Reloc(36), Reloc(7)), tls=Tls(8)))))
+    assert len(entries.descriptors) == 1
+    assert entries.functions == ()
 
 
 @pytest.mark.parametrize("name", ["~~x~~", "@team", "![x](y)", "      code", "\tcode", "&lt;", "<b>", "a|b"])

@@ -40,7 +40,7 @@ def read_got_entries(source: Source, limits: Limits = DEFAULT_LIMITS) -> GotEntr
             raise MalformedElf(f"{number} or more dynamic relocations; {over(limits, 'relocations')}")
         if kind == DESCRIPTOR:
             descriptors[offset] = symbol
-        else:
+        elif symbol:
             functions[offset] = symbol
     named = {symbol: _symbol(source, view, symbol) for symbol in sorted({*functions.values(), *descriptors.values()} - {0})}
     own = frozenset(slot for slot, symbol in descriptors.items() if not symbol or named[symbol][0] is not None)
