@@ -129,6 +129,8 @@ def test_addresses_that_are_none(place: str) -> None:
     row = {"filename": name, "url": place + name}
     found = project_wheels(json.dumps({"meta": {"api-version": "1.0"}, "files": [row]}), JSON, URL, URL)
     assert [wheel.url for wheel in found] == ([f"http://h/{name}"] if place == "//h/" else [])
+    page = project_wheels(f'<a href="{place}{name}#sha256={A}">x</a>', "text/html", URL, URL)
+    assert [wheel.url for wheel in page] == [wheel.url for wheel in found]
     if place.isascii():
         with pytest.raises(UnreadableIndex, match="is no address"):
             read_lock("uv.lock", f'version = 1\n[[package]]\nwheels = [{{ url = "{place}{name}" }}]\n')

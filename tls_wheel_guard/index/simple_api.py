@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from packaging.utils import canonicalize_name
 
@@ -80,7 +80,7 @@ def _from_json(text: str, url: str, place: str) -> list[ListedWheel | None]:
 def _from_html(text: str, content_type: str, url: str, place: str) -> list[ListedWheel | None]:
     found = []
     for _, attributes in _anchors(text, content_type, place):
-        href, fragment = urldefrag(attributes.get("href") or "")
+        href, _, fragment = (attributes.get("href") or "").partition("#")
         address = _address(url, href)
         if address:
             name, _, digest = fragment.partition("=")
