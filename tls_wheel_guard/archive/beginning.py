@@ -6,12 +6,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from tls_wheel_guard.archive.compression import ENCRYPTED
+from tls_wheel_guard.archive.central_directory import LOCAL_HEADER
+from tls_wheel_guard.archive.compression import ENCRYPTED, local_header_size
 from tls_wheel_guard.errors import UnreadableMember
 
 __all__ = ["Beginning"]
 
-LOCAL_HEADER = 30
 PIECE = 256 << 10
 """Bytes that are inflated at a time: a few compressed ones may become very many."""
 
@@ -41,8 +41,8 @@ class Beginning:
         self.at += len(piece)
         if self._header is not None:
             self._header += piece
-            found = _behind_header(self._header, self._info)
-            if found is None:
+            found = local_header_size(self._header, self._info)
+            if found is None or len(self._header) < found:
                 return
             self.end = self._info.header_offset + found + self._info.compress_size
             piece, self._header = self._header[found:], None
@@ -57,19 +57,3 @@ class Beginning:
                 raise UnreadableMember(f"it can't be inflated: {error}") from error
             piece = self._inflater.unconsumed_tail
             yield found_bytes
-
-
-def _behind_header(data: bytes, info: zipfile.ZipInfo) -> int | None:
-    """Bytes of the local header with its name and extra field (APPNOTE.TXT 4.3.7); None where ``data`` is too short to tell."""
-    if len(data) < LOCAL_HEADER:
-        return None
-    if data[:4] != b"PK\x03\x04":
-        raise UnreadableMember("its local header is not where the directory says")
-    name_size, extra_size = int.from_bytes(data[26:28], "little"), int.from_bytes(data[28:30], "little")
-    raw_name = data[LOCAL_HEADER : LOCAL_HEADER + name_size]
-    if len(raw_name) < name_size:
-        return None
-    if raw_name.decode("utf-8" if data[7] & 0x08 else "cp437", "replace") != info.orig_filename:
-        raise UnreadableMember("its local header has another name than the directory")
-    behind = LOCAL_HEADER + name_size + extra_size
-    return behind if len(data) >= behind else None

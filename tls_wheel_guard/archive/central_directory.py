@@ -10,7 +10,7 @@ from typing import IO
 from tls_wheel_guard.errors import UnreadableWheel
 from tls_wheel_guard.limits import Limits, over
 
-__all__ = ["require_directory", "require_no_overlap"]
+__all__ = ["LOCAL_HEADER", "require_directory", "require_no_overlap"]
 
 ENTRY, END, END64_LOCATOR, END64 = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
 END_SIZE, LOCATOR_SIZE, END64_SIZE = 22, 20, 56

@@ -12,11 +12,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from tls_wheel_guard.archive.central_directory import LOCAL_HEADER
 from tls_wheel_guard.errors import UnreadableMember
 from tls_wheel_guard.limits import Limits, over
 from tls_wheel_guard.records import dataclass
 
-__all__ = ["Manner", "Readable", "first_bytes", "raw_pieces"]
+__all__ = ["ENCRYPTED", "Manner", "Readable", "first_bytes", "local_header_size", "raw_pieces"]
 
 INPUT, OUTPUT = 64 << 10, 256 << 10
 """Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module."""
@@ -213,21 +214,37 @@ def _lzma(head: bytes, limits: Limits) -> Any:
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=chain)
 
 
+def local_header_size(data: bytes, info: zipfile.ZipInfo) -> int | None:
+    """Bytes of a member's local header with its name and its extra field (APPNOTE.TXT 4.3.7); raises UnreadableMember where it is another's.
+
+    None where ``data``, which begin with it, do not reach to the end of the name.
+    """
+    if len(data) < LOCAL_HEADER:
+        return None
+    if data[:4] != b"PK\x03\x04":
+        raise UnreadableMember("its local header is not where the directory says")
+    name_size, extra_size = int.from_bytes(data[26:28], "little"), int.from_bytes(data[28:30], "little")
+    raw_name = data[LOCAL_HEADER : LOCAL_HEADER + name_size]
+    if len(raw_name) < name_size:
+        return None
+    if raw_name.decode("utf-8" if data[7] & 0x08 else "cp437", "replace") != info.orig_filename:
+        raise UnreadableMember("its local header has another name than the directory")
+    return LOCAL_HEADER + name_size + extra_size
+
+
 def _data_offset(file: Readable, info: zipfile.ZipInfo) -> int:
-    """Where a member's compressed bytes start: behind its local header (APPNOTE.TXT 4.3.7)."""
+    """Where a member's compressed bytes start: behind its local header."""
     file.seek(info.header_offset)
     # The name is read with the header, where each of its characters is a byte.
-    header = file.read(30 + len(info.orig_filename))
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+    header = file.read(LOCAL_HEADER + len(info.orig_filename))
+    if len(header) < LOCAL_HEADER:
         raise UnreadableMember("its local header is not where the directory says")
-    name_size, extra_size = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
-    raw_name = header[30 : 30 + name_size]
-    if len(raw_name) < name_size:
-        raw_name += file.read(name_size - len(raw_name))
-    name = raw_name.decode("utf-8" if header[7] & 0x08 else "cp437", "replace")
-    if name != info.orig_filename:
+    size = local_header_size(header, info)
+    if size is None:
+        size = local_header_size(header + file.read(int.from_bytes(header[26:28], "little")), info)
+    if size is None:
         raise UnreadableMember("its local header has another name than the directory")
-    return info.header_offset + 30 + name_size + extra_size
+    return info.header_offset + size
 
 
 def _checked(pieces: Iterator[bytes], info: zipfile.ZipInfo, limits: Limits, crc32: Callable[[bytes, int], int]) -> Iterator[bytes]:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from tls_wheel_guard.archive import Archive, Member
-from tls_wheel_guard.archive.beginning import LOCAL_HEADER, Beginning
+from tls_wheel_guard.archive.beginning import Beginning
+from tls_wheel_guard.archive.central_directory import LOCAL_HEADER
 from tls_wheel_guard.elf import BytesSource
 from tls_wheel_guard.elf.constants import MAGIC
 from tls_wheel_guard.elf.headers import read_header, read_segments
