@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
-from tls_wheel_guard.archive import ahead, members
+from tls_wheel_guard.archive import ahead
 from tls_wheel_guard.commands.check import Asked, check_path, check_wheel
 from tls_wheel_guard.errors import InputReadError, UnreadableMember
 from tls_wheel_guard.inputs import wheel as wheels
@@ -31,7 +31,7 @@ def all_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Members of a few kilobytes are read as large ones are."""
     monkeypatch.setattr(wheels, "SIDE_BY_SIDE_FROM", 0)
     monkeypatch.setattr(wheels, "THREADS_PAY_FROM", 0)
-    monkeypatch.setattr(members, "AHEAD_FROM", 0)
+    monkeypatch.setattr(wheels, "_ahead_from", lambda *_: 0)
 
 
 def many(folder: Path) -> Path:
@@ -131,9 +131,10 @@ def test_an_error_comes_at_its_place() -> None:
 SLOW = """
 import os, sys, time
 from tls_wheel_guard.__main__ import main
-from tls_wheel_guard.archive import compression, members
+from tls_wheel_guard.archive import compression
 from tls_wheel_guard.inputs import wheel
-wheel.SIDE_BY_SIDE_FROM = wheel.THREADS_PAY_FROM = members.AHEAD_FROM = 0
+wheel.SIDE_BY_SIDE_FROM = wheel.THREADS_PAY_FROM = 0
+wheel._ahead_from = lambda *_: 0
 usual = compression._stored
 def slow(*words):
     for piece in usual(*words):

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from typing import IO
 
 from tls_wheel_guard.archive.central_directory import require_directory, require_no_overlap
-from tls_wheel_guard.archive.compression import LARGE, Manner, Readable, first_bytes, raw_pieces
+from tls_wheel_guard.archive.compression import Manner, Readable, first_bytes, raw_pieces
 from tls_wheel_guard.archive.inflate import MemberSource
 from tls_wheel_guard.errors import TlsWheelGuardError, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
-from tls_wheel_guard.records import dataclass
 
 __all__ = ["Archive", "Member", "open_archive"]
 
@@ -22,21 +21,21 @@ _FAILURES = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSEr
 
 ISAL_PAYS_FROM = 512 << 10
 """Bytes of a wheel from which isal saves more than the 3 ms of its import."""
-AHEAD_FROM = LARGE
-"""Compressed bytes from which a member is inflated by a thread of its own, which costs a tenth of a millisecond."""
-
 
 MAX_EXTRA = 1024
 """Bytes of a local header's extra field that are expected at most; what is longer is read all the same."""
 
 
-@dataclass(frozen=True, slots=True)
 class Member:
     """One entry of the zip's directory. ``index``: its place there; names need not be unique."""
 
-    name: str
-    size: int
-    index: int
+    __slots__ = ("index", "name", "size")
+
+    # Written out: a record takes a microsecond longer to make, and a wheel may have two hundred thousand members.
+    def __init__(self, name: str, size: int, index: int) -> None:
+        self.name = name
+        self.size = size
+        self.index = index
 
 
 class _OwnPlace:
@@ -64,10 +63,10 @@ class _OwnPlace:
 class Archive:
     """An open wheel. ``file``: its bytes. ``infos``: the zip's directory, by index; ``directory_at``: the file offset where it starts.
 
-    ``threaded``: whether several threads read members, so that large ones are inflated ahead of who reads them.
+    ``ahead_from``: compressed bytes from which a thread of its own inflates a member, ahead of who reads it; None where one thread reads all.
     """
 
-    threaded = False
+    ahead_from: int | None = None
 
     def __init__(self, file: IO[bytes], directory: zipfile.ZipFile, limits: Limits) -> None:
         self.file = file
@@ -101,11 +100,11 @@ class Archive:
         info, limits = self.infos[member.index], self._limits
         if info.file_size > limits.member_size:
             raise UnreadableMember(f"it claims {info.file_size} bytes; {over(limits, 'member-size')}")
-        manner = Manner(self._fast, self.threaded and info.compress_size >= AHEAD_FROM)
+        manner = Manner(self._fast, self.ahead_from is not None and info.compress_size >= self.ahead_from)
         return MemberSource(lambda: raw_pieces(self._reader(), info, limits, manner), info.file_size, limits)
 
     def _reader(self) -> Readable:
-        return _OwnPlace(self.file, self._lock) if self.threaded else self.file
+        return _OwnPlace(self.file, self._lock) if self.ahead_from is not None else self.file
 
     def pieces(self, index: int) -> Iterator[bytes]:
         """The inflated bytes of the member at ``index``, its CRC and size checked at the end; raises UnreadableMember."""
