@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.repairing import GLIBC, build_object
+from tls_wheel_guard.elf.constants import SHT_SYMTAB
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.repair.damage import damage_of
 from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, SYM, ElfFile, read_elf_file
@@ -79,6 +80,11 @@ def more_in_the_file_than_in_memory(data: bytes, file: ElfFile) -> bytes:
     return put(data, file.phoff + PHDR.size * number + 32, "<Q", file.segments[number].memsz + 64)
 
 
+def slots_in_a_table_of_symbols(data: bytes, file: ElfFile) -> bytes:
+    """The bytes that the repair writes into the slots would change the symbols."""
+    return put(data, place_of(file, ".got")[0] + 4, "<I", SHT_SYMTAB)
+
+
 REFUSED: dict[str, tuple[Callable[[bytes, ElfFile], bytes], str]] = {
     "a name outside": (name_outside, "lies outside .shstrtab"),
     "a name without end": (name_without_end, "does not end"),
@@ -86,6 +92,7 @@ REFUSED: dict[str, tuple[Callable[[bytes, ElfFile], bytes], str]] = {
     "a symbol of no section": (symbol_of_no_section, "is of section"),
     "symbols over the ELF header": (symbols_over_the_header, "share bytes of the file"),
     "a segment with more bytes in the file": (more_in_the_file_than_in_memory, "bytes in the file and"),
+    "slots in a table of symbols": (slots_in_a_table_of_symbols, "outside of the GOT"),
     "slots that nothing reads": (slots_that_nothing_reads, "nothing shows how they are used"),
 }
 
@@ -113,6 +120,23 @@ def test_a_hash_table_that_runs_on_stays_where_it_is(tmp_path: Path) -> None:
     longer = plan_repair(put(whole, table.offset, "<I", 300), [GLIBC])
     assert longer is not None
     assert longer.layout.moved is None or longer.layout.moved.end <= table.offset
+
+
+def test_what_lies_before_the_tables_that_move_stays_whole(tmp_path: Path) -> None:
+    """A section that is not in memory frees no room for a program header, though the tables behind it do."""
+    (tmp_path / "a.c").write_text(SOURCE + '__asm__(".text\\n.fill 3900, 1, 0x90");')
+    whole = build_object(tmp_path / "a.c", tmp_path / "a.so", "gcc", "-O2", "-nostdlib", "-fuse-ld=bfd", "-Wl,-z,separate-code").read_bytes()
+    file, plan = read_elf_file(whole), plan_repair(whole, [GLIBC])
+    assert plan is not None
+    assert plan.layout.moved is not None
+    first = next(section for section in file.sections if section.offset == plan.layout.moved.start)
+    header = file.shoff + SHDR.size * file.sections.index(first)
+    # Flags and address: no longer loaded.
+    data = put(whole, header + 8, "<QQ", 0, 0)
+    changed = plan_repair(data, [GLIBC])
+    assert changed is not None
+    assert changed.layout.moved is None or changed.layout.moved.start > first.offset
+    assert repaired(data, changed)
 
 
 def test_frames_that_are_not_understood_leave_thunks_without_a_caller(whole: bytes) -> None:

@@ -29,7 +29,7 @@ from tls_wheel_guard.elf.constants import (
     DT_SYMTAB,
     PT_TLS,
     SHF_WRITE,
-    SHT_NOBITS,
+    SHT_PROGBITS,
     STB_WEAK,
 )
 from tls_wheel_guard.repair.elf_file import RELA, SYM, ElfFile
@@ -170,7 +170,7 @@ def _relr(file: ElfFile) -> Iterator[int]:
 def _require_usual(file: ElfFile, slot: Slot) -> None:
     """A slot must be a word of the GOT, which code reaches by its displacement alone, and its variable must exist."""
     section = file.section_over(slot.address, SLOT)
-    if section is None or not section.name.startswith(".got") or section.type == SHT_NOBITS or not section.flags & SHF_WRITE:
+    if section is None or not section.name.startswith(".got") or section.type != SHT_PROGBITS or not section.flags & SHF_WRITE:
         where = section.name if section else "no section"
         raise CannotRepair("relocation", f"an initial-exec relocation outside of the GOT, in {where}", address=slot.address)
     if slot.symbol:
