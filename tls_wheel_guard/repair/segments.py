@@ -282,11 +282,7 @@ def _movable_block(file: ElfFile) -> tuple[int, int] | None:
 
 
 def _splits_nothing(file: ElfFile, start: int, end: int, following: SectionHeader) -> bool:
-    """Whether the block can go as a whole.
-
-    One PT_LOAD covers it, from the file's start; no other program header covers only a part of it; and nothing else, such as a section that is
-    not in memory, lies between the program headers and what follows.
-    """
+    """Whether the block can go as a whole: one PT_LOAD covers it, from the file's start, and nothing else has a part of what is freed."""
     others = [s for s in file.segments if s.type not in (PT_LOAD, PT_PHDR) and s.filesz]
     whole = all(s.file_end <= start or s.offset >= end or (start <= s.offset and s.file_end <= end) for s in others)
     alone = not any(_headers_end(len(file.segments)) <= at < following.offset and not start <= at < end for at in _used_offsets(file))
