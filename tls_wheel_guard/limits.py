@@ -39,7 +39,7 @@ class Limits:
     names_size: int = _limit("characters of all names read from one file; each is cut at 4096", 8 << 20)
     chain: int = _limit("steps in the symbol hash tables of one file; one name takes fewer than ten", 200_000)
     code_size: int = _limit("bytes of code that are searched for local-exec accesses", 4 << 30)
-    traced_size: int = _limit("bytes of a module with initial-exec that is searched for who brought it in", 1 << 30)
+    traced_size: int = _limit("bytes of a module whose culprit is searched, or that is held to follow or repair its code", 1 << 30)
     followed_code: int = _limit("bytes of code of one module that are followed from TLS descriptors on; drjit's library has 1.1 MB", 16 << 20)
     tree_files: int = _limit("files below a folder that is checked with --tree", 10_000_000)
 

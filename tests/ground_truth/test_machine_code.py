@@ -68,7 +68,6 @@ def test_names_are_those_of_nm(machine: str, tmp_path: Path) -> None:
     path = build(tmp_path, machine, "-O1")
     source = BytesSource(path.read_bytes())
     names = read_names(source, read_sections(source))
-    assert names.whole
     text = subprocess.run(["readelf", "-sW", str(path)], check=True, capture_output=True, text=True).stdout
     rows = [line.split() for line in text.splitlines() if re.match(r" *\d+:", line)]
     tls = {(row[7], int(row[1], 16)) for row in rows if row[3] == "TLS" and row[6] != "UND" and not row[7].startswith((".L", "$", "_TLS_MODULE"))}

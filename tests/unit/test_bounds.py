@@ -16,33 +16,31 @@ from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.culprits.collect import first_covering, reached_slots
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.constants import DT_RELR, DT_RELRSZ
-from tls_wheel_guard.elf.headers import Segment, dynamic_of
+from tls_wheel_guard.elf.headers import dynamic_of
 from tls_wheel_guard.elf.symbol_tables import Names, TlsVariable
 from tls_wheel_guard.elf.tls_image import tls_pointers
 from tls_wheel_guard.errors import UnreadableInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.limits import Limits
 from tls_wheel_guard.machine_code import usual_reads
-from tls_wheel_guard.machine_code.code import Code, Piece
+from tls_wheel_guard.machine_code.code import CodePlaces, Place
 
 
-def i386_code(size: int, slots: list[int], got: int, seed: int = 1) -> tuple[Code, dict[int, int]]:
-    """Random bytes with one read of each slot among them, and where each stands."""
+def i386_code(size: int, slots: list[int], got: int, seed: int = 1) -> tuple[CodePlaces, bytes, dict[int, int]]:
+    """Random bytes with one read of each slot among them: where they lie, the bytes, and where each read stands."""
     chance, at = random.Random(seed), {}
     data = bytearray(chance.randbytes(size))
     for place, slot in zip(range(64, size, size // (len(slots) + 1)), slots, strict=False):
         data[place : place + 6] = b"\x8b\x83" + struct.pack("<i", slot - got)
         at[place] = slot
-    piece = Piece(0x1000, bytes(data))
-    return Code("i386", (piece,), (Segment(1, 0, 0x1000, size, size, 4096, 5),), BytesSource(bytes(data)), got), at
+    return CodePlaces("i386", (Place(0x1000, 0, size),), BytesSource(bytes(data)), got), bytes(data), at
 
 
 def test_reads_on_i386_are_those_of_one_pattern_a_slot() -> None:
     slots = [0x2000 + 4 * number for number in range(200)]
-    code, at = i386_code(1 << 20, slots, 0x4000)
+    code, data, at = i386_code(1 << 20, slots, 0x4000)
     found = set(usual_reads(code, slots))
     assert {(0x1000 + place, slot) for place, slot in at.items()} <= found
-    data = code.pieces[0].data
     for address, slot in found:
         start = address - 0x1000
         assert data[start] in b"\x8b\x03"
@@ -53,7 +51,7 @@ def test_reads_on_i386_are_those_of_one_pattern_a_slot() -> None:
 
 def test_slots_on_i386_do_not_multiply_with_code() -> None:
     """Four thousand slots take no longer than four: the code is gone through once."""
-    code, _ = i386_code(4 << 20, [0x2000], 0x4000)
+    code, _, _ = i386_code(4 << 20, [0x2000], 0x4000)
     took = []
     for count in (4, 4096):
         slots = frozenset(0x100000 + 4 * number for number in range(count))
@@ -64,7 +62,7 @@ def test_slots_on_i386_do_not_multiply_with_code() -> None:
 
 
 def test_a_slot_that_no_displacement_reaches() -> None:
-    code, _ = i386_code(1 << 12, [0x2000], 0x4000)
+    code, _, _ = i386_code(1 << 12, [0x2000], 0x4000)
     assert list(usual_reads(code, [1 << 40])) == []
 
 

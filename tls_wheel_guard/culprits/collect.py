@@ -1,43 +1,39 @@
-"""The clues of one module: what its bytes say of who brought initial-exec TLS in. A wheel without it is never read twice."""
+"""The clues of one module: what its bytes say of who brought initial-exec TLS in. A wheel without it is never read twice.
+
+A module is never held whole: its bytes are searched once, window by window, and then what lies at known places is read, in ascending order.
+"""
 
 from __future__ import annotations
 
-import re
+import contextlib
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
 from tls_wheel_guard.culprits.sbom import MAX_AUDITABLE, auditable_components
-from tls_wheel_guard.elf import BytesSource, SharedObject, Source, TlsReloc
+from tls_wheel_guard.culprits.search import Vocabulary, command_lines, said_in
+from tls_wheel_guard.elf import SharedObject, Source, TlsReloc
 from tls_wheel_guard.elf.constants import DF_1_NOOPEN, DT_FLAGS_1
-from tls_wheel_guard.elf.headers import dynamic_of
-from tls_wheel_guard.elf.section_headers import Section, read_sections, section_bytes
-from tls_wheel_guard.elf.symbol_tables import Names, TlsVariable, read_names
+from tls_wheel_guard.elf.headers import LoaderView, dynamic_of, dynamic_segment, read_header, read_segments
+from tls_wheel_guard.elf.section_headers import Section, names_place, read_sections, section_bytes, section_place
+from tls_wheel_guard.elf.source import HeldSource
+from tls_wheel_guard.elf.symbol_tables import Names, TlsVariable, read_names, table_places
 from tls_wheel_guard.elf.tls_image import Words, tls_pointers
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits
-from tls_wheel_guard.machine_code import USUAL, Code, FunctionMap, read_code, usual_reads
-from tls_wheel_guard.records import dataclass
+from tls_wheel_guard.machine_code import USUAL, CodePlaces, FunctionMap, code_places, usual_reads
+from tls_wheel_guard.records import replace
 
-__all__ = ["Vocabulary", "clues_of", "reached_slots"]
+__all__ = ["clues_of", "reached_slots"]
 
-MAX_COMMENT, MAX_COMMANDS = 64 << 10, 1 << 20
-MAX_PRODUCERS, MAX_GO_MAGICS = 256, 64
+_TEXTS = {".comment": 64 << 10, ".GCC.command.line": 1 << 20, ".dep-v0": MAX_AUDITABLE}
+"""Sections that are read, and bytes of each."""
 MAX_CODE = 128 << 20
 """Bytes of code in which reads are counted."""
 MAX_READS = 1 << 20
 """Reads that are counted: a slot is read some hundred times at most, and only code that was made for it has more."""
-GO_MAGIC = b"\xff Go buildinf:"
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """What to look for in a module's data: texts, and a pattern for the version of each culprit that writes it there."""
-
-    texts: frozenset[str]
-    versions: tuple[tuple[str, re.Pattern[bytes]], ...]
 
 
 def clues_of(
@@ -47,46 +43,70 @@ def clues_of(
 
     For a module that is larger than the limit traced-size only its name, its relocations and its wheel are used.
     """
-    name = path.rsplit("/", 1)[-1]
-    word = facts.bits // 8
-    block = facts.tls_segment.memsz if facts.tls_segment else 0
+    word, block = facts.bits // 8, facts.tls_segment.memsz if facts.tls_segment else 0
+    clues = Clues(facts.machine_name, word, block, soname=facts.soname, file_name=path.rsplit("/", 1)[-1], listed=listed)
     if source.size > limits.traced_size:
-        return Clues(facts.machine_name, word, block, _reached(facts, None, Names(), None), soname=facts.soname, file_name=name, listed=listed)
-    data = source.read(0, source.size)
-    whole = BytesSource(data)
-    sections = read_sections(whole)
-    names = read_names(whole, sections)
-    code = _code(whole, facts)
-    return Clues(
-        machine=facts.machine_name,
-        word=word,
-        block=block,
-        reached=_reached(facts, whole, names, code),
-        soname=facts.soname,
-        file_name=name,
+        return replace(clues, reached=_reached(facts, None, Names(), None))
+    said = said_in(source, vocabulary)
+    headers = _with_headers(source)
+    sections, view = read_sections(headers), _view(headers)
+    tables = HeldSource(headers)
+    tables.hold([*table_places(sections), *(section_place(sections, *text) for text in _TEXTS.items()), *_words(facts, headers)])
+    names = read_names(tables, sections)
+    texts = {name: section_bytes(tables, sections, name, most) for name, most in _TEXTS.items()}
+    return replace(
+        clues,
+        reached=_reached(facts, tables, names, _code(headers, view, facts)),
         functions=frozenset(f.name for f in names.functions),
         exports=frozenset(f.name for f in names.functions if f.exported),
         sections=frozenset(s.name for s in sections),
-        comments=_texts(section_bytes(whole, sections, ".comment", MAX_COMMENT)),
-        embedded=auditable_components(section_bytes(whole, sections, ".dep-v0", MAX_AUDITABLE)),
-        listed=listed,
-        go_version=_go_version(data),
-        strings=frozenset(text for text in vocabulary.texts if text.encode() in data),
-        versions=tuple((name, hit[1].decode("ascii", "replace")) for name, pattern in vocabulary.versions if (hit := pattern.search(data))),
-        producers=_command_lines(data, whole, sections),
-        no_dlopen=_no_dlopen(whole),
+        comments=_texts(texts[".comment"]),
+        embedded=auditable_components(texts[".dep-v0"]),
+        go_version=said.go_version,
+        strings=said.strings,
+        versions=said.versions,
+        producers=_command_lines(headers, sections, texts[".GCC.command.line"]),
+        no_dlopen=view is not None and bool(view.dynamic.get(DT_FLAGS_1) & DF_1_NOOPEN),
         asks_for_next="dlsym" in names.imports,
     )
 
 
-def _code(source: BytesSource, facts: SharedObject) -> Code | None:
+def _with_headers(source: Source) -> HeldSource:
+    """A file with all of its headers held: those that its first bytes lead to, then the dynamic segment and the sections' names."""
+    held = HeldSource(source)
+    with contextlib.suppress(MalformedElf):
+        header = read_header(held)
+        segments, sections = header.format.phdr.size * header.phnum, header.format.shdr.size * header.shnum
+        held.hold([(0, 16 + header.format.ehdr.size), (header.phoff, segments), (header.shoff, sections)])
+        dynamic = dynamic_segment(read_segments(held, header))
+        held.hold([names_place(held, header), (dynamic.offset, min(dynamic.filesz, DEFAULT_LIMITS.dynamic_size)) if dynamic else (0, 0)])
+    return held
+
+
+def _view(source: Source) -> LoaderView | None:
     try:
-        return read_code(source, facts.machine_name, MAX_CODE)
+        return dynamic_of(source)
     except MalformedElf:
         return None
 
 
-def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code: Code | None) -> tuple[ReachedVariable, ...]:
+def _words(facts: SharedObject, source: Source) -> Iterator[tuple[int, int]]:
+    """(offset, size) of the slots that hold their own addends."""
+    words = Words(source)
+    for reloc in facts.initial_exec.relocs:
+        if reloc.addend is None:
+            with contextlib.suppress(MalformedElf):
+                yield words.place(reloc.offset)
+
+
+def _code(source: Source, view: LoaderView | None, facts: SharedObject) -> CodePlaces | None:
+    try:
+        return code_places(source, view, facts.machine_name, MAX_CODE) if view is not None else None
+    except MalformedElf:
+        return None
+
+
+def _reached(facts: SharedObject, source: Source | None, names: Names, code: CodePlaces | None) -> tuple[ReachedVariable, ...]:
     """The variables behind the initial-exec relocations: own ones by offset, then other modules'."""
     own: dict[int, list[TlsReloc]] = defaultdict(list)
     foreign: dict[str, None] = {}
@@ -96,8 +116,8 @@ def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code
             foreign[reloc.symbol.name] = None
         elif (offset := _offset(reloc, words, by_name)) is not None:
             own[offset].append(reloc)
-    reads, readers = _readers(own, names, code)
     pointers = tls_pointers(source, facts.tls_segment, own) if source is not None and own and facts.tls_segment is not None else {}
+    reads, readers = _readers(own, names, code)
     ordered = sorted(own)
     named = _named(own, names)
     segment = facts.tls_segment
@@ -122,7 +142,7 @@ def _reached(facts: SharedObject, source: BytesSource | None, names: Names, code
     return (*found, *(ReachedVariable(None, name, None) for name in foreign))
 
 
-def reached_slots(facts: SharedObject, source: BytesSource, names: Names) -> dict[int, str]:
+def reached_slots(facts: SharedObject, source: Source, names: Names) -> dict[int, str]:
     """Address of each slot -> the variable that it leads to, in words."""
     by_name, words = {variable.name: variable for variable in names.variables}, Words(source)
     offsets = [
@@ -193,7 +213,9 @@ def first_covering(variables: Iterable[TlsVariable], offsets: Iterable[int]) -> 
     return found
 
 
-def _readers(own: Mapping[int, list[TlsReloc]], names: Names, code: Code | None) -> tuple[dict[int, int] | None, dict[int, tuple[str, ...]]]:
+def _readers(
+    own: Mapping[int, list[TlsReloc]], names: Names, code: CodePlaces | None
+) -> tuple[dict[int, int] | None, dict[int, tuple[str, ...]]]:
     """Offset of a variable -> how often its slot is read in the machine's usual form, and the named functions that do so."""
     if code is None or code.machine not in USUAL:
         return None, {}
@@ -214,43 +236,8 @@ def _texts(data: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.decode("utf-8", "backslashreplace") for text in data.split(b"\0") if text))
 
 
-_GO_VERSION = re.compile(rb"go1\.[0-9]{1,3}[0-9A-Za-z.]{0,16}")
-
-
-def _go_version(data: bytes) -> str | None:
-    """The Go version from its build information (debug/buildinfo): magic, pointer size and flags; the version stands 32 bytes on.
-
-    Before Go 1.18 pointers lead to the version; then only the fact that it is Go is known.
-    """
-    at = data.find(GO_MAGIC)
-    for _ in range(MAX_GO_MAGICS):
-        if at < 0:
-            return None
-        if at % 4 == 0 and at + 32 <= len(data):
-            if not data[at + 15] & 2:
-                return "go" if data[at + 14] in (4, 8) and data[at + 15] in (0, 1) else None
-            found = _GO_VERSION.match(data, at + 33)
-            if found:
-                return found[0].decode()
-        at = data.find(GO_MAGIC, at + 1)
-    return None
-
-
-def _command_lines(data: bytes, source: BytesSource, sections: tuple[Section, ...]) -> tuple[str, ...]:
-    """Compilers' command lines: .GCC.command.line, and what debug information keeps of DW_AT_producer in .debug_str."""
-    lines = _texts(section_bytes(source, sections, ".GCC.command.line", MAX_COMMANDS))
+def _command_lines(source: Source, sections: tuple[Section, ...], kept: bytes) -> tuple[str, ...]:
+    """Compilers' command lines: ``kept`` by the compiler in a section of its own, and those in the texts of debug information."""
     debug = next((s for s in sections if s.name == ".debug_str"), None)
-    # It may be half of the file: it is looked at where it lies.
-    text = memoryview(data)[debug.offset : debug.offset + debug.size] if debug is not None else memoryview(b"")
-    found = [bytes(line[0]).decode("utf-8", "replace") for line in islice(_PRODUCER.finditer(text), MAX_PRODUCERS)]
-    return tuple(dict.fromkeys([*lines, *found]))
-
-
-_PRODUCER = re.compile(rb"GNU (?:C|C\+\+|Fortran|AS)\w* [0-9][^\0]{0,2000}")
-
-
-def _no_dlopen(source: BytesSource) -> bool:
-    try:
-        return bool(dynamic_of(source).dynamic.get(DT_FLAGS_1) & DF_1_NOOPEN)
-    except MalformedElf:
-        return False
+    found = command_lines(source, debug.offset, min(debug.size, source.size - debug.offset)) if debug is not None else ()
+    return tuple(dict.fromkeys([*_texts(kept), *found]))

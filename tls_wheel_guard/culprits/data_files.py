@@ -6,8 +6,8 @@ import functools
 import sys
 from pathlib import Path
 
-from tls_wheel_guard.culprits.collect import Vocabulary
 from tls_wheel_guard.culprits.model import Culprit, culprit_from
+from tls_wheel_guard.culprits.search import Vocabulary
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,4 +30,4 @@ def vocabulary() -> Vocabulary:
     """Every text and every version that some culprit leaves in a file's data."""
     culprits = known_culprits()
     texts = frozenset(text for c in culprits for text in (*c.words.strings, *(word for word, _ in c.by_string)))
-    return Vocabulary(texts, tuple((c.id, c.version_pattern) for c in culprits if c.version_pattern is not None))
+    return Vocabulary(texts, tuple((c.id, c.version_pattern, c.version_end) for c in culprits if c.version_pattern and c.version_end))

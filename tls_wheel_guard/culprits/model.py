@@ -89,7 +89,8 @@ class Culprit:
     """One culprit. ``id`` is its file's name. ``by_string``: a text in its data and what it says of the version.
 
     ``no_preload``: libc -> why a process that preloads it crashes.
-    ``version_pattern``: finds the version itself in the data, as the first group; None where it is not written there.
+    ``version_pattern``: finds the version itself in the data, as the first group, in 256 bytes at most; None where it is not written there.
+    ``version_end``: its last part, from a byte on that says much: what is looked for first.
     """
 
     id: str
@@ -107,6 +108,7 @@ class Culprit:
     no_preload: tuple[tuple[str, str], ...] = ()
     by_string: tuple[tuple[str, str], ...] = ()
     version_pattern: re.Pattern[bytes] | None = None
+    version_end: re.Pattern[bytes] | None = None
 
 
 def culprit_from(stem: str, table: Mapping[str, Any]) -> Culprit:
@@ -143,7 +145,7 @@ class _Reader:
             generic=bool(table.get("generic", False)),
             no_preload=tuple((str(k), str(v)) for k, v in self._rows(table, "no_preload", dict).items()),
             by_string=tuple((str(k), str(v)) for k, v in self._rows(table, "strings_by_version", dict).items()),
-            version_pattern=self._bytes_pattern(self._text(table, "version_pattern", "", needed=False)),
+            **self._version(table),
         )
 
     def _known(self, table: Mapping[str, Any], keys: set[str], place: str) -> None:
@@ -182,11 +184,13 @@ class _Reader:
         except re.error as error:
             raise DataError(f"{self._stem}.toml: words.{key} has {text!r}, which is no pattern: {error}") from error
 
-    def _bytes_pattern(self, text: str) -> re.Pattern[bytes] | None:
-        pattern = self._pattern(text, "version_pattern")
-        if text and pattern.groups != 1:
+    def _version(self, table: Mapping[str, Any]) -> dict[str, re.Pattern[bytes]]:
+        text, end = (self._text(table, key, "", needed=False) for key in ("version_pattern", "version_end"))
+        if text and self._pattern(text, "version_pattern").groups != 1:
             raise DataError(f"{self._stem}.toml: version_pattern is {text!r}, and must have one group")
-        return re.compile(text.encode()) if text else None
+        if (text or end) and (not end or not text.endswith(end) or "|" in text):
+            raise DataError(f"{self._stem}.toml: version_end is {end!r}, and must be how version_pattern ends, which has no |")
+        return {"version_pattern": re.compile(text.encode()), "version_end": re.compile(end.encode())} if text else {}
 
     def _layout(self, table: Mapping[str, Any], place: str) -> Layout:
         self._known(table, {f.name for f in fields(Layout)}, place)

@@ -11,7 +11,7 @@ from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.records import dataclass
 
-__all__ = ["Section", "dynamic_is_nobits", "read_sections", "section_bytes", "section_rows"]
+__all__ = ["MAX_SECTIONS", "Section", "dynamic_is_nobits", "names_place", "read_sections", "section_bytes", "section_place", "section_rows"]
 
 MAX_SECTIONS = 20_000
 MAX_NAMES = 1 << 20
@@ -65,10 +65,19 @@ def _read(source: Source, header: Header) -> tuple[Section, ...]:
     if not header.shnum or header.shnum > MAX_SECTIONS:
         return ()
     rows = section_rows(source, header, MAX_SECTIONS)
-    names = b""
-    if header.shstrndx < len(rows) and rows[header.shstrndx][5] <= MAX_NAMES:
-        names = source.read(rows[header.shstrndx][4], rows[header.shstrndx][5])
+    names = source.read(*_names_place(rows, header))
     return tuple(Section(names[row[0] : row[0] + 256].split(b"\0", 1)[0].decode("ascii", "backslashreplace"), *row[1:]) for row in rows)
+
+
+def names_place(source: Source, header: Header) -> tuple[int, int]:
+    """(offset, size) of the table of section names; size 0 where there is none. Raises MalformedElf."""
+    return _names_place(section_rows(source, header, MAX_SECTIONS) if header.shnum <= MAX_SECTIONS else [], header)
+
+
+def _names_place(rows: list[tuple[int, ...]], header: Header) -> tuple[int, int]:
+    if header.shstrndx < len(rows) and rows[header.shstrndx][5] <= MAX_NAMES:
+        return rows[header.shstrndx][4], rows[header.shstrndx][5]
+    return 0, 0
 
 
 def dynamic_is_nobits(source: Source, header: Header, segment: Segment) -> bool:
@@ -77,12 +86,15 @@ def dynamic_is_nobits(source: Source, header: Header, segment: Segment) -> bool:
     return any(kind == SHT_NOBITS and address == segment.vaddr for _, kind, _, address, _, _, _ in rows)
 
 
+def section_place(sections: tuple[Section, ...], name: str, limit: int) -> tuple[int, int]:
+    """(offset, size) of the first ``limit`` bytes of the section of a name; size 0 where there is none."""
+    found = next((s for s in sections if s.name == name and s.type != SHT_NOBITS and s.size), None)
+    return (found.offset, min(found.size, limit)) if found is not None else (0, 0)
+
+
 def section_bytes(source: Source, sections: tuple[Section, ...], name: str, limit: int) -> bytes:
     """The first ``limit`` bytes of the section of a name; empty where there is none or it lies outside the file."""
-    for section in sections:
-        if section.name == name and section.type != SHT_NOBITS and section.size:
-            try:
-                return source.read(section.offset, min(section.size, limit))
-            except MalformedElf:
-                return b""
-    return b""
+    try:
+        return source.read(*section_place(sections, name, limit))
+    except MalformedElf:
+        return b""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tls_wheel_guard.elf.constants import EM_ARM, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_TLS
 from tls_wheel_guard.elf.headers import read_header
 from tls_wheel_guard.elf.section_headers import Section
@@ -9,7 +11,7 @@ from tls_wheel_guard.elf.source import Source
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.records import dataclass
 
-__all__ = ["Function", "Names", "TlsVariable", "read_names"]
+__all__ = ["Function", "Names", "TlsVariable", "read_names", "table_places"]
 
 MAX_TABLE, MAX_STRINGS = 64 << 20, 512 << 20
 """Bytes of one symbol table, and of its strings."""
@@ -40,12 +42,11 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """All that symbol tables say. ``whole``: there is a .symtab, so a variable without a name here has none in the file."""
+    """All that symbol tables say. ``imports``: what the file asks of others."""
 
     variables: tuple[TlsVariable, ...] = ()
     functions: tuple[Function, ...] = ()
     imports: frozenset[str] = frozenset()
-    whole: bool = False
 
 
 def read_names(source: Source, sections: tuple[Section, ...]) -> Names:
@@ -53,16 +54,29 @@ def read_names(source: Source, sections: tuple[Section, ...]) -> Names:
     variables: dict[TlsVariable, None] = {}
     functions: dict[tuple[str, int], Function] = {}
     imports: set[str] = set()
-    whole = False
-    for section in sections:
-        if section.type not in (SHT_DYNSYM, SHT_SYMTAB) or not 0 < section.link < len(sections):
-            continue
+    for table, strings in _tables(sections):
         try:
-            _read_table(source, section, sections[section.link], variables, functions, imports)
+            _read_table(source, table, strings, variables, functions, imports)
         except MalformedElf:
             continue
-        whole = whole or section.type == SHT_SYMTAB
-    return Names(tuple(variables), tuple(functions.values()), frozenset(imports), whole)
+    return Names(tuple(variables), tuple(functions.values()), frozenset(imports))
+
+
+def table_places(sections: tuple[Section, ...]) -> Iterator[tuple[int, int]]:
+    """(offset, size) of all that ``read_names`` reads."""
+    for table, strings in _tables(sections):
+        yield table.offset, table.size
+        yield strings.offset, strings.size
+
+
+def _tables(sections: tuple[Section, ...]) -> Iterator[tuple[Section, Section]]:
+    """The symbol tables with their strings. A file has one of each type (gABI, sh_type); of more the first counts."""
+    seen = set()
+    for table in sections:
+        if table.type in (SHT_DYNSYM, SHT_SYMTAB) and table.type not in seen and 0 < table.link < len(sections):
+            seen.add(table.type)
+            if table.size <= MAX_TABLE and sections[table.link].size <= MAX_STRINGS:
+                yield table, sections[table.link]
 
 
 def _read_table(
@@ -73,8 +87,6 @@ def _read_table(
     functions: dict[tuple[str, int], Function],
     imports: set[str],
 ) -> None:
-    if table.size > MAX_TABLE or strings.size > MAX_STRINGS:
-        return
     header = read_header(source)
     data = source.read(table.offset, table.size)
     text = source.read(strings.offset, strings.size)

@@ -32,12 +32,16 @@ class Words:
         except MalformedElf:
             pass
 
+    def place(self, address: int) -> tuple[int, int]:
+        """(offset in the file, size) of the word at a virtual address; raises MalformedElf."""
+        if self._image is None:
+            raise MalformedElf("a file without headers")
+        return self._image.offset_of(address, self._size, "a word"), self._size
+
     def at(self, address: int) -> int | None:
         """The signed word at a virtual address, None where the file has no bytes for it."""
-        if self._image is None:
-            return None
         try:
-            data = self._source.read(self._image.offset_of(address, self._size, "a word"), self._size)
+            data = self._source.read(*self.place(address))
         except MalformedElf:
             return None
         return int.from_bytes(data, "little" if self._order else "big", signed=True)
@@ -53,12 +57,15 @@ def tls_pointers(source: Source, segment: TlsSegment, wanted: Collection[int]) -
     try:
         segments = read_segments(source, read_header(source))
         fixed = [(s.vaddr, s.vaddr + s.memsz) for s in segments if s.type == PT_GNU_RELRO or (s.type == PT_LOAD and not s.flags & PF_W)]
-        words, found = Words(source), {}
+        targets: dict[int, int | None] = {}
         for place, addend in _relocations(source, segment.vaddr, segment.vaddr + segment.filesz):
-            offset = place - segment.vaddr
-            if offset in wanted and offset not in found:
-                target = addend if addend is not None else words.at(place)
-                found[offset] = target is not None and any(start <= target < end for start, end in fixed)
+            if place - segment.vaddr in wanted:
+                targets.setdefault(place - segment.vaddr, addend)
+        # In ascending order and once the tables are read: a member of a wheel is not started again for each word.
+        words, found = Words(source), {}
+        for offset, addend in sorted(targets.items()):
+            target = addend if addend is not None else words.at(segment.vaddr + offset)
+            found[offset] = target is not None and any(start <= target < end for start, end in fixed)
         return found
     except (MalformedElf, struct.error):
         return {}

@@ -11,11 +11,15 @@ import re
 import struct
 from collections.abc import Callable, Collection, Iterator
 
-from tls_wheel_guard.machine_code.code import Code, Piece
+from tls_wheel_guard.elf.source import Source, windows
+from tls_wheel_guard.machine_code.code import CodePlaces, Place
 
 __all__ = ["USUAL", "usual_reads"]
 
-_RIP_RELATIVE = re.compile(rb"(?=[\x48\x4c][\x8b\x03][\x05\x0d\x15\x1d\x25\x2d\x35\x3d])", re.DOTALL)
+_RIP_RELATIVE = bytes(
+    1 if byte in b"\x48\x4c" else 2 if byte in b"\x8b\x03" else 3 if byte in b"\x05\x0d\x15\x1d\x25\x2d\x35\x3d" else 0 for byte in range(256)
+)
+"""What a byte may be: REX.W prefix, operation, ModRM of a RIP-relative operand. Three such bytes in a row are found without a pattern."""
 # mod 10, any register, any base but esp (which means a SIB byte) and ebp.
 _GOT_RELATIVE = re.compile(
     b"(?=[\\x8b\\x03][" + re.escape(bytes(0x80 | register << 3 | base for register in range(8) for base in (0, 1, 2, 3, 6, 7))) + b"])", re.DOTALL
@@ -25,51 +29,58 @@ NEAR = 24
 """Instructions after an adrp among which its ldr is looked for."""
 
 
-def usual_reads(code: Code, slots: Collection[int]) -> Iterator[tuple[int, int]]:
+def usual_reads(code: CodePlaces, slots: Collection[int]) -> Iterator[tuple[int, int]]:
     """(address of the instruction, slot) for each read in the usual form; none for other machines."""
     if code.machine in USUAL and slots:
-        for piece in code.pieces:
-            yield from USUAL[code.machine](piece, frozenset(slots), code.got)
+        for place in code.places:
+            yield from USUAL[code.machine](code.source, place, frozenset(slots), code.got)
 
 
-def _x86_64(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
+def _x86_64(source: Source, place: Place, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
     del got
-    data, base = piece.data, piece.address + 7
     unpack = struct.Struct("<i").unpack_from
-    last = len(data) - 7
-    for hit in _RIP_RELATIVE.finditer(data):
-        at = hit.start()
-        if at <= last and base + at + unpack(data, at + 3)[0] in slots:
-            yield piece.address + at, base + at + unpack(data, at + 3)[0]
+    # A read that is whole begins in a window's own bytes: one byte less than it has stands behind them.
+    for start, _, data in windows(source, place.offset, place.size, 6):
+        address, last = place.address + start, len(data) - 7
+        kinds = data.translate(_RIP_RELATIVE)
+        at = kinds.find(b"\1\2\3")
+        while 0 <= at <= last:
+            slot = address + at + 7 + unpack(data, at + 3)[0]
+            if slot in slots:
+                yield address + at, slot
+            at = kinds.find(b"\1\2\3", at + 3)
 
 
-def _i386(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
+def _i386(source: Source, place: Place, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
     """The displacement has four bytes even where one would do, since the linker filled it in. One pass, however many slots."""
     if not got:
         return
-    data, unpack = piece.data, struct.Struct("<i").unpack_from
-    last = len(data) - 6
-    for hit in _GOT_RELATIVE.finditer(data):
-        at = hit.start()
-        if at <= last and (slot := got + unpack(data, at + 2)[0]) in slots:
-            yield piece.address + at, slot
+    unpack = struct.Struct("<i").unpack_from
+    for start, _, data in windows(source, place.offset, place.size, 5):
+        last = len(data) - 6
+        for hit in _GOT_RELATIVE.finditer(data):
+            at = hit.start()
+            if at <= last and (slot := got + unpack(data, at + 2)[0]) in slots:
+                yield place.address + start + at, slot
 
 
-def _aarch64(piece: Piece, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
+def _aarch64(source: Source, place: Place, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
     del got
-    data, pages = piece.data, {slot & ~0xFFF for slot in slots}
+    pages = {slot & ~0xFFF for slot in slots}
     unpack = struct.Struct("<I").unpack_from
-    for hit in _ADRP.finditer(data[3::4]):
-        at = 4 * hit.start()
-        (word,) = unpack(data, at)
-        page, register = adrp_page(word, piece.address + at), word & 31
-        if page not in pages:
-            continue
-        for later in range(at + 4, min(at + 4 * NEAR, len(data) - 3), 4):
-            (load,) = unpack(data, later)
-            if load & 0xFFC00000 == 0xF9400000 and load >> 5 & 31 == register and page + (load >> 10 & 0xFFF) * 8 in slots:
-                yield piece.address + later, page + (load >> 10 & 0xFFF) * 8
-                break
+    for start, own, data in windows(source, place.offset, place.size, 4 * NEAR):
+        address = place.address + start
+        for hit in _ADRP.finditer(data[3 : own + 3 : 4]):
+            at = 4 * hit.start()
+            (word,) = unpack(data, at)
+            page, register = adrp_page(word, address + at), word & 31
+            if page not in pages:
+                continue
+            for later in range(at + 4, min(at + 4 * NEAR, len(data) - 3), 4):
+                (load,) = unpack(data, later)
+                if load & 0xFFC00000 == 0xF9400000 and load >> 5 & 31 == register and page + (load >> 10 & 0xFFF) * 8 in slots:
+                    yield address + later, page + (load >> 10 & 0xFFF) * 8
+                    break
 
 
 def adrp_page(word: int, address: int) -> int:
@@ -78,5 +89,7 @@ def adrp_page(word: int, address: int) -> int:
     return (address & ~0xFFF) + ((offset ^ 0x100000) - 0x100000 << 12)
 
 
-USUAL: dict[str, Callable[[Piece, frozenset[int], int], Iterator[tuple[int, int]]]] = {"x86_64": _x86_64, "i386": _i386, "aarch64": _aarch64}
+USUAL: dict[str, Callable[[Source, Place, frozenset[int], int], Iterator[tuple[int, int]]]] = {
+    "x86_64": _x86_64, "i386": _i386, "aarch64": _aarch64,
+}  # fmt: skip
 """Machine -> what finds its usual reads."""
