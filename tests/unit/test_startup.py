@@ -14,7 +14,7 @@ from tests.support.wheel_builder import make_wheel
 SMALL = frozenset({"bisect", "gc", "locale", "importlib.machinery"})
 """What such a check imports of others beside what the standard library's zipfile, argparse, pathlib and typing bring."""
 NOT_OURS = """
-archive.ahead archive.atomic archive.record archive.update build_guard cli.anchor cli.explain
+archive.atomic archive.record archive.update build_guard cli.anchor cli.explain
 commands.culprits commands.descriptors commands.fix commands.repair commands.show commands.simulate culprits.data_files
 culprits.identify doctor elf.symbol_tables fix index inputs.bare_file inputs.folder inputs.side_by_side live
 machine_code repair report.baseline report.block report.finding_text report.html report.identity report.json

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ import pytest
 
 from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
-from tls_wheel_guard.archive import ahead
 from tls_wheel_guard.commands.check import Asked, check_path, check_wheel
-from tls_wheel_guard.errors import InputReadError, UnreadableMember
+from tls_wheel_guard.errors import InputReadError
 from tls_wheel_guard.inputs import wheel as wheels
 from tls_wheel_guard.inputs.side_by_side import side_by_side
 from tls_wheel_guard.inputs.wheel import OpenWheel
@@ -31,7 +29,6 @@ def all_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Members of a few kilobytes are read as large ones are."""
     monkeypatch.setattr(wheels, "SIDE_BY_SIDE_FROM", 0)
     monkeypatch.setattr(wheels, "THREADS_PAY_FROM", 0)
-    monkeypatch.setattr(wheels, "_ahead_from", lambda *_: 0)
 
 
 def many(folder: Path) -> Path:
@@ -53,7 +50,7 @@ def test_a_report_does_not_depend_on_threads(threads: int, tmp_path: Path) -> No
     assert one.to_dict() == several.to_dict()
     assert len(one.modules) == 11
     assert sum(f.rule == "unreadable-module" for f in one.findings) == 2
-    assert threading.active_count() == 1 or not [t for t in threading.enumerate() if t.name.startswith(("reading", "inflating"))]
+    assert threading.active_count() == 1 or not [t for t in threading.enumerate() if t.name.startswith("reading")]
 
 
 class Failing(io.BytesIO):
@@ -74,7 +71,10 @@ def test_a_disk_that_fails_ends_the_run(threads: int, tmp_path: Path) -> None:
     file.bad = path.stat().st_size // 2
     with pytest.raises(InputReadError, match="Input/output error"):
         assert opened.contents
-    assert not [t for t in threading.enumerate() if t.name.startswith("inflating")]
+    for thread in threading.enumerate():
+        if thread.name.startswith("reading"):
+            thread.join(5)  # what it had begun
+            assert not thread.is_alive()
 
 
 def test_the_first_place_that_fails_is_the_one_that_is_raised() -> None:
@@ -92,49 +92,12 @@ def test_the_first_place_that_fails_is_the_one_that_is_raised() -> None:
     assert side_by_side(lambda place: place * 2, [3, 1], [2, 4], 2) == {1: 2, 2: 4, 3: 6, 4: 8}
 
 
-def wait_until(true: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 5
-    while not true() and time.monotonic() < end:
-        time.sleep(0.005)
-    return true()
-
-
-def test_little_is_made_ahead_and_the_thread_ends_with_its_reader() -> None:
-    made = []
-
-    def pieces() -> Any:
-        for number in range(1000):
-            made.append(number)
-            yield bytes([number % 256])
-
-    stream = ahead.pieces_ahead(pieces())
-    assert [next(stream), next(stream)] == [b"\0", b"\1"]
-    assert wait_until(lambda: len(made) == ahead.PIECES + 2)
-    time.sleep(0.02)
-    assert len(made) == ahead.PIECES + 2
-    stream.close()
-    assert not [t for t in threading.enumerate() if t.name == "inflating ahead"]
-    assert b"".join(ahead.pieces_ahead(iter([b"a", b"b"]))) == b"ab"
-
-
-def test_an_error_comes_at_its_place() -> None:
-    def pieces() -> Any:
-        yield b"a"
-        raise UnreadableMember("here")
-
-    stream = ahead.pieces_ahead(pieces())
-    assert next(stream) == b"a"
-    with pytest.raises(UnreadableMember, match="here"):
-        next(stream)
-
-
 SLOW = """
 import os, sys, time
 from tls_wheel_guard.__main__ import main
 from tls_wheel_guard.archive import compression
 from tls_wheel_guard.inputs import wheel
 wheel.SIDE_BY_SIDE_FROM = wheel.THREADS_PAY_FROM = 0
-wheel._ahead_from = lambda *_: 0
 usual = compression._stored
 def slow(*words):
     for piece in usual(*words):

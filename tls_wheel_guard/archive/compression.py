@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import contextlib
 import functools
 import lzma
 import sys
@@ -15,15 +14,12 @@ from typing import Any, Protocol
 from tls_wheel_guard.archive.central_directory import LOCAL_HEADER
 from tls_wheel_guard.errors import UnreadableMember
 from tls_wheel_guard.limits import Limits, over
-from tls_wheel_guard.records import dataclass
 
-__all__ = ["ENCRYPTED", "Manner", "Readable", "first_bytes", "local_header_size", "raw_pieces"]
+__all__ = ["ENCRYPTED", "Readable", "first_bytes", "local_header_size", "raw_pieces"]
 
 INPUT, OUTPUT = 64 << 10, 256 << 10
-"""Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module."""
-OF_AHEAD = (256 << 10, 1 << 20)
-"""The same where a thread inflates for another: handing over smaller pieces costs a tenth of the time. One thread is as much faster with pieces
-that stay in the processor's cache."""
+"""Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module, and larger pieces fall out of the
+processor's cache before they are read."""
 FIRST_INPUT = 1 << 10
 """Compressed bytes that are tried first where only a member's beginning is wanted."""
 RATIO_FROM = 64 << 20
@@ -77,31 +73,13 @@ def _zlib(fast: bool) -> Any:
     return _fastest_zlib() if fast else zlib
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a member is inflated.
-
-    ``fast``: by isal where it is installed. ``ahead``: a thread inflates what comes next while the caller works on a piece.
-    """
-
-    fast: bool = True
-    ahead: bool = False
-
-
-def raw_pieces(file: Readable, info: zipfile.ZipInfo, limits: Limits, manner: Manner) -> Iterator[bytes]:
-    """The inflated bytes of a member in pieces, its CRC and size checked at the end; raises UnreadableMember."""
-    crc32 = _zlib(manner.fast).crc32
+def raw_pieces(file: Readable, info: zipfile.ZipInfo, limits: Limits, fast: bool = True) -> Iterator[bytes]:
+    """The inflated bytes of a member in pieces, its CRC and size checked at the end; raises UnreadableMember. ``fast``: by isal where it is."""
     try:
-        if manner.ahead:
-            from tls_wheel_guard.archive.ahead import pieces_ahead  # noqa: PLC0415  (only large members need it)
-
-            with contextlib.closing(pieces_ahead(_inflated(file, info, limits, manner))) as pieces:
-                yield from _checked(pieces, info, limits, crc32)
-        else:
-            yield from _checked(_inflated(file, info, limits, manner), info, limits, crc32)
+        yield from _checked(_inflated(file, info, limits, fast), info, limits, _zlib(fast).crc32)
     except UnreadableMember:
         raise
-    except _failures(manner.fast) as error:
+    except _failures(fast) as error:
         raise UnreadableMember(f"it can't be inflated: {_reason(error)}") from error
 
 
@@ -129,20 +107,14 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _inflated(file: Readable, info: zipfile.ZipInfo, limits: Limits, manner: Manner) -> Iterator[bytes]:
+def _inflated(file: Readable, info: zipfile.ZipInfo, limits: Limits, fast: bool) -> Iterator[bytes]:
     if info.flag_bits & ENCRYPTED:
         raise UnreadableMember("it is encrypted")
     position = _data_offset(file, info)
     if info.compress_type == zipfile.ZIP_STORED:
         return _stored(file, position, info.compress_size)
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        return _deflated(
-            _zlib(manner.fast).decompressobj(-15),
-            file,
-            position,
-            info.compress_size,
-            OF_AHEAD if manner.ahead else (INPUT, OUTPUT),
-        )
+        return _deflated(_zlib(fast).decompressobj(-15), file, position, info.compress_size)
     return _others(file, position, info, limits)
 
 
@@ -157,16 +129,16 @@ def _stored(file: Readable, position: int, left: int) -> Iterator[bytes]:
         yield piece
 
 
-def _deflated(inflater: Any, file: Readable, position: int, left: int, most: tuple[int, int]) -> Iterator[bytes]:
+def _deflated(inflater: Any, file: Readable, position: int, left: int) -> Iterator[bytes]:
     pending = b""
     while not inflater.eof:
         if not pending:
             file.seek(position)
-            pending = file.read(min(most[0], left))
+            pending = file.read(min(INPUT, left))
             position += len(pending)
             left -= len(pending)
         ended = not pending
-        if piece := inflater.decompress(pending, most[1]):
+        if piece := inflater.decompress(pending, OUTPUT):
             yield piece
         elif ended and not inflater.eof:
             raise UnreadableMember("its compressed data end too soon")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from tls_wheel_guard.archive.central_directory import require_directory, require_no_overlap
-from tls_wheel_guard.archive.compression import Manner, Readable, first_bytes, raw_pieces
+from tls_wheel_guard.archive.compression import Readable, first_bytes, raw_pieces
 from tls_wheel_guard.archive.inflate import MemberSource
 from tls_wheel_guard.errors import TlsWheelGuardError, UnreadableMember, UnreadableWheel
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
@@ -63,10 +63,10 @@ class _OwnPlace:
 class Archive:
     """An open wheel. ``file``: its bytes. ``infos``: the zip's directory, by index; ``directory_at``: the file offset where it starts.
 
-    ``ahead_from``: compressed bytes from which a thread of its own inflates a member, ahead of who reads it; None where one thread reads all.
+    ``threaded``: whether several threads read members.
     """
 
-    ahead_from: int | None = None
+    threaded = False
 
     def __init__(self, file: IO[bytes], directory: zipfile.ZipFile, limits: Limits) -> None:
         self.file = file
@@ -100,15 +100,14 @@ class Archive:
         info, limits = self.infos[member.index], self._limits
         if info.file_size > limits.member_size:
             raise UnreadableMember(f"it claims {info.file_size} bytes; {over(limits, 'member-size')}")
-        manner = Manner(self._fast, self.ahead_from is not None and info.compress_size >= self.ahead_from)
-        return MemberSource(lambda: raw_pieces(self._reader(), info, limits, manner), info.file_size, limits)
+        return MemberSource(lambda: raw_pieces(self._reader(), info, limits, self._fast), info.file_size, limits)
 
     def _reader(self) -> Readable:
-        return _OwnPlace(self.file, self._lock) if self.ahead_from is not None else self.file
+        return _OwnPlace(self.file, self._lock) if self.threaded else self.file
 
     def pieces(self, index: int) -> Iterator[bytes]:
         """The inflated bytes of the member at ``index``, its CRC and size checked at the end; raises UnreadableMember."""
-        return raw_pieces(self.file, self.infos[index], self._limits, Manner(self._fast))
+        return raw_pieces(self.file, self.infos[index], self._limits, self._fast)
 
     def span(self, info: zipfile.ZipInfo) -> tuple[int, int]:
         """File offsets from and to: a member's local header and data, up to where the next member may begin."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -14,11 +13,11 @@ from tls_wheel_guard.errors import UnreadableInput, UsageError
 from tls_wheel_guard.findings import Report
 from tls_wheel_guard.fix.project import Project
 from tls_wheel_guard.fix.propose import Asked
-from tls_wheel_guard.fix.pyproject import project_name
+from tls_wheel_guard.fix.pyproject import project_name, same_project
 from tls_wheel_guard.inputs.bare_file import OpenFile
 from tls_wheel_guard.inputs.opening import open_input
 
-__all__ = ["asked_by", "asked_from", "same_project"]
+__all__ = ["asked_by", "asked_from"]
 
 _ALLOCATOR = frozenset({"malloc", "free"})
 LARGEST_REPORT = 256 << 20
@@ -74,12 +73,3 @@ def _require_same(wheels: Sequence[str], project: Project, path: Path) -> set[st
         other = wheels[0].partition("-")[0]
         raise UsageError(f"--from {path}: it is a wheel of {other}, and this project is {name}", hint="give a wheel of this project")
     return same
-
-
-def same_project(wheel: str, name: str) -> bool:
-    """Whether a wheel's file name is of a project; a bare shared object's may be of any."""
-    return not wheel.endswith(".whl") or _plain(wheel.partition("-")[0]) == _plain(name)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

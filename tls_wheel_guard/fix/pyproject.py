@@ -11,7 +11,7 @@ from tls_wheel_guard.fix.edit import Advice, Proposal, TextEdit, line_of
 from tls_wheel_guard.fix.toml_text import Key, TomlText, quoted
 from tls_wheel_guard.fix.versions import older
 
-__all__ = ["backend_of", "build_doubt", "define_proposal", "defines", "manifests_of", "project_name", "requirement_proposal"]
+__all__ = ["backend_of", "build_doubt", "define_proposal", "defines", "manifests_of", "project_name", "requirement_proposal", "same_project"]
 
 _FLAG_TABLES = frozenset({"scikit-build", "meson-python", "setuptools", "cibuildwheel", "maturin", "setuptools-rust", "tls-wheel-guard"})
 _DEFINES: Key = ("tool", "scikit-build", "cmake", "define")
@@ -38,6 +38,11 @@ def project_name(toml: TomlText) -> str | None:
         if isinstance(name := toml.get(path), str):
             return name
     return None
+
+
+def same_project(wheel: str, name: str) -> bool:
+    """Whether a wheel's file name is of a project; a bare shared object's may be of any."""
+    return not wheel.endswith(".whl") or _plain(wheel.partition("-")[0]) == _plain(name)
 
 
 def manifests_of(toml: TomlText) -> list[str]:
@@ -112,4 +117,5 @@ def _is_too_old(requirement: str, edit: Requirement) -> bool:
 
 
 def _plain(name: str) -> str:
+    """A name of PyPI as all spell it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -30,9 +30,7 @@ SIDE_BY_SIDE_FROM = 256 << 10
 THREADS_PAY_FROM = 1 << 20
 """The same of all large members together: with less, threads cost more than they save."""
 MOST_THREADS = 4
-"""Each may keep 16 MB of a member at a time, and some that are inflated ahead."""
-AHEAD_FROM = 1 << 20
-"""Compressed bytes from which a member may be inflated by a thread of its own, which costs a tenth of a millisecond."""
+"""Each may keep 16 MB of a member at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +119,15 @@ class OpenWheel(OpenInput):
         members = self._inspected
         sizes = [self.archive.packed_size(member) for member in members]
         large = [place for place, size in enumerate(sizes) if size >= SIDE_BY_SIDE_FROM] if self.threads > 1 else []
-        if not large or sum(sizes[place] for place in large) < THREADS_PAY_FROM:
+        if len(large) < 2 or sum(sizes[place] for place in large) < THREADS_PAY_FROM:
             return [self._look_at(member) for member in members]
-        from tls_wheel_guard.inputs.side_by_side import side_by_side  # noqa: PLC0415  (most wheels have no large member)
+        from tls_wheel_guard.inputs.side_by_side import side_by_side  # noqa: PLC0415  (most wheels have no two large members)
 
         large.sort(key=lambda place: -sizes[place])
         apart = set(large)
         small = [place for place in range(len(members)) if place not in apart]
         readers = min(self.threads, MOST_THREADS, len(large))
-        self.archive.ahead_from = _ahead_from([sizes[place] for place in large], readers)
+        self.archive.threaded = True
         found = side_by_side(lambda place: self._look_at(members[place]), large, small, readers)
         return [found[place] for place in range(len(members))]
 
@@ -163,11 +161,6 @@ class OpenWheel(OpenInput):
     def close(self) -> None:
         """Close the file."""
         self.archive.close()
-
-
-def _ahead_from(sizes: list[int], readers: int) -> int:
-    """Compressed bytes of a member that has more than one reader's share: the others would wait for it. Handing pieces over costs time too."""
-    return max(AHEAD_FROM, sum(sizes) // readers)
 
 
 def wheel_tags(name: str) -> tuple[str, ...]:
