@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from tests.support.demands import module
 from tests.support.elf_builder import Reloc, Spec, Sym, Tls, build
+from tests.support.modules import ie
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard import check_wheel
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.relocations import TLS_RELOCS
 from tls_wheel_guard.loaders import Given, Open, Verdict, judge, load_together
+from tls_wheel_guard.loaders.glibc import process
 from tls_wheel_guard.loaders.refusals import REFUSALS, is_static_tls, named_in
-from tls_wheel_guard.loaders.registry import LOADERS, ROWS, loader_of
+from tls_wheel_guard.loaders.registry import LOADERS, ROWS, loader_called, loader_of
 from tls_wheel_guard.platforms import MACHINES, Libc, Machine, Target, machine_called
-from tls_wheel_guard.tls import TlsModule, demand_of, tls_module
+from tls_wheel_guard.records import replace
+from tls_wheel_guard.tls import Access, TlsModule, demand_of, tls_module
 
 VERSIONS: dict[Libc, list[tuple[int, ...] | None]] = {
     "glibc": [None, (2, 5), (2, 12), (2, 17), (2, 28), (2, 31), (2, 34), (2, 36), (2, 41)],
@@ -156,3 +159,24 @@ def test_each_message_is_found_again(refusal: Any) -> None:
     for text in (words, f"ImportError: {words}", f"{words}.", f"('{words}')"):
         assert is_static_tls(text)
         assert named_in(text) == expected, text
+
+
+def test_a_module_with_very_many_unique_names_costs_one_look_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names that a process keeps were a new set for each name: minutes for the most that one file may have."""
+    made: list[int] = []
+    usual = replace
+
+    def counted(record: Any, **changes: Any) -> Any:
+        made.append(1)
+        return usual(record, **changes)
+
+    monkeypatch.setattr(process, "replace", counted)
+    loader, plain, counts = loader_called("glibc-2.36"), tls_module(read_shared_object(BytesSource(ie())), "m.so"), []
+    for names in (10, 2_000):
+        accesses = tuple(Access("DTPMOD", f"v{number}", defined=True, unique=True) for number in range(names))
+        made.clear()
+        state, answer = loader.step(loader.fresh, Open(replace(plain, accesses=accesses), Given()))
+        assert answer.loads
+        assert len(state.loaded[-1].unique) == names
+        counts.append(len(made))
+    assert counts[0] == counts[1]

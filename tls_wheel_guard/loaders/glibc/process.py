@@ -75,10 +75,15 @@ class _Run:
         self._missing: tuple[str, ...] = ()
         self._unique = unique_names(self.table)
         self._defined_unique = UniqueNames()
+        self._held: dict[str, set[str]] = {}
         self._never_leave: set[str] = set()
         self._relocated_before = {path for path, row in self.table.items() if row.relocated}
 
     def _done(self, loads: bool, error: str | None = None, reason: Reason | None = None, *, ended: bool = False) -> tuple[State, Step]:
+        for path, names in self._held.items():
+            # A set for each name would be built anew for each name: a module may have very many.
+            if path in self.table:
+                self._change(path, unique=self.table[path].unique | names)
         state = replace(self.state, loaded=tuple(self.table.values()), ended=ended)
         taken, optional = state.used - self._before, sum(self._by_descriptors.values())
         return state, Step(loads, taken, error, self.unsafe, reason, self._asked, optional, tuple(self._assumed), self._missing)
@@ -186,9 +191,8 @@ class _Run:
         if name is None or definer is None or name not in self._defined_unique.of(definer):
             return definer
         path = self._unique.setdefault(name, definer.path)
+        self._held.setdefault(path, set()).add(name)
         row = self.table[path]
-        if name not in row.unique:
-            self._change(path, unique=row.unique | {name})
         if not row.at_start:
             self._never_leave.add(path)
         return row.module
