@@ -22,6 +22,7 @@ MADE = runpy.run_path(str(ROOT / "tools" / "make_docs.py"))
 
 
 def test_made_docs_are_current() -> None:
+    assert (ROOT / "tls_wheel_guard" / "culprits" / "data.json").read_text(encoding="utf-8") == MADE["culprit_data"](), "run tools/make_docs.py"
     for name in ("rules", "configuration", "culprits", "reference"):
         assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == MADE[name](), "run tools/make_docs.py"
 

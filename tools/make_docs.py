@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
-"""Write the docs that are made from the code and the data: rules, configuration, culprits. A test checks that they are current."""
+"""Write what is made from the code and the data: docs of rules, configuration, culprits, and the culprits' data as one file.
+
+A test checks that all of it is current.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import resources
@@ -12,11 +17,27 @@ from pathlib import Path
 
 from tls_wheel_guard.config.model import KEYS, Config
 from tls_wheel_guard.culprits.data_files import known_culprits
+from tls_wheel_guard.culprits.model import culprit_from
 from tls_wheel_guard.culprits.page import page_of
 from tls_wheel_guard.limits import DEFAULT_LIMITS, LIMITS, Limits
 from tls_wheel_guard.rules import RULES
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+CULPRIT_DATA = DOCS.parent / "tls_wheel_guard" / "culprits" / "data.json"
+
+
+def culprit_data() -> str:
+    """All data files of culprits, checked, in the order of their ids."""
+    files = sorted(CULPRIT_DATA.with_name("data").glob("*.toml"))
+    tables = {file.stem: tomllib.loads(file.read_text(encoding="utf-8")) for file in files}
+    for stem, table in tables.items():
+        culprit_from(stem, table)
+    return json.dumps(tables, indent=1, ensure_ascii=False) + "\n"
 
 
 def rules() -> str:
@@ -207,6 +228,7 @@ def _project_urls() -> Mapping[str, str]:
 
 
 if __name__ == "__main__":
+    CULPRIT_DATA.write_text(culprit_data(), encoding="utf-8")
     front = DOCS.parent / "README.md"
     front.write_text(readme(front.read_text(encoding="utf-8")), encoding="utf-8")
     (DOCS / "reference.md").write_text(reference(), encoding="utf-8")

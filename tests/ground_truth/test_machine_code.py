@@ -13,7 +13,8 @@ from tests.support.toolchain import COMPILERS, require
 from tls_wheel_guard.elf import BytesSource, read_shared_object
 from tls_wheel_guard.elf.section_headers import read_sections
 from tls_wheel_guard.elf.symbol_tables import read_names
-from tls_wheel_guard.machine_code import function_ranges, read_code
+from tls_wheel_guard.machine_code import read_code
+from tls_wheel_guard.machine_code.eh_frame import function_ranges
 
 pytestmark = pytest.mark.compiler
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tls_wheel_guard.culprits.clues import Clues, Component, ReachedVariable
 from tls_wheel_guard.culprits.data_files import known_culprits
 from tls_wheel_guard.culprits.identify import identify
 from tls_wheel_guard.culprits.model import Culprit, DataError, culprit_from
+from tls_wheel_guard.culprits.pattern import Pattern
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_ID = {culprit.id: culprit for culprit in known_culprits()}
@@ -45,6 +47,35 @@ def test_data_file(culprit: Culprit) -> None:
         assert culprit.words.variables or culprit.words.common
     for text in (culprit.why, culprit.measured, *(r.text for r in culprit.remedies)):
         assert "\n" not in text
+
+
+PATTERNS = [
+    pattern
+    for culprit in known_culprits()
+    for key in ("variables", "beside", "common", "files", "comments")
+    for pattern in getattr(culprit.words, key)
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*(pattern.text for pattern in PATTERNS), "a|b", "ab?c", "ab*", "ab+", "ab{0,2}c", "a(b|c)|d", "a(b|c)d", "a[|]b", r"a\|b", "", "(?i)a"],
+)
+def test_what_a_pattern_begins_with_is_in_all_of_its_matches(text: str) -> None:
+    """Asked with and without it, of the pattern's own letters and their parts."""
+    pattern, plain = Pattern(text), re.compile(text)
+    chance = random.Random(text)
+    letters = sorted({*re.sub(r"[^A-Za-z0-9_ .|-]", "", text), "a", "b", "_", ".", "A"})
+    names = {"".join(chance.choice(letters) for _ in range(chance.randrange(6))) for _ in range(300)}
+    names |= {start + name for name in list(names)[:100] for start in (pattern.beginning, pattern.beginning[:-1], re.sub(r"\W", "", text))}
+    names |= {re.sub(r"[\\()?*+]|\[.*", "", text), text}
+    for name in names:
+        assert pattern.is_whole(name) == bool(plain.fullmatch(name))
+        assert pattern.is_in(name) == bool(plain.search(name))
+
+
+def test_most_patterns_say_how_they_begin() -> None:
+    assert sum(len(pattern.beginning) > 2 for pattern in PATTERNS) > 0.7 * len(PATTERNS)
 
 
 def test_no_word_is_the_name_of_a_distribution_alone() -> None:

@@ -12,9 +12,10 @@ from tls_wheel_guard.inputs.contents import InputModule
 from tls_wheel_guard.inputs.opened import OpenInput
 from tls_wheel_guard.inputs.opening import open_input
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
-from tls_wheel_guard.machine_code import FunctionMap, function_ranges, read_code
+from tls_wheel_guard.machine_code import FunctionMap, read_code
 from tls_wheel_guard.machine_code.access_sites import Sites, find_sites
 from tls_wheel_guard.machine_code.disassembly import MACHINES, Disassembler
+from tls_wheel_guard.machine_code.eh_frame import function_ranges
 from tls_wheel_guard.machine_code.source_lines import lines_of
 from tls_wheel_guard.records import replace
 

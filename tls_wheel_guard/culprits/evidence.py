@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from tls_wheel_guard.culprits.clues import Clues, ReachedVariable
 from tls_wheel_guard.culprits.model import Culprit, Layout
 
 __all__ = ["PRESENCE", "TIES", "matching_layout", "named_variables"]
 
-_SUFFIX = re.compile(r"(?:\.(?:lto_priv|llvm|part|constprop|isra|cold|[0-9]+))+(?:\.[0-9]+)*$")
+_SUFFIX = r"(?:\.(?:lto_priv|llvm|part|constprop|isra|cold|[0-9]+))+(?:\.[0-9]+)*$"
 """What compilers append to a local name: ``x.lto_priv.0``, ``x.llvm.123``."""
 SLACK = 512
 """Bytes that other variables may add behind one of a known size in the same part of the segment."""
 
 
+def _bare(name: str) -> str:
+    return re.sub(_SUFFIX, "", name) if "." in name else name
+
+
 def named_variables(culprit: Culprit, clues: Clues) -> tuple[ReachedVariable, ...]:
     """The variables reached whose names are the culprit's own."""
-    named = [(r, _SUFFIX.sub("", r.name)) for r in clues.reached if r.name]
-    if not any(pattern.fullmatch(name) for _, name in named for pattern in culprit.words.variables):
+    named = [(r, _bare(r.name)) for r in clues.reached if r.name]
+    if not any(pattern.is_whole(name) for _, name in named for pattern in culprit.words.variables):
         return ()
     patterns = (*culprit.words.variables, *culprit.words.beside)
-    return tuple(r for r, name in named if any(pattern.fullmatch(name) for pattern in patterns))
+    return tuple(r for r, name in named if any(pattern.is_whole(name) for pattern in patterns))
 
 
 def variable(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
@@ -37,7 +41,7 @@ def variable(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
 
 def common_variable(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
     """A variable that is reached has a name that the culprit's has, and others have too."""
-    return tuple(_describe(r) for r in clues.reached if r.name and any(p.fullmatch(_SUFFIX.sub("", r.name)) for p in culprit.words.common))
+    return tuple(_describe(r) for r in clues.reached if r.name and any(p.is_whole(_bare(r.name)) for p in culprit.words.common))
 
 
 def _describe(r: ReachedVariable) -> str:
@@ -49,14 +53,17 @@ def _describe(r: ReachedVariable) -> str:
 
 def readers(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
     """Functions with the culprit's own names read the slot."""
-    found = sorted({name for r in clues.own for name in r.readers if _is_own(culprit, name)})
+    found = sorted(_own_of(culprit, {name for r in clues.own for name in r.readers}))
     return (f"the slot is read in {_listed(found)}",) if found else ()
 
 
-def _is_own(culprit: Culprit, name: str) -> bool:
-    """Whether a function bears one of the culprit's names; a word that ends in ``*`` is a beginning, such as a C++ namespace's."""
+def _own_of(culprit: Culprit, names: Set[str]) -> set[str]:
+    """Those names that are the culprit's own; a word that ends in ``*`` is a beginning, such as a C++ namespace's."""
     whole, beginnings = _own_words(culprit.words.functions)
-    return name in whole or name.startswith(beginnings)
+    own = set(whole & names)
+    if beginnings:
+        own.update(name for name in names if name.startswith(beginnings))
+    return own
 
 
 @functools.lru_cache(maxsize=64)
@@ -99,7 +106,7 @@ def structure(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
 def file(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
     """Its SONAME, or its file's name, also as auditwheel mangles it: ``libgomp-a34b3233.so.1.0.0``."""
     for kind, name in (("SONAME", clues.soname), ("file", clues.file_name)):
-        if name and any(pattern.fullmatch(_unmangled(name)) for pattern in culprit.words.files):
+        if name and any(pattern.is_whole(_unmangled(name)) for pattern in culprit.words.files):
             return (f"its {kind} is {name}",)
     return ()
 
@@ -112,13 +119,13 @@ def _unmangled(name: str) -> str:
 def functions(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
     """It defines functions with the culprit's names."""
     exact = [name for name in culprit.words.functions if name in clues.functions]
-    found = exact or sorted(name for name in clues.functions if _is_own(culprit, name))
+    found = exact or sorted(_own_of(culprit, clues.functions))
     return (f"it defines {_listed(found)}",) if found else ()
 
 
 def comment(culprit: Culprit, clues: Clues) -> tuple[str, ...]:
     """.comment names its compiler or linker."""
-    return tuple(f".comment says {text!r}" for text in clues.comments if any(p.search(text) for p in culprit.words.comments))[:1]
+    return tuple(f".comment says {text!r}" for text in clues.comments if any(p.is_in(text) for p in culprit.words.comments))[:1]
 
 
 def strings(culprit: Culprit, clues: Clues) -> tuple[str, ...]:

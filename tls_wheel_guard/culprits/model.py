@@ -1,4 +1,4 @@
-"""What the guard knows of one culprit: the words to find, the pattern of its variables, what helps. Read from ``data/*.toml``."""
+"""What the guard knows of one culprit: the words to find, the pattern of its variables, what helps. Written in ``data/*.toml``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from tls_wheel_guard.culprits.pattern import Pattern
 from tls_wheel_guard.culprits.remedy_edits import RemedyEdit, edit_from
 from tls_wheel_guard.records import dataclass, fields
 
@@ -36,14 +37,14 @@ class Words:
     ``strings``: texts in its data. ``descriptors``: a text in its data that says whose build chose TLS descriptors.
     """
 
-    variables: tuple[re.Pattern[str], ...] = ()
-    beside: tuple[re.Pattern[str], ...] = ()
-    common: tuple[re.Pattern[str], ...] = ()
+    variables: tuple[Pattern, ...] = ()
+    beside: tuple[Pattern, ...] = ()
+    common: tuple[Pattern, ...] = ()
     crates: tuple[str, ...] = ()
-    files: tuple[re.Pattern[str], ...] = ()
+    files: tuple[Pattern, ...] = ()
     functions: tuple[str, ...] = ()
     structure: tuple[str, ...] = ()
-    comments: tuple[re.Pattern[str], ...] = ()
+    comments: tuple[Pattern, ...] = ()
     strings: tuple[str, ...] = ()
     descriptors: tuple[str, ...] = ()
 
@@ -111,16 +112,19 @@ class Culprit:
     version_end: re.Pattern[bytes] | None = None
 
 
-def culprit_from(stem: str, table: Mapping[str, Any]) -> Culprit:
-    """A culprit from the parsed TOML of ``data/STEM.toml``; raises DataError."""
-    return _Reader(stem, table).culprit()
+def culprit_from(stem: str, table: Mapping[str, Any], patterns_are_good: bool = False) -> Culprit:
+    """A culprit from the parsed TOML of ``data/STEM.toml``; raises DataError.
+
+    ``patterns_are_good``: each was compiled before, so that this can wait until one is asked.
+    """
+    return _Reader(stem, table, patterns_are_good).culprit()
 
 
 class _Reader:
     """Checks while it reads: an unknown key, a wrong type or an empty text is an error with its place."""
 
-    def __init__(self, stem: str, table: Mapping[str, Any]) -> None:
-        self._stem, self._table = stem, table
+    def __init__(self, stem: str, table: Mapping[str, Any], patterns_are_good: bool) -> None:
+        self._stem, self._table, self._patterns_are_good = stem, table, patterns_are_good
 
     def culprit(self) -> Culprit:
         table = self._table
@@ -178,15 +182,18 @@ class _Reader:
             found[key] = tuple(self._pattern(text, key) for text in found[key])
         return Words(**found)
 
-    def _pattern(self, text: str, key: str) -> re.Pattern[str]:
+    def _pattern(self, text: str, key: str) -> Pattern:
+        pattern = Pattern(text)
         try:
-            return re.compile(text)
+            if not self._patterns_are_good:
+                _ = pattern.compiled
         except re.error as error:
             raise DataError(f"{self._stem}.toml: words.{key} has {text!r}, which is no pattern: {error}") from error
+        return pattern
 
     def _version(self, table: Mapping[str, Any]) -> dict[str, re.Pattern[bytes]]:
         text, end = (self._text(table, key, "", needed=False) for key in ("version_pattern", "version_end"))
-        if text and self._pattern(text, "version_pattern").groups != 1:
+        if text and not self._patterns_are_good and self._pattern(text, "version_pattern").compiled.groups != 1:
             raise DataError(f"{self._stem}.toml: version_pattern is {text!r}, and must have one group")
         if (text or end) and (not end or not text.endswith(end) or "|" in text):
             raise DataError(f"{self._stem}.toml: version_end is {end!r}, and must be how version_pattern ends, which has no |")

@@ -70,13 +70,13 @@ SHORTEST = 4
 @functools.lru_cache(maxsize=4)
 def _by_letters(texts: frozenset[str]) -> tuple[tuple[bytes, tuple[str, ...]], ...]:
     """Letters that are left of a text -> the texts of which they, or more, are left. Nothing at all is left of short ones."""
-    left = {text: text.encode().translate(None, _OTHERS) for text in texts}
-    words = {word for word in left.values() if len(word) >= SHORTEST}
-    words = {word for word in words if not any(other in word for other in words if other != word)}
-    found: dict[bytes, list[str]] = {}
-    for text in sorted(texts):
-        found.setdefault(min((word for word in words if word in left[text]), default=b""), []).append(text)
-    return tuple((word, tuple(group)) for word, group in found.items())
+    short, found = [], dict[bytes, list[str]]()
+    for letters, text in sorted(((text.encode().translate(None, _OTHERS), text) for text in texts), key=lambda pair: (len(pair[0]), pair)):
+        if len(letters) < SHORTEST:
+            short.append(text)
+        else:
+            found.setdefault(next((word for word in found if word in letters), letters), []).append(text)
+    return (*((word, tuple(group)) for word, group in found.items()), (b"", tuple(short)))
 
 
 class _Texts:
@@ -116,7 +116,7 @@ class _First:
                 self.found = hit[1]
 
 
-_GO_VERSION = re.compile(rb"go1\.[0-9]{1,3}[0-9A-Za-z.]{0,16}")
+_GO_VERSION = rb"go1\.[0-9]{1,3}[0-9A-Za-z.]{0,16}"
 
 
 class _GoVersion:
@@ -138,21 +138,21 @@ class _GoVersion:
                 if not data[at + 15] & 2:
                     self.found = "go" if data[at + 14] in (4, 8) and data[at + 15] in (0, 1) else None
                     self._magics = MAX_GO_MAGICS
-                elif found := _GO_VERSION.match(data, at + 33):
+                elif found := re.match(_GO_VERSION, data[at + 33 : at + MAX_GO]):
                     self.found = found[0].decode()
                     self._magics = MAX_GO_MAGICS
             at = data.find(GO_MAGIC, at + 1)
 
 
-_PRODUCER = re.compile(rb"GNU (?:C|C\+\+|Fortran|AS)\w{0,64} [0-9][^\0]{0,2000}")
+_PRODUCER = rb"GNU (?:C|C\+\+|Fortran|AS)\w{0,64} [0-9][^\0]{0,2000}"
 MAX_PRODUCER = 2100
 
 
 def command_lines(source: Source, offset: int, size: int) -> Iterator[str]:
     """What debug information keeps of DW_AT_producer in ``size`` bytes at ``offset``: the first compilers' command lines."""
-    found = behind = 0
+    pattern, found, behind = re.compile(_PRODUCER), 0, 0
     for at, own, data in windows(source, offset, size, MAX_PRODUCER):
-        for line in _PRODUCER.finditer(data, max(behind - at, 0)):
+        for line in pattern.finditer(data, max(behind - at, 0)):
             if line.start() >= own:
                 break
             behind, found = at + line.end(), found + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from tls_wheel_guard.elf.constants import EM_ARM, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_TLS
 from tls_wheel_guard.elf.headers import read_header
@@ -21,8 +22,7 @@ MAX_NAMES = 256 << 20
 """Characters of all names of one table that are kept; what stands behind them is left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class TlsVariable:
+class TlsVariable(NamedTuple):
     """A thread-local variable that the file defines: its place in the TLS segment and its size, in bytes."""
 
     name: str
@@ -30,8 +30,7 @@ class TlsVariable:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A function that the file defines. ``start``: virtual address; ``size`` in bytes, 0 where the symbol has none."""
 
     name: str
