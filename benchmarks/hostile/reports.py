@@ -1,4 +1,4 @@
-"""Hostile names in reports: of wheels, members, symbols, libraries, tags, projects, in reasons and errors, for every writer.
+"""Hostile names in reports: of wheels, members, symbols, libraries, tags, projects, in reasons and errors, for every writer of every command.
 
 An input is some texts with NUL between them, one for each WORD; they stand where a wheel's own words would, in findings, facts and
 messages. A document must parse by a parser that is not ours; there must be no element, attribute, link, command or line in it that
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import html.parser
 import json
 import random
 import re
@@ -20,6 +19,8 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.hostile import Wrong
+from benchmarks.hostile.documents import LOOKS
+from benchmarks.hostile.processes import PROCESSES
 from benchmarks.hostile.scratch import scratch
 from benchmarks.mutations import broken
 from tests.support.checking import check
@@ -39,8 +40,11 @@ NAMES = (
     '"><img src=x onerror=alert(1)>', "javascript:alert(1)", "</script><script>", "{{7*7}}{% raw %}", "[a](b)![c](d)<e@f.g>", "&amp;&#60;&lt",
     "``` \n# x\n| a | b |\n|---|---|", "::set-output name=x::y%0A", "]]><!--x-->", "http://a.b/c?d=e&f", "\u202eevil\u2066", "\x00"[:0] + "a\tb",
     "é中😀", "../../etc", " ", "'", "a" * 300, "\udcff\udc80", "https://www.example.org", "~~x~~ **y** _z_ <br>", "::error file=a,line=1::b",
+    "a\nqzforged: ok", "b\r\nqzforged", "c\x85qzforged\u2028qzforged",
 )  # fmt: skip
-PARTS = len(WRITERS) + 3
+PARTS = len(WRITERS) + 3 + len(PROCESSES)
+FORGED = "qzforged"
+"""A line of a text that begins so is one that a name has made."""
 PAGES = "https://docs.example/"
 
 
@@ -145,121 +149,24 @@ def _written(names: Mapping[str, str], part: int | None = None) -> Iterator[tupl
     """Every writer's text, as it is before the last step of all output. ``part``: below PARTS, one of them."""
     reports = [_with_names(report, names) for report in _reports()]
     summary = _with_names(SUMMARY, names)
-    for number, name in enumerate([*WRITERS, *INDEX_WRITERS]):
-        if part is None or number % PARTS == part:
+    for number, name in enumerate([*WRITERS, *INDEX_WRITERS, *PROCESSES]):
+        if part is not None and number % PARTS != part:
+            continue
+        if name in PROCESSES:
+            yield name, PROCESSES[name](lambda value: _with_names(value, names))
+        else:
             yield name, WRITERS[name](reports, STYLE) if name in WRITERS else INDEX_WRITERS[name](reports, summary)
 
 
 @functools.cache
 def _harmless() -> dict[str, frozenset[object]]:
     """What each document is made of where names are harmless."""
-    return {name: frozenset(look(text)) for name, text in _written({word: f"x{word}" for word in WORDS}) if (look := LOOKS.get(name))}
+    return {name: frozenset(look(text)) for name, text in _written({word: f"x{word}" for word in WORDS}) if (look := LOOKS.get(_form(name)))}
 
 
-class _Elements(html.parser.HTMLParser):
-    """Elements with the names of their attributes, the values that lead somewhere or are code, and whether all are closed."""
-
-    EMPTY = frozenset({"meta", "link", "br", "hr", "img", "input", "wbr", "path", "rect", "line", "col"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[object] = set()
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found |= {(tag, name) for name, _ in attrs} | {tag}
-        self.found |= {
-            (tag, name, value) for name, value in attrs if name in ("href", "src", "action", "style", "class") or name.startswith("on")
-        }
-        if tag not in self.EMPTY:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.EMPTY and (not self.open or self.open.pop() != tag):
-            self.found.add(f"</{tag}> that closes nothing")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in self.EMPTY:
-            self.open.pop()
-
-    def handle_comment(self, _data: str) -> None:
-        self.found.add("a comment")
-
-    def handle_decl(self, decl: str) -> None:
-        self.found.add(f"<!{decl}>")
-
-    def handle_pi(self, _data: str) -> None:
-        self.found.add("an instruction")
-
-    def unknown_decl(self, _data: str) -> None:
-        self.found.add("a declaration")
-
-
-def _html(text: str) -> Iterator[object]:
-    parser = _Elements()
-    parser.feed(text)
-    parser.close()
-    yield from parser.found
-    if parser.open:
-        yield f"left open: {parser.open}"
-
-
-def _junit(text: str) -> Iterator[object]:
-    for element in ET.fromstring(text).iter():  # noqa: S314  (what we wrote)
-        yield element.tag
-        yield from ((element.tag, name) for name in element.attrib)
-
-
-@functools.cache
-def _markdown_parser() -> Any:
-    from markdown_it import MarkdownIt  # noqa: PLC0415  (Rich and import-linter bring it)
-
-    return MarkdownIt("gfm-like", {"linkify": False, "html": True})
-
-
-def _markdown(text: str) -> Iterator[object]:
-    for token in _markdown_parser().parse(text):
-        for part in (token, *(token.children or ())):
-            if part.type in ("html_block", "html_inline"):
-                yield part.content.strip()
-            elif part.type not in ("text", "softbreak", "code_inline", "hardbreak", "text_special"):
-                yield part.type, part.attrs.get("href"), part.tag
-
-
-def _github(text: str) -> Iterator[object]:
-    for line in text.splitlines()[:-1]:
-        if found := re.match(r"::\w+", line):
-            yield found[0]
-
-
-def _keys(text: str) -> Iterator[object]:
-    """The keys of a JSON document, numbers of lists left out."""
-    stack: list[tuple[object, ...]] = [((), json.loads(text))]
-    while stack:
-        path, value = stack.pop()
-        yield path
-        if isinstance(value, dict):
-            stack += [((path, key), item) for key, item in value.items()]
-        elif isinstance(value, list):
-            stack += [((path, "[]"), item) for item in value]
-
-
-def _sarif(text: str) -> Iterator[object]:
-    yield from _keys(text)
-    for result in json.loads(text)["runs"][0]["results"]:
-        (place,) = result["locations"]
-        uri = place["physicalLocation"]["artifactLocation"]["uri"]
-        yield ("uri", uri) if not re.fullmatch(r"[!-~]+", uri) else "uri"
-
-
-LOOKS: dict[str, Callable[[str], Iterator[object]]] = {
-    "html": _html, "junit": _junit, "markdown": _markdown, "index markdown": _markdown, "github": _github, "sarif": _sarif, "gitlab": _keys,
-}  # fmt: skip
-FREE_KEYS = ("json", "index json")
-"""Documents in which a name may be a key."""
-RAW = frozenset({"text", "index text", "json", "index json"})
-"""Texts that are made printable by the last step of all output, with newlines that are theirs."""
+def _form(name: str) -> str:
+    """The format of a writer: ``index markdown``, ``doctor html``."""
+    return name.rsplit(maxsplit=1)[-1]
 
 
 def judge(data: bytes) -> str:
@@ -267,12 +174,15 @@ def judge(data: bytes) -> str:
     texts = [text.decode("utf-8", "surrogateescape") for text in data.split(b"\0")] or [""]
     names = {word: texts[n % len(texts)] for n, word in enumerate(WORDS)}
     for name, text in _written(names, zlib.crc32(data) % PARTS):
-        shown = safe_text(text)
-        _require_printable(name, text if name not in RAW else shown)
+        shown, form = safe_text(text), _form(name)
+        _require_printable(name, text if form not in RAW else shown)
         shown.encode("utf-8")
-        if name in FREE_KEYS:
+        if form == "json":  # a name may be a key in it
             json.loads(shown)
-        elif look := LOOKS.get(name):
+        elif form == "text":
+            if any(line.startswith(FORGED) for line in shown.splitlines()):
+                raise Wrong(f"{name}: a name makes a line of its own")
+        elif look := LOOKS.get(_form(name)):
             try:
                 found = frozenset(look(shown))
             except (ValueError, ET.ParseError) as error:
@@ -282,13 +192,15 @@ def judge(data: bytes) -> str:
     return "written"
 
 
+RAW = frozenset({"text", "json"})
+"""Formats that are made printable by the last step of all output, with newlines that are theirs."""
 _LINK = re.compile(r"\x1b\]8;;[!-~]*\x1b\\")
 
 
 def _require_printable(name: str, text: str) -> None:
-    kept = "".join((_LINK.sub("", text) if name in RAW else text).replace("\t", "").split("\n"))
+    kept = "".join((_LINK.sub("", text) if _form(name) in RAW else text).replace("\t", "").split("\n"))
     if not kept.isprintable():
         bad = {c for c in kept if not c.isprintable()}
         # The last step of all output escapes what steers a terminal; the rest of what has no glyph may stay in these.
-        if name not in RAW or bad & set("\x1b\r\x00\u202e"):
+        if _form(name) not in RAW or bad & set("\x1b\r\x00\u202e"):
             raise Wrong(f"{name}: the characters {sorted(bad)}")

@@ -41,8 +41,8 @@ def say_text(text: str) -> None:
 
 
 def write_line(line: str) -> None:
-    """One line on stdout; raises UsageError."""
-    write_text(f"{line}\n", None)
+    """One line on stdout, whatever a file's name may hold; raises UsageError."""
+    write_text(f"{printable(line)}\n", None)
 
 
 def write_text(text: str, output: Path | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tls_wheel_guard.doctor.result import Advice, Diagnosis, Share
 from tls_wheel_guard.live.model import KEEPS_NO_ROOM, NO_STATIC_TLS
+from tls_wheel_guard.report.style import text_of
 from tls_wheel_guard.rules.phrases import bytes_of
 
 __all__ = ["text"]
@@ -17,7 +18,7 @@ MOST = 300
 
 def text(diagnosis: Diagnosis) -> str:
     """The answer for people."""
-    return "\n".join([*_lines(diagnosis), ""])
+    return text_of(_lines(diagnosis))
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[str]:
@@ -61,14 +62,15 @@ def _remedies(diagnosis: Diagnosis) -> Iterator[str]:
     useless = [advice for advice in diagnosis.advice if not advice.helps]
     if useless:
         yield "what does not help"
-        yield from (_item(advice.text) for advice in useless)
+        yield from (line for advice in useless for line in _item(advice.text))
     author = [advice for advice in diagnosis.advice if advice.kind == "author"]
     yield from ["for the author"] if author else []
-    yield from (_item(advice.text) for advice in author)
+    yield from (line for advice in author for line in _item(advice.text))
 
 
 def _cut(words: str) -> str:
-    """An exception's text may be a page long."""
+    """An exception's text on one line; it may be a page long."""
+    words = " ".join(words.split())
     return words if len(words) <= MOST else f"{words[:MOST]}..."
 
 
@@ -114,8 +116,8 @@ def _share(share: Share) -> str:
     return f"{share.size:>6,}  {share.path} (by {share.stage})"
 
 
-def _item(words: str) -> str:
-    return textwrap.fill(words, 100, initial_indent="  - ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+def _item(words: str, mark: str = "-") -> list[str]:
+    return textwrap.wrap(words, 100, initial_indent=f"  {mark} ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def _advice(advice: Advice) -> Iterator[str]:
@@ -124,10 +126,8 @@ def _advice(advice: Advice) -> Iterator[str]:
         for word, holds in (("simulated", advice.simulated), ("run: this failure is gone" if advice.then else "run: works", advice.ran))
         if holds
     ]
-    yield _item(advice.text + (f" [{', '.join(proof)}]" if proof else ""))
+    yield from _item(advice.text + (f" [{', '.join(proof)}]" if proof else ""))
     if advice.command:
         yield f"      {advice.command}"
     if advice.then:
-        yield _item(f"with it the import ends with {_cut(advice.then)}: another failure, and static TLS is not its cause").replace(
-            "  - ", "    ", 1
-        )
+        yield from _item(f"with it the import ends with {_cut(advice.then)}: another failure, and static TLS is not its cause", " ")

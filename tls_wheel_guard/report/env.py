@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tls_wheel_guard.live.model import KEEPS_NO_ROOM, Live
+from tls_wheel_guard.report.style import text_of
 
 __all__ = ["text"]
 
@@ -14,9 +15,9 @@ def text(live: Live) -> str:
     if live.imported:
         lines.append(f"  after import of {', '.join(live.imported)}")
     if live.room is None:
-        return "\n".join([*lines, f"  {live.method}: modules can't run out of it", ""])
+        return text_of([*lines, f"  {live.method}: modules can't run out of it"])
     if live.method == KEEPS_NO_ROOM:
-        return "\n".join([*lines, f"  {live.method}: one with initial-exec TLS of its own never loads", ""])
+        return text_of([*lines, f"  {live.method}: one with initial-exec TLS of its own never loads"])
     lines.append(f"  room for late modules: {live.room} bytes" + (f", alignment up to {live.align}" if live.align else ""))
     if live.method == "bisecting":
         lines.append("  found by bisecting: the loader was asked for blocks of many sizes")
@@ -28,4 +29,4 @@ def text(live: Live) -> str:
         lines.append(f"  wrong: {live.warning}")
     if live.tunables:
         lines.append("  tunables: " + ", ".join(f"glibc.{name}={value}" for name, value in live.tunables.items()))
-    return "\n".join([*lines, ""])
+    return text_of(lines)

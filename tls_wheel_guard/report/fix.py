@@ -8,20 +8,21 @@ from typing import Any
 from tls_wheel_guard.fix.edit import Advice, TextEdit
 from tls_wheel_guard.fix.result import Fix, Proof, Seen
 from tls_wheel_guard.report.json import to_text
+from tls_wheel_guard.report.style import text_of
 
 __all__ = ["fix_document", "write_fix", "write_fix_json"]
 
 
 def write_fix(fix: Fix) -> str:
     """The diff with its reasons, then what was written, then the advice as comments: the whole can be given to ``git apply``."""
-    lines = [fix.diff.rstrip("\n")] if fix.edits else []
-    lines += [f"# written: {path}" for path in sorted({edit.path for edit in fix.written})]
+    lines = [f"# written: {path}" for path in sorted({edit.path for edit in fix.written})]
     lines += [line for advice in fix.advice for line in _advice(advice)]
     if fix.proof is not None:
         lines += _proof(fix.proof)
     if not fix.edits and not fix.advice:
         lines.append("# nothing to fix: no build file here brings initial-exec TLS in, as far as fix knows it")
-    return "\n".join(lines) + "\n"
+    # What follows the diff must not be taken for a part of it.
+    return (fix.diff.rstrip("\n") + "\n" if fix.edits else "") + text_of(lines)
 
 
 def _advice(advice: Advice) -> Iterator[str]:

@@ -10,6 +10,7 @@ from tls_wheel_guard.repair.plan import RepairPlan
 from tls_wheel_guard.repair.refusal import CannotRepair
 from tls_wheel_guard.repair.result import Repair
 from tls_wheel_guard.report.json import to_text
+from tls_wheel_guard.report.style import text_of
 
 __all__ = ["repair_document", "write_repair", "write_repair_json"]
 
@@ -77,8 +78,7 @@ def _by_function(plan: RepairPlan) -> list[tuple[str, list[PlannedSite]]]:
 
 def write_repair(repair: Repair, verbose: bool, listings: dict[tuple[str, int], Listing]) -> str:
     """One file as text. ``listings``: (module, address of a thunk) -> its instructions, for ``verbose``."""
-    lines = list(_lines(repair, verbose, listings))
-    return "\n".join(lines) + "\n"
+    return text_of(_lines(repair, verbose, listings))
 
 
 def _lines(repair: Repair, verbose: bool, listings: dict[tuple[str, int], Listing]) -> Iterator[str]:

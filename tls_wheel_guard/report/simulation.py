@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tls_wheel_guard.loaders.simulation import Assumed, Simulation, StepReport
+from tls_wheel_guard.report.style import text_of
 from tls_wheel_guard.rules.phrases import count_of
 
 __all__ = ["text"]
@@ -26,7 +27,7 @@ def text(simulation: Simulation) -> str:
     lines.append(f"{count_of(len(simulation.steps), 'step')}, {failed} failed")
     if simulation.order:
         lines.append(f"all of them load in this order: {' '.join(simulation.order)}")
-    return "\n".join([*lines, ""])
+    return text_of(lines)
 
 
 def _assumed(assumed: tuple[Assumed, ...]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 from tls_wheel_guard.records import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tls_wheel_guard.findings import Severity
     from tls_wheel_guard.report.proposed import Proposed
 
-__all__ = ["SEVERITY_COLOURS", "Anchor", "Style", "printable", "safe_text", "shortened", "wrap"]
+__all__ = ["SEVERITY_COLOURS", "Anchor", "Style", "printable", "safe_text", "shortened", "text_of", "wrap"]
 
 Colour = Literal["bold", "dim", "red", "yellow", "green", "cyan"]
 _CODES: dict[Colour, str] = {"bold": "1", "dim": "2", "red": "31", "yellow": "33", "green": "32", "cyan": "36"}
@@ -74,6 +74,11 @@ def shortened(text: str, most: int) -> str:
 def printable(text: str) -> str:
     """Text from a wheel without control characters: a member's name must not be able to steer a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def text_of(lines: Iterable[str]) -> str:
+    """Lines with words from elsewhere as one text: a line end in a name makes no line of its own."""
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 _COLOUR_CODES = "|".join(_CODES.values())
