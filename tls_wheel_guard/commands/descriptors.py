@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tls_wheel_guard.culprits import Suspect
-from tls_wheel_guard.culprits.data_files import known_culprits
+from tls_wheel_guard.culprits.data_files import descriptor_vocabulary, known_culprits
 from tls_wheel_guard.culprits.descriptors import descriptor_suspects
+from tls_wheel_guard.culprits.search import said_in
 from tls_wheel_guard.elf import BytesSource, SharedObject, Source
 from tls_wheel_guard.elf.got_entries import read_got_entries
 from tls_wheel_guard.elf.section_headers import read_sections
@@ -45,8 +46,8 @@ def descriptor_calls_in(opened: OpenInput, is_judged: Callable[[InputModule], bo
 def _who(opened: OpenInput, module: InputModule) -> tuple[Suspect, ...]:
     if module.facts.machine_name not in _X86 or module.facts.size > opened.limits.traced_size:
         return ()
-    data = opened.look(module, lambda source: source.read(0, source.size))
-    return descriptor_suspects(data, known_culprits(), opened.generator) if data else ()
+    said = opened.look(module, lambda source: said_in(source, descriptor_vocabulary()))
+    return descriptor_suspects(said.strings, known_culprits(), opened.generator) if said is not None else ()
 
 
 def _may_keep_registers(module: InputModule) -> bool:

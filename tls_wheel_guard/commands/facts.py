@@ -73,7 +73,7 @@ class StoredWheel:
         return SecondLook(traced, dict(self.damaged), calls={call.index: (call.sites, self._who(call.words)) for call in self.calls})
 
     def _who(self, words: Sequence[str]) -> tuple[Suspect, ...]:
-        return descriptor_suspects("\0".join(words).encode(), known_culprits(), self.generator) if words else ()
+        return descriptor_suspects(words, known_culprits(), self.generator) if words else ()
 
 
 def facts_of(opened: OpenInput) -> StoredWheel:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tls_wheel_guard.culprits.model import Culprit, culprit_from
 from tls_wheel_guard.culprits.search import Vocabulary
 
-__all__ = ["known_culprits", "vocabulary"]
+__all__ = ["descriptor_vocabulary", "known_culprits", "vocabulary"]
 
 
 @functools.cache
@@ -29,3 +29,9 @@ def vocabulary() -> Vocabulary:
     culprits = known_culprits()
     texts = frozenset(text for c in culprits for text in (*c.words.strings, *(word for word, _ in c.by_string)))
     return Vocabulary(texts, tuple((c.id, c.version_pattern, c.version_end) for c in culprits if c.version_pattern and c.version_end))
+
+
+@functools.cache
+def descriptor_vocabulary() -> Vocabulary:
+    """The texts that say whose build chose TLS descriptors."""
+    return Vocabulary(frozenset(text for c in known_culprits() for text in c.words.descriptors), ())
