@@ -14,10 +14,11 @@ import pytest
 from tests.support.elf_builder import Reloc, Spec, Tls, build
 from tests.support.wheel_builder import make_wheel
 from tls_wheel_guard.culprits.collect import first_covering, reached_slots
-from tls_wheel_guard.elf import BytesSource, read_shared_object
-from tls_wheel_guard.elf.constants import DT_RELR, DT_RELRSZ
+from tls_wheel_guard.elf import BytesSource, read_shared_object, symbol_tables
+from tls_wheel_guard.elf.constants import DT_RELR, DT_RELRSZ, SHT_SYMTAB
 from tls_wheel_guard.elf.headers import dynamic_of
-from tls_wheel_guard.elf.symbol_tables import Names, TlsVariable
+from tls_wheel_guard.elf.section_headers import Section
+from tls_wheel_guard.elf.symbol_tables import Names, TlsVariable, read_names, table_places
 from tls_wheel_guard.elf.tls_image import tls_pointers
 from tls_wheel_guard.errors import UnreadableInput
 from tls_wheel_guard.inputs.opening import open_input
@@ -64,6 +65,17 @@ def test_slots_on_i386_do_not_multiply_with_code() -> None:
 def test_a_slot_that_no_displacement_reaches() -> None:
     code, _, _ = i386_code(1 << 12, [0x2000], 0x4000)
     assert list(usual_reads(code, [1 << 40])) == []
+
+
+def test_symbol_tables_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty thousand headers of one table: it is read as often as two of the largest would take."""
+    monkeypatch.setattr(symbol_tables, "MAX_TABLE", 1 << 10)
+    monkeypatch.setattr(symbol_tables, "MAX_STRINGS", 1 << 10)
+    data = build(Spec())
+    table, strings = Section("", SHT_SYMTAB, 0, 0, 64, 240, 1), Section("", 3, 0, 0, 64, 100, 0)
+    places = list(table_places((table, strings, *[table] * 19_998)))
+    assert places == [(64, 240), (64, 100)] * 8
+    assert read_names(BytesSource(data), (table, strings, *[table] * 19_998)) == read_names(BytesSource(data), (table, strings))
 
 
 def slowly(variables: list[TlsVariable], offsets: set[int]) -> dict[int, TlsVariable]:

@@ -69,13 +69,14 @@ def table_places(sections: tuple[Section, ...]) -> Iterator[tuple[int, int]]:
 
 
 def _tables(sections: tuple[Section, ...]) -> Iterator[tuple[Section, Section]]:
-    """The symbol tables with their strings. A file has one of each type (gABI, sh_type); of more the first counts."""
-    seen = set()
+    """The symbol tables with their strings. A file has two (gABI, sh_type); of more, those are read that are together no larger than two."""
+    tables, texts = 2 * MAX_TABLE, 2 * MAX_STRINGS
     for table in sections:
-        if table.type in (SHT_DYNSYM, SHT_SYMTAB) and table.type not in seen and 0 < table.link < len(sections):
-            seen.add(table.type)
-            if table.size <= MAX_TABLE and sections[table.link].size <= MAX_STRINGS:
-                yield table, sections[table.link]
+        if table.type in (SHT_DYNSYM, SHT_SYMTAB) and 0 < table.link < len(sections):
+            strings = sections[table.link]
+            if table.size <= min(MAX_TABLE, tables) and strings.size <= min(MAX_STRINGS, texts):
+                tables, texts = tables - table.size, texts - strings.size
+                yield table, strings
 
 
 def _read_table(
