@@ -22,10 +22,11 @@ class WheelFile:
 
 def dist_info_member(archive: Archive, name: str) -> Member | None:
     """The first file of a name (``WHEEL``, ``RECORD``) in a dist-info folder at the top of the wheel; None where there is none."""
-    for member in archive.members():
-        folder, _, base = member.name.rpartition("/")
-        if base == name and folder.endswith(".dist-info") and "/" not in folder:
-            return member
+    end = f".dist-info/{name}"
+    for index, info in enumerate(archive.infos):
+        path = info.orig_filename
+        if path.endswith(end) and path.count("/") == 1 and not info.filename.endswith("/"):
+            return Member(path, info.file_size, index)
     return None
 
 
