@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from tls_wheel_guard.errors import MalformedElf, UnreadableMember
 from tls_wheel_guard.limits import DEFAULT_LIMITS, Limits, over
-
-if TYPE_CHECKING:
-    import mmap
 
 __all__ = ["HEAD", "MemberSource"]
 
@@ -25,21 +21,6 @@ TAIL = 8 << 20
 """Bytes of its end that are kept once it was inflated whole: patchelf moves the string table there."""
 OVERLAP = 64 << 10
 """Bytes before the newest piece that are kept: a reader may want bytes on both sides of the end of a piece."""
-
-MAPPED_FROM = 1 << 20
-"""Bytes from which a buffer is memory of its own."""
-
-
-def _buffer(size: int) -> bytearray | mmap.mmap:
-    """Room for so many bytes. Of a large one only pages that are written to are there, and they are given back when it is dropped.
-
-    From malloc they would be kept for a later use, in pieces, and count as memory in use.
-    """
-    if size < MAPPED_FROM:
-        return bytearray(size)
-    import mmap  # noqa: PLC0415  (most members are small)
-
-    return mmap.mmap(-1, size)
 
 
 class MemberSource:
@@ -54,11 +35,9 @@ class MemberSource:
         self.start = start
         self._limits = limits
         self._stream = start()
-        self._head = _buffer(min(HEAD, size))
-        self._head_size = 0
-        # The tail is kept even where the head has the same bytes, so that memory does not depend on the member's size.
-        self._tail = _buffer(min(TAIL, size) if size > HEAD else 0)
-        self._tail_at = size - len(self._tail)
+        self._head = bytearray()
+        self._tail: list[bytes] = []
+        self._tail_at = size
         # The newest piece, what was before it, and their offsets in the file; ``_next`` is where the stream goes on.
         self._piece = self._previous = b""
         self._piece_at = self._previous_at = self._next = 0
@@ -71,15 +50,14 @@ class MemberSource:
             raise MalformedElf(f"bytes {offset}..{offset + length} lie outside the file of {self.size} bytes")
         end = offset + length
         if end <= HEAD:
-            while self._head_size < end:
+            while len(self._head) < end:
                 self._advance()
             with memoryview(self._head) as head:
                 return bytes(head[offset:end])
         if offset < self._previous_at and not self._checked:
             self.finish()
         if self._checked and offset >= self._tail_at:
-            with memoryview(self._tail) as tail:
-                return bytes(tail[offset - self._tail_at : end - self._tail_at])
+            return self._from_tail(offset, end)
         if offset < self._previous_at:
             self._restart()
         return self._from_stream(offset, end)
@@ -100,6 +78,14 @@ class MemberSource:
             offset += len(part)
         return found.getvalue()
 
+    def _from_tail(self, offset: int, end: int) -> bytes:
+        parts, at = [], self._tail_at
+        for piece in self._tail:
+            if at < end and offset < at + len(piece):
+                parts.append(piece[max(0, offset - at) : end - at])
+            at += len(piece)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
     def finish(self) -> None:
         """Run to the end once, so that size and CRC are checked; raises UnreadableMember."""
         while not self._checked:
@@ -118,13 +104,14 @@ class MemberSource:
             self._previous = self._previous[-OVERLAP:] + self._piece
         self._previous_at = self._next - len(self._previous)
         self._piece, self._piece_at = piece, self._next
-        if self._head_size == self._next < HEAD:
-            self._head_size = min(HEAD, self._next + len(piece))
-            self._head[self._next : self._head_size] = piece[: HEAD - self._next]
+        if len(self._head) == self._next < HEAD:
+            self._head += piece[: HEAD - self._next]
         self._next += len(piece)
-        if not self._checked and self._next > self._tail_at:
-            start = max(self._piece_at, self._tail_at)
-            self._tail[start - self._tail_at : self._next - self._tail_at] = piece[start - self._piece_at :]
+        if not self._checked and self.size > HEAD and self._next > self.size - TAIL:
+            # The tail is kept even where the head has the same bytes, so that memory does not depend on the member's size.
+            if not self._tail:
+                self._tail_at = self._piece_at
+            self._tail.append(piece)
 
     def _restart(self) -> None:
         self._restarts += 1
