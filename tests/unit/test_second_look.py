@@ -174,13 +174,13 @@ def test_no_pattern_is_longer_than_a_window_allows() -> None:
     assert MAX_PRODUCER >= 4 + 7 + 64 + 1 + 1 + 2000
 
 
-@pytest.mark.parametrize("machine", ["x86_64", "i386", "aarch64"])
-def test_reads_are_those_of_all_bytes_at_once(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chance, found = random.Random(machine), 0
+@pytest.mark.parametrize(("machine", "pages"), [("x86_64", 1), ("i386", 1), ("aarch64", 1), ("aarch64", 3), ("aarch64", 30)])
+def test_reads_are_those_of_all_bytes_at_once(machine: str, pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance, found = random.Random(f"{machine}{pages}"), 0
     for _ in range(40):
-        size, address, got = chance.randrange(1, 3000), 0x401000, 0x7000
+        size, address, got = chance.randrange(1, 9000), 0x401000 + chance.randrange(12_000), 0x7000
         offset = chance.randrange(0, 9)
-        slots = {0x404000 + 8 * n for n in range(4)}
+        slots = {chance.choice((0x404000, 0x3F0000, 0x12345000)) + 0x1000 * page + 8 * n for n in range(4) for page in range(pages)}
         data = bytearray(chance.randbytes(size))
         for _ in range(size // 40):
             at, slot = chance.randrange(size), chance.choice(sorted(slots))
@@ -191,10 +191,14 @@ def test_reads_are_those_of_all_bytes_at_once(machine: str, monkeypatch: pytest.
             elif machine == "i386":
                 code = bytes((chance.choice(b"\x8b\x03"), 0x83)) + struct.pack("<i", slot - got)
             else:
-                at -= at % 4
+                at -= at % 4 if chance.random() < 0.8 else 0
                 far = (slot >> 12) - (address + at >> 12)
                 load = struct.pack("<I", 0xF9400000 | (slot & 0xFFF) // 8 << 10 | 5 << 5 | 6)
-                code = struct.pack("<I", 0x90000005 | (far & 3) << 29 | far >> 2 << 5) + b"\x1f\x20\x03\xd5" * chance.randrange(NEAR + 2) + load
+                code = (
+                    struct.pack("<I", 0x90000005 | (far & 3) << 29 | (far >> 2 & 0x7FFFF) << 5)
+                    + b"\x1f\x20\x03\xd5" * chance.randrange(NEAR + 2)
+                    + load
+                )
             data[at : at + len(code)] = code
         data = data[:size]
         monkeypatch.setattr(source, "WINDOW", chance.choice((4, 8, 60, 100, 1000, 4096)))

@@ -27,6 +27,8 @@ _GOT_RELATIVE = re.compile(
 _ADRP = re.compile(rb"[\x90\xb0\xd0\xf0]")
 NEAR = 24
 """Instructions after an adrp among which its ldr is looked for."""
+FEW = 8
+"""Pages of slots that are each searched for by themselves. A GOT has one or two."""
 
 
 def usual_reads(code: CodePlaces, slots: Collection[int]) -> Iterator[tuple[int, int]]:
@@ -66,21 +68,44 @@ def _i386(source: Source, place: Place, slots: frozenset[int], got: int) -> Iter
 
 def _aarch64(source: Source, place: Place, slots: frozenset[int], got: int) -> Iterator[tuple[int, int]]:
     del got
-    pages = {slot & ~0xFFF for slot in slots}
+    pages = sorted({slot & ~0xFFF for slot in slots})
     unpack = struct.Struct("<I").unpack_from
     for start, own, data in windows(source, place.offset, place.size, 4 * NEAR):
         address = place.address + start
-        for hit in _ADRP.finditer(data[3 : own + 3 : 4]):
-            at = 4 * hit.start()
+        for at in _adrps_of_few(data, own, address, pages) if len(pages) <= FEW else _adrps_of_many(data, own, address, frozenset(pages)):
             (word,) = unpack(data, at)
             page, register = adrp_page(word, address + at), word & 31
-            if page not in pages:
-                continue
             for later in range(at + 4, min(at + 4 * NEAR, len(data) - 3), 4):
                 (load,) = unpack(data, later)
                 if load & 0xFFC00000 == 0xF9400000 and load >> 5 & 31 == register and page + (load >> 10 & 0xFFF) * 8 in slots:
                     yield address + later, page + (load >> 10 & 0xFFF) * 8
                     break
+
+
+def _adrps_of_few(data: bytes, own: int, address: int, pages: list[int]) -> Iterator[int]:
+    """Places of ``adrp`` of some pages. In one page of code all that give the same page have three bytes in common, but for the register."""
+    start = 0
+    while start < own:
+        end = min(own, start + 0x1000 - (address + start) % 0x1000)
+        found = []
+        for page in pages:
+            far = (page >> 12) - (address + start >> 12)
+            word = struct.pack("<I", 0x90000000 | (far & 3) << 29 | (far >> 2 & 0x7FFFF) << 5)
+            at = data.find(word[1:], start + 1, end + 3) - 1 if -(1 << 20) <= far < 1 << 20 else -1
+            while at >= 0:
+                if at % 4 == 0 and data[at] & 0xE0 == word[0]:
+                    found.append(at)
+                at = data.find(word[1:], at + 2, end + 3) - 1
+        yield from sorted(found)
+        start = end
+
+
+def _adrps_of_many(data: bytes, own: int, address: int, pages: frozenset[int]) -> Iterator[int]:
+    """The same for any number of pages: each ``adrp`` is looked at."""
+    for hit in _ADRP.finditer(data[3 : own + 3 : 4]):
+        at = 4 * hit.start()
+        if adrp_page(int.from_bytes(data[at : at + 4], "little"), address + at) in pages:
+            yield at
 
 
 def adrp_page(word: int, address: int) -> int:
