@@ -106,20 +106,23 @@ def test_what_contradicts_itself_is_refused(name: str, whole: bytes) -> None:
         plan_repair(data, [GLIBC])
 
 
-def test_a_hash_table_that_runs_on_stays_where_it_is(tmp_path: Path) -> None:
-    """Loaders read on in what lies behind it; elsewhere that would be something else."""
-    # Code that fills its page leaves no room for more.
-    (tmp_path / "a.c").write_text(SOURCE + '__asm__(".text\\n.fill 3900, 1, 0x90");')
-    whole = build_object(tmp_path / "a.c", tmp_path / "a.so", "gcc", "-O2", "-nostdlib", "-fuse-ld=bfd", "-Wl,-z,separate-code").read_bytes()
-    table = read_elf_file(whole).section(".gnu.hash")
-    plan = plan_repair(whole, [GLIBC])
+@pytest.mark.parametrize("style", ["gnu", "sysv"])
+def test_a_hash_table_that_leads_out_of_itself_is_refused(style: str, tmp_path: Path) -> None:
+    """Loaders and tools would read on in what lies behind it, which a repair may change or move."""
+    (tmp_path / "a.c").write_text(SOURCE)
+    flags = ("-O2", "-nostdlib", "-fuse-ld=bfd", f"-Wl,--hash-style={style}")
+    whole = build_object(tmp_path / "a.c", tmp_path / "a.so", "gcc", *flags).read_bytes()
+    table = read_elf_file(whole).section(".gnu.hash" if style == "gnu" else ".hash")
     assert table is not None
-    assert plan is not None
-    assert plan.layout.moved is not None
-    assert plan.layout.moved.start < table.file_end
-    longer = plan_repair(put(whole, table.offset, "<I", 300), [GLIBC])
-    assert longer is not None
-    assert longer.layout.moved is None or longer.layout.moved.end <= table.offset
+    assert plan_repair(whole, [GLIBC]) is not None
+    words = list(struct.unpack_from(f"<{table.size // 4}I", whole, table.offset))
+    first_bucket = 4 + 2 * words[2] if style == "gnu" else 2
+    damaged = [put(whole, table.offset, "<I", 300), put(whole, table.offset + 4 * first_bucket, "<I", 77)]
+    if style == "gnu":
+        damaged.append(put(whole, table.file_end - 4, "<I", words[-1] & ~1))
+    for data in damaged:
+        with pytest.raises(CannotRepair, match="leads out of itself"):
+            plan_repair(data, [GLIBC])
 
 
 def test_what_lies_before_the_tables_that_move_stays_whole(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ thread's first call may allocate memory. Code that depends on either is left alo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from tls_wheel_guard.elf.constants import DF_1_PIE, DT_FLAGS_1, DT_NEEDED, DT_SONAME, ET_DYN, PF_W, PF_X, PT_INTERP
@@ -14,7 +15,7 @@ from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.repair.elf_file import ElfFile
 from tls_wheel_guard.repair.machine import Flavour, MachineRepair
 from tls_wheel_guard.repair.refusal import CannotRepair
-from tls_wheel_guard.repair.whole import header_faults
+from tls_wheel_guard.repair.whole import hash_faults, header_faults
 
 __all__ = ["flavour_of", "refuse_code", "refuse_file", "refuse_targets"]
 
@@ -40,7 +41,7 @@ def refuse_file(file: ElfFile) -> None:
     if writable is not None or b"UPX!" in file.data[:512]:
         where = writable.vaddr if writable is not None else None
         raise CannotRepair("self-modifying", "its code is writable or packed, so that what runs is not what is in the file", address=where)
-    fault = next(header_faults(file), None)
+    fault = next(itertools.chain(header_faults(file), hash_faults(file)), None)
     if fault is not None:
         raise CannotRepair("layout", f"its headers contradict each other: {fault}")
     names = {section.name for section in file.sections}

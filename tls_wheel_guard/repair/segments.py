@@ -30,7 +30,6 @@ from tls_wheel_guard.repair.descriptors import DESCRIPTOR
 from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, ElfFile, SectionHeader, SegmentHeader
 from tls_wheel_guard.repair.machine import MachineRepair
 from tls_wheel_guard.repair.refusal import CannotRepair
-from tls_wheel_guard.repair.whole import runs_on
 
 __all__ = ["DescriptorRoom", "Layout", "Moved", "choose_layout", "find_descriptor_room", "up"]
 
@@ -270,7 +269,7 @@ def _movable_block(file: ElfFile) -> tuple[int, int] | None:
     first, needed = _headers_end(len(file.segments)), 0
     best: tuple[int, int] | None = None
     for number, section in enumerate(ordered[:-1]):
-        if section.name not in MOVABLE or section.flags & (SHF_WRITE | SHF_EXECINSTR | SHF_ALLOC) != SHF_ALLOC or runs_on(file, section):
+        if section.name not in MOVABLE or section.flags & (SHF_WRITE | SHF_EXECINSTR | SHF_ALLOC) != SHF_ALLOC:
             break
         start, end, freed = ordered[0].offset, section.file_end, ordered[number + 1].offset - first
         needed = PHDR.size if best is None else 2 * PHDR.size

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tls_wheel_guard.elf.constants import SHT_NOBITS
 from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, ElfFile, SectionHeader
 
-__all__ = ["header_faults", "runs_on"]
+__all__ = ["hash_faults", "header_faults"]
 
 
 def header_faults(file: ElfFile) -> Iterator[str]:
@@ -76,17 +76,37 @@ def _overlaps(file: ElfFile) -> Iterator[str]:
             yield f"{one} and {other} share bytes of the file"
 
 
-def runs_on(file: ElfFile, section: SectionHeader) -> bool:
-    """Whether a hash table claims more than its section holds: loaders would read on in what lies behind it, so it must stay there.
+def hash_faults(file: ElfFile) -> Iterator[str]:
+    """Symbol hash tables that lead out of themselves: what loaders and tools would read there changes with what is behind them.
 
-    Sizes by glibc elf/dl-setup_hash.c:_dl_setup_hash.
+    By glibc elf/dl-setup_hash.c:_dl_setup_hash and elf/dl-lookup.c:do_lookup_x.
     """
-    data = file.data[section.offset : section.file_end]
-    if section.name == ".gnu.hash":
-        if len(data) < 16:
-            return True
-        buckets, _, bloom, _ = struct.unpack_from("<4I", data)
-        return bool(16 + 8 * bloom + 4 * buckets > len(data))
-    if section.name == ".hash":
-        return len(data) < 8 or 8 + 4 * sum(struct.unpack_from("<2I", data)) > len(data)
-    return False
+    for section in file.sections:
+        check = {".gnu.hash": _gnu_hash_ends, ".hash": _old_hash_ends}.get(section.name)
+        if check is not None and section.in_memory and not check(file.data[section.offset : section.file_end]):
+            yield f"the hash table {section.name} leads out of itself"
+
+
+def _gnu_hash_ends(data: bytes) -> bool:
+    """Whether the chain of each bucket ends inside the table: a chain's last word is odd."""
+    if len(data) < 16:
+        return False
+    buckets, first, bloom, _ = struct.unpack_from("<4I", data)
+    start = 16 + 8 * bloom
+    chains = start + 4 * buckets
+    if chains > len(data):
+        return False
+    count = (len(data) - chains) // 4
+    used: list[int] = [bucket for bucket in struct.unpack_from(f"<{buckets}I", data, start) if bucket]
+    return not used or (min(used) >= first and max(used) < first + count and data[chains + 4 * count - 4] & 1 == 1)
+
+
+def _old_hash_ends(data: bytes) -> bool:
+    """Whether all indexes of DT_HASH are of symbols that it knows."""
+    if len(data) < 8:
+        return False
+    buckets, chains = (int(word) for word in struct.unpack_from("<2I", data))
+    if 8 + 4 * (buckets + chains) > len(data):
+        return False
+    indexes: tuple[int, ...] = struct.unpack_from(f"<{buckets + chains}I", data, 8)
+    return max(indexes, default=0) < max(chains, 1)
