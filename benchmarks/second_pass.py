@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 CODE = """
 import resource, sys
 before = resource.getrusage(resource.RUSAGE_SELF)
-from tls_wheel_guard import commands
+from tls_wheel_guard.commands import check
 if sys.argv[1] == "without":
-    commands._traced = lambda *_: {}
-report = commands.check_wheel(sys.argv[2])
+    check._traced = lambda *_: {}
+report = check.check_wheel(sys.argv[2])
 after = resource.getrusage(resource.RUSAGE_SELF)
-names = ("culprits.advice", "machine_code", "suspects", "tracing", "knowledge", "siting")
+names = ("culprits.advice", "culprits.collect", "culprits.data_files", "machine_code", "commands.show")
 lazy = ("capstone", *(f"tls_wheel_guard.{name}" for name in names))
 count = sum(m.shared_object.initial_exec.count for m in report.modules if m.kind == "shared")
 print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, count, *(name for name in lazy if name in sys.modules))
@@ -50,7 +50,10 @@ def main() -> None:
     for wheel in options.wheels:
         without, _, _ = measure("without", wheel, options.runs)
         time, count, loaded = measure("with", wheel, options.runs)
-        print(f"| {wheel.name} | {count} | {without:.3f} s | {time:.3f} s | {', '.join(loaded) or 'nothing'} |", flush=True)
+        print(
+            f"| {wheel.name} | {count} | {without:.3f} s | {time:.3f} s | {', '.join(name.removeprefix('tls_wheel_guard.') for name in loaded) or 'nothing'} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
