@@ -50,10 +50,8 @@ def main() -> None:
     for wheel in options.wheels:
         without, _, _ = measure("without", wheel, options.runs)
         time, count, loaded = measure("with", wheel, options.runs)
-        print(
-            f"| {wheel.name} | {count} | {without:.3f} s | {time:.3f} s | {', '.join(name.removeprefix('tls_wheel_guard.') for name in loaded) or 'nothing'} |",
-            flush=True,
-        )
+        words = ", ".join(name.removeprefix("tls_wheel_guard.") for name in loaded) or "nothing"
+        print(f"| {wheel.name} | {count} | {without:.3f} s | {time:.3f} s | {words} |", flush=True)
 
 
 if __name__ == "__main__":
