@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.repairing import GLIBC, build_object
-from tls_wheel_guard.elf.constants import SHT_SYMTAB
+from tls_wheel_guard.elf.constants import SHT_DYNSYM, SHT_SYMTAB
 from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.repair.damage import damage_of
 from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, SYM, ElfFile, read_elf_file
@@ -85,6 +85,14 @@ def slots_in_a_table_of_symbols(data: bytes, file: ElfFile) -> bytes:
     return put(data, place_of(file, ".got")[0] + 4, "<I", SHT_SYMTAB)
 
 
+def relocations_in_a_table_of_symbols(data: bytes, file: ElfFile) -> bytes:
+    return put(data, place_of(file, ".rela.dyn")[0] + 4, "<I", SHT_DYNSYM)
+
+
+def half_a_symbol(data: bytes, file: ElfFile) -> bytes:
+    return put(data, place_of(file, ".dynsym")[0] + 32, "<Q", 1)
+
+
 REFUSED: dict[str, tuple[Callable[[bytes, ElfFile], bytes], str]] = {
     "a name outside": (name_outside, "lies outside .shstrtab"),
     "a name without end": (name_without_end, "does not end"),
@@ -92,7 +100,9 @@ REFUSED: dict[str, tuple[Callable[[bytes, ElfFile], bytes], str]] = {
     "a symbol of no section": (symbol_of_no_section, "is of section"),
     "symbols over the ELF header": (symbols_over_the_header, "share bytes of the file"),
     "a segment with more bytes in the file": (more_in_the_file_than_in_memory, "bytes in the file and"),
-    "slots in a table of symbols": (slots_in_a_table_of_symbols, "outside of the GOT"),
+    "slots in a table of symbols": (slots_in_a_table_of_symbols, "said to be a table of symbols"),
+    "relocations in a table of symbols": (relocations_in_a_table_of_symbols, "said to be a table of symbols"),
+    "half a symbol": (half_a_symbol, "inside a symbol"),
     "slots that nothing reads": (slots_that_nothing_reads, "nothing shows how they are used"),
 }
 
@@ -132,14 +142,15 @@ def test_what_lies_before_the_tables_that_move_stays_whole(tmp_path: Path) -> No
     file, plan = read_elf_file(whole), plan_repair(whole, [GLIBC])
     assert plan is not None
     assert plan.layout.moved is not None
-    first = next(section for section in file.sections if section.offset == plan.layout.moved.start)
-    header = file.shoff + SHDR.size * file.sections.index(first)
-    # Flags and address: no longer loaded.
-    data = put(whole, header + 8, "<QQ", 0, 0)
-    changed = plan_repair(data, [GLIBC])
-    assert changed is not None
-    assert changed.layout.moved is None or changed.layout.moved.start > first.offset
-    assert repaired(data, changed)
+    moved = [s for s in file.sections if s.size and plan.layout.moved.start <= s.offset < plan.layout.moved.end]
+    assert len(moved) > 1
+    for section in moved:
+        # Flags and address: no longer loaded.
+        data = put(whole, file.shoff + SHDR.size * file.sections.index(section) + 8, "<QQ", 0, 0)
+        changed = plan_repair(data, [GLIBC])
+        assert changed is not None
+        assert changed.layout.moved is None or not changed.layout.moved.start <= section.offset < changed.layout.moved.end
+        assert repaired(data, changed)
 
 
 def test_frames_that_are_not_understood_leave_thunks_without_a_caller(whole: bytes) -> None:

@@ -15,7 +15,7 @@ from tls_wheel_guard.platforms import Target
 from tls_wheel_guard.repair.elf_file import ElfFile
 from tls_wheel_guard.repair.machine import Flavour, MachineRepair
 from tls_wheel_guard.repair.refusal import CannotRepair
-from tls_wheel_guard.repair.whole import hash_faults, header_faults
+from tls_wheel_guard.repair.whole import header_faults, table_faults
 
 __all__ = ["flavour_of", "refuse_code", "refuse_file", "refuse_targets"]
 
@@ -41,7 +41,7 @@ def refuse_file(file: ElfFile) -> None:
     if writable is not None or b"UPX!" in file.data[:512]:
         where = writable.vaddr if writable is not None else None
         raise CannotRepair("self-modifying", "its code is writable or packed, so that what runs is not what is in the file", address=where)
-    fault = next(itertools.chain(header_faults(file), hash_faults(file)), None)
+    fault = next(itertools.chain(header_faults(file), table_faults(file)), None)
     if fault is not None:
         raise CannotRepair("layout", f"its headers contradict each other: {fault}")
     names = {section.name for section in file.sections}

@@ -7,12 +7,10 @@ room at the start of the file: GNU strip and eu-strip lose headers that lie else
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from tls_wheel_guard.elf.constants import (
-    ADDRESS_TAGS,
     PF_W,
     PF_X,
     PT_GNU_PROPERTY,
@@ -20,25 +18,18 @@ from tls_wheel_guard.elf.constants import (
     PT_LOAD,
     PT_NOTE,
     PT_PHDR,
-    SHF_ALLOC,
-    SHF_EXECINSTR,
-    SHF_WRITE,
     SHT_NOBITS,
 )
-from tls_wheel_guard.errors import MalformedElf
 from tls_wheel_guard.repair.descriptors import DESCRIPTOR
-from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, ElfFile, SectionHeader, SegmentHeader
+from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, ElfFile, SegmentHeader
 from tls_wheel_guard.repair.machine import MachineRepair
+from tls_wheel_guard.repair.movable import headers_end, movable_block, used_offsets
 from tls_wheel_guard.repair.refusal import CannotRepair
 
 __all__ = ["DescriptorRoom", "Layout", "Moved", "choose_layout", "find_descriptor_room", "up"]
 
 FILLERS = (b"\0", b"\xcc", b"\x90", b"\xf4")
 """Bytes that linkers fill unused space with."""
-MOVABLE = frozenset(
-    ".note.gnu.property .note.gnu.build-id .note.ABI-tag .hash .gnu.hash .dynsym .dynstr .gnu.version .gnu.version_r .gnu.version_d".split()
-)
-"""Sections that loaders and tools find by the dynamic segment or by their program header, and code never."""
 BUILD_ID = "the program header of the build-id note is dropped: tools that read the file still find the note, a core dump does not show it"
 AT_END = (
     "the program headers lie at the end of the file: strip and objcopy of binutils before 2.44 and eu-strip would break it without a word; "
@@ -152,7 +143,7 @@ def _slack(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, need: in
         start, address = up(load.file_end, 16), up(load.end, 16)
         page = _page(file, machine)
         gap = file.data[load.file_end : start + need]
-        used = min((at for at in _used_offsets(file) if at >= load.file_end), default=len(file.data))
+        used = min((at for at in used_offsets(file) if at >= load.file_end), default=len(file.data))
         following = min((s.vaddr // page * page for s in file.loads if s.vaddr > load.vaddr), default=1 << 63)
         fits = start - load.file_end == address - load.end and start + need <= min(used, tail) and address + need <= following
         if fits and address > above and any(gap == filler * len(gap) for filler in FILLERS):
@@ -162,27 +153,10 @@ def _slack(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, need: in
     return None
 
 
-def _used_offsets(file: ElfFile) -> Iterator[int]:
-    """File offsets where something begins."""
-    yield from (s.offset for s in file.sections if s.type not in (0, SHT_NOBITS) and s.size)
-    yield from (s.offset for s in file.segments if s.filesz)
-    yield from (file.shoff, file.phoff)
-    for tag, value, _ in file.dynamic:
-        if tag in ADDRESS_TAGS and value:
-            try:
-                yield file.offset_of(value, 1, "a dynamic tag")
-            except MalformedElf:
-                continue
-
-
-def _headers_end(count: int) -> int:
-    return EHDR.size + PHDR.size * count
-
-
 def _first_used(file: ElfFile, without: tuple[SegmentHeader, ...] = ()) -> int:
     """The file offset of what comes first behind the program headers."""
     loads = {s.offset for s in file.loads if s.offset == 0} | {file.phoff} | {s.offset for s in without}
-    return min((at for at in _used_offsets(file) if at not in loads), default=0)
+    return min((at for at in used_offsets(file) if at not in loads), default=0)
 
 
 def _new_segment(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, offset: int, size: int) -> SegmentHeader:
@@ -209,7 +183,7 @@ def _ahead(start: int, end: int) -> int:
 
 
 def _in_room(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, need: int, tail: int) -> Layout | None:
-    if file.phoff != EHDR.size or _first_used(file) < _headers_end(len(file.segments) + 1):
+    if file.phoff != EHDR.size or _first_used(file) < headers_end(len(file.segments) + 1):
         return None
     return _layout(file, "room", list(room.segments), _new_segment(file, machine, room, up(tail, 16), need), tail)
 
@@ -243,7 +217,7 @@ def _by_dropping(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, ne
 
 def _by_moving(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, need: int, tail: int) -> Layout | None:
     """Move the first read-only tables to the front of the new segment, as one block."""
-    block = _movable_block(file) if file.phoff == EHDR.size else None
+    block = movable_block(file) if file.phoff == EHDR.size else None
     if block is None:
         return None
     start, end = block
@@ -261,31 +235,6 @@ def _shifted(segment: SegmentHeader, moved: Moved) -> SegmentHeader:
         return segment
     at = segment.offset - moved.start + moved.to
     return replace(segment, offset=at, vaddr=segment.vaddr + moved.distance, paddr=segment.paddr + moved.distance)
-
-
-def _movable_block(file: ElfFile) -> tuple[int, int] | None:
-    """File offsets of the first tables, as many as give room for two headers, else for one; None where they can't be moved."""
-    ordered = sorted((s for s in file.sections if s.in_memory and s.size), key=lambda s: s.offset)
-    first, needed = _headers_end(len(file.segments)), 0
-    best: tuple[int, int] | None = None
-    for number, section in enumerate(ordered[:-1]):
-        if section.name not in MOVABLE or section.flags & (SHF_WRITE | SHF_EXECINSTR | SHF_ALLOC) != SHF_ALLOC:
-            break
-        start, end, freed = ordered[0].offset, section.file_end, ordered[number + 1].offset - first
-        needed = PHDR.size if best is None else 2 * PHDR.size
-        if freed >= needed and _splits_nothing(file, start, end, ordered[number + 1]):
-            best = (start, end)
-            if freed >= 2 * PHDR.size:
-                break
-    return best
-
-
-def _splits_nothing(file: ElfFile, start: int, end: int, following: SectionHeader) -> bool:
-    """Whether the block can go as a whole: one PT_LOAD covers it, from the file's start, and nothing else has a part of what is freed."""
-    others = [s for s in file.segments if s.type not in (PT_LOAD, PT_PHDR) and s.filesz]
-    whole = all(s.file_end <= start or s.offset >= end or (start <= s.offset and s.file_end <= end) for s in others)
-    alone = not any(_headers_end(len(file.segments)) <= at < following.offset and not start <= at < end for at in _used_offsets(file))
-    return whole and alone and following.offset >= end and any(s.offset == 0 and end <= s.file_end for s in file.loads)
 
 
 def _at_end(file: ElfFile, machine: MachineRepair, room: DescriptorRoom, need: int, tail: int) -> Layout:

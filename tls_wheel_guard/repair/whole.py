@@ -6,10 +6,10 @@ import itertools
 import struct
 from collections.abc import Iterator
 
-from tls_wheel_guard.elf.constants import SHT_NOBITS
-from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, ElfFile, SectionHeader
+from tls_wheel_guard.elf.constants import DT_SYMTAB, SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB
+from tls_wheel_guard.repair.elf_file import EHDR, PHDR, SHDR, SYM, ElfFile, SectionHeader
 
-__all__ = ["hash_faults", "header_faults"]
+__all__ = ["header_faults", "table_faults"]
 
 
 def header_faults(file: ElfFile) -> Iterator[str]:
@@ -76,15 +76,23 @@ def _overlaps(file: ElfFile) -> Iterator[str]:
             yield f"{one} and {other} share bytes of the file"
 
 
-def hash_faults(file: ElfFile) -> Iterator[str]:
-    """Symbol hash tables that lead out of themselves: what loaders and tools would read there changes with what is behind them.
+def table_faults(file: ElfFile) -> Iterator[str]:
+    """Tables of symbols that are not what they are said to be: what a repair moves and renumbers must be all of them, and nothing else.
 
-    By glibc elf/dl-setup_hash.c:_dl_setup_hash and elf/dl-lookup.c:do_lookup_x.
+    Hash tables by glibc elf/dl-setup_hash.c:_dl_setup_hash and elf/dl-lookup.c:do_lookup_x: what loaders and tools read of one that leads out of
+    itself changes with what lies behind it.
     """
     for section in file.sections:
+        if not (section.in_memory and section.size):
+            continue
         check = {".gnu.hash": _gnu_hash_ends, ".hash": _old_hash_ends}.get(section.name)
-        if check is not None and section.in_memory and not check(file.data[section.offset : section.file_end]):
+        if check is not None and not check(file.data[section.offset : section.file_end]):
             yield f"the hash table {section.name} leads out of itself"
+        is_named = section.address == file.tag(DT_SYMTAB)
+        if section.type in (SHT_SYMTAB, SHT_DYNSYM) and not is_named:
+            yield f"the section {section.name} is said to be a table of symbols, and the dynamic segment names another one"
+        if is_named and section.size % SYM.size:
+            yield f"the section {section.name} ends inside a symbol"
 
 
 def _gnu_hash_ends(data: bytes) -> bool:
