@@ -111,7 +111,8 @@ def measure(command: list[str], wheel: Path | None = None) -> Taken:
     with tempfile.TemporaryDirectory() as folder:
         words = [{"WHEEL": str(wheel), "FOLDER": folder}.get(word, word) for word in command]
         started = time.perf_counter()
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean())
+        # In an empty folder: in a project's a check looks for its settings and its build files too.
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean(), cwd=folder)
         _, _, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         process.returncode = 0
