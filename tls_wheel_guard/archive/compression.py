@@ -17,10 +17,12 @@ from tls_wheel_guard.limits import Limits, over
 
 __all__ = ["ENCRYPTED", "Readable", "first_bytes", "local_header_size", "raw_pieces"]
 
-INPUT, FED, OUTPUT = 64 << 10, 32 << 10, 256 << 10
-"""Bytes read, fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module, and larger pieces fall out of
-the processor's cache before they are read. What isal was fed and has not used yet it copies at each call, and that leaves holes in memory:
-with 64 KB, 4 MB more of them in the course of a member of 1 GB."""
+INPUT, OUTPUT = 64 << 10, 256 << 10
+"""Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module, and larger pieces fall out of the
+processor's cache before they are read."""
+LARGE, OF_LARGE = 8 << 20, (256 << 10, 1 << 20)
+"""Bytes of a member from which larger pieces are taken, and the same two numbers for it. What isal was fed and has not used it copies at each call,
+which leaves holes in memory, more of them the longer it lasts; larger pieces go back to the system. Threads wait less for each other too."""
 FIRST_INPUT = 1 << 10
 """Compressed bytes that are tried first where only a member's beginning is wanted."""
 RATIO_FROM = 64 << 20
@@ -115,7 +117,8 @@ def _inflated(file: Readable, info: zipfile.ZipInfo, limits: Limits, fast: bool)
     if info.compress_type == zipfile.ZIP_STORED:
         return _stored(file, position, info.compress_size)
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        return _deflated(_zlib(fast).decompressobj(-15), file, position, info.compress_size)
+        most = OF_LARGE if info.file_size >= LARGE else (INPUT, OUTPUT)
+        return _deflated(_zlib(fast).decompressobj(-15), file, position, info.compress_size, most)
     return _others(file, position, info, limits)
 
 
@@ -130,19 +133,16 @@ def _stored(file: Readable, position: int, left: int) -> Iterator[bytes]:
         yield piece
 
 
-def _deflated(inflater: Any, file: Readable, position: int, left: int) -> Iterator[bytes]:
-    pending: bytes | memoryview = b""
-    block = memoryview(b"")
+def _deflated(inflater: Any, file: Readable, position: int, left: int, most: tuple[int, int]) -> Iterator[bytes]:
+    pending = b""
     while not inflater.eof:
         if not pending:
-            if not block:
-                file.seek(position)
-                block = memoryview(file.read(min(INPUT, left)))
-                position += len(block)
-                left -= len(block)
-            pending, block = block[:FED], block[FED:]
+            file.seek(position)
+            pending = file.read(min(most[0], left))
+            position += len(pending)
+            left -= len(pending)
         ended = not pending
-        if piece := inflater.decompress(pending, OUTPUT):
+        if piece := inflater.decompress(pending, most[1]):
             yield piece
         elif ended and not inflater.eof:
             raise UnreadableMember("its compressed data end too soon")
