@@ -21,8 +21,8 @@ INPUT, OUTPUT = 64 << 10, 256 << 10
 """Bytes fed to and taken from the decompressor at a time: feeding all at once is quadratic in zlib's module, and larger pieces fall out of the
 processor's cache before they are read."""
 LARGE, OF_LARGE = 8 << 20, (256 << 10, 1 << 20)
-"""Bytes of a member from which larger pieces are taken, and the same two numbers for it. What isal was fed and has not used it copies at each call,
-which leaves holes in memory, more of them the longer it lasts; larger pieces go back to the system. Threads wait less for each other too."""
+"""Bytes of a member from which larger pieces are taken, and the same two numbers for it. What isal was fed and has not used it copies at
+each call, which leaves holes in memory; larger pieces go back to the system. Threads wait less for each other too."""
 FIRST_INPUT = 1 << 10
 """Compressed bytes that are tried first where only a member's beginning is wanted."""
 RATIO_FROM = 64 << 20
