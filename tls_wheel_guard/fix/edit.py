@@ -184,16 +184,29 @@ def unified_diff(path: str, text: str | None, edits: Sequence[TextEdit]) -> str:
     """
     lines: list[str] = []
     shift = 0
-    kind = "--- /dev/null" if text is None else f"--- a/{path}"
+    names = ["--- /dev/null\n" if text is None else f"--- {_quoted(f'a/{path}')}\n", f"+++ {_quoted(f'b/{path}')}\n"]
     text = text or ""
     for first, last, group in _hunks(text, edits):
         before = _lines(text, first, last)
         after = _split(apply(text, group)[_start(text, first) :])[: len(before) + _growth(text, group)]
-        lines += [f"# {edit.why}" + (f" (unsafe: {edit.doubt})" if edit.doubt else "") + "\n" for edit in group]
-        lines += [f"{kind}\n", f"+++ b/{path}\n", f"@@ -{_range(first + shift, len(before))} +{_range(first + shift, len(after))} @@\n"]
+        # A line end in a reason, such as one that names a folder, would begin a line of the patch.
+        reasons = (edit.why + (f" (unsafe: {edit.doubt})" if edit.doubt else "") for edit in group)
+        lines += [f"# {' '.join(reason.split())}\n" for reason in reasons]
+        lines += [*names, f"@@ -{_range(first + shift, len(before))} +{_range(first + shift, len(after))} @@\n"]
         lines += _body(before, after)
         shift += len(after) - len(before)
     return "".join(lines)
+
+
+def _quoted(path: str) -> str:
+    """A path as a patch has it: with C's escapes where a line can't hold it as it is (git, quote.c:quote_c_style; GNU patch 2.7 reads it too)."""
+    if path.isprintable() and not set(path) & set('"\\'):
+        return path
+    escaped = (
+        f"\\{c}" if c in '"\\' else c if c.isprintable() else "".join(f"\\{byte:03o}" for byte in c.encode("utf-8", "surrogateescape"))
+        for c in path
+    )
+    return f'"{"".join(escaped)}"'
 
 
 def _range(first: int, count: int) -> str:
